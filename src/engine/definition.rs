@@ -1,0 +1,339 @@
+//! What a workflow is to the engine: names resolved to ids, units to numbers. Made by `workflow`, stored in the journal
+//! (a stored format: fields are only added, with a default). Knows nothing of files or syntax.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use super::ids::{AgentId, Amount, FallbackId, ResourceId, Span, StageId, TaskId, Time};
+
+/// A whole workflow, ready to be loaded: every id below indexes one of these lists.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Workflow {
+    /// What holds for the whole run.
+    pub settings: Settings,
+    /// Named resources, of the session and of the agents (`cpu` and `mem` are always the first two).
+    pub resources: Vec<ResourceDefinition>,
+    /// At least one.
+    pub agents: Vec<AgentDefinition>,
+    /// At least one.
+    pub stages: Vec<WorkflowStage>,
+    /// What tasks can fall back to, by name.
+    pub fallbacks: Vec<FallbackDefinition>,
+    /// In the order of the file.
+    pub tasks: Vec<TaskDefinition>,
+}
+
+/// What holds for the whole run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The workflow's name.
+    pub name: String,
+    /// Parameters after `--param`, typed by their defaults.
+    pub params: IndexMap<String, Param>,
+    /// At most so many tasks run at once, over all agents.
+    pub max_running: Option<u32>,
+    /// What becomes of an attempt of which nothing can be proved.
+    pub on_lost: OnLost,
+    /// How long a process may take to end after SIGTERM before SIGKILL.
+    pub grace: Span,
+    /// One point of priority is worth so much waiting: a task gains a point each time it has waited so long.
+    pub aging: Span,
+    /// A ready task that has waited so long for room gets a reservation, and only what does not delay it goes ahead.
+    pub reserve_after: Span,
+    /// How long processes left behind by a task may live on before they are killed.
+    pub leak_grace: Span,
+    /// What becomes of running tasks when the console dies.
+    pub on_console_death: OnConsoleDeath,
+    /// When a fact counts as stored.
+    pub durability: Durability,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            params: IndexMap::new(),
+            max_running: None,
+            on_lost: OnLost::Hold,
+            grace: Span::secs(10),
+            aging: Span::secs(60),
+            reserve_after: Span::secs(10),
+            leak_grace: Span(100),
+            on_console_death: OnConsoleDeath::Adopt { grace: Span::secs(600) },
+            durability: Durability::Process,
+        }
+    }
+}
+
+/// A parameter's value; its type is that of its default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Param {
+    /// `true`
+    Bool(bool),
+    /// `80`
+    Int(i64),
+    /// `0.5`
+    Float(f64),
+    /// `"staging"`
+    Text(String),
+}
+
+/// What becomes of an attempt of which nothing can be proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum OnLost {
+    /// Wait for the operator.
+    #[default]
+    Hold,
+    /// Queue it again as a new attempt.
+    Retry,
+    /// Count it as failed.
+    Fail,
+}
+
+/// What becomes of running tasks when the console dies without a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnConsoleDeath {
+    /// The guard supervises them; after `grace` without a console it stops them.
+    Adopt {
+        /// How long it waits for a console.
+        grace: Span,
+    },
+    /// The guard stops them at once.
+    Stop,
+}
+
+/// When a fact counts as stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Durability {
+    /// Accepted by the kernel: safe against every kill; synced every 50 ms against power loss.
+    #[default]
+    Process,
+    /// On the disk before anything is done about it.
+    Power,
+}
+
+/// A named resource.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceDefinition {
+    /// Its name in `uses`.
+    pub name: String,
+    /// What kind it is.
+    pub kind: ResourceKind,
+}
+
+/// What kind of resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ResourceKind {
+    /// Shared by many or held by one. Capacity `Amount::WHOLE_LOCK`.
+    Lock,
+    /// So much of it for the whole session.
+    Pool(Amount),
+    /// Each agent has its own amount (`AgentDefinition::resources`).
+    PerAgent,
+}
+
+/// An agent: a place where tasks run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentDefinition {
+    /// Its name.
+    pub name: String,
+    /// How many tasks at once.
+    pub slots: u32,
+    /// Names a task may ask for in `needs`, sorted.
+    pub capabilities: Vec<String>,
+    /// What it has of the per-agent resources, sorted by id.
+    pub resources: Vec<(ResourceId, Amount)>,
+}
+
+/// A named group of tasks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkflowStage {
+    /// Its name.
+    pub name: String,
+    /// Stages that must be over before any task of this one starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<StageId>,
+}
+
+/// A named fallback.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FallbackDefinition {
+    /// Its name in a task's `fallback`.
+    pub name: String,
+    /// What it does.
+    pub strategy: FallbackStrategy,
+}
+
+/// What a fallback does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum FallbackStrategy {
+    /// Run this command in the task's place.
+    Alternative(Arc<CommandSpec>),
+}
+
+/// A task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskDefinition {
+    /// Its name, unique in the workflow.
+    pub id: String,
+    /// Its stage.
+    pub stage: StageId,
+    /// What it does.
+    #[serde(rename = "type")]
+    pub task_type: TaskType,
+    /// What it asks of agents and resources.
+    #[serde(default, skip_serializing_if = "Requirements::is_empty")]
+    pub requirements: Requirements,
+    /// Higher first.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub priority: i32,
+    /// When it should be done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Deadline>,
+    /// Tasks that must have succeeded (or been skipped) before; sorted, without doubles.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<TaskId>,
+    /// An attempt that runs longer is stopped and has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    /// How long its author thinks it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<Span>,
+    /// What follows a failed attempt.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retry: Retry,
+    /// What is run in its place, in this order, once its attempts are used up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback: Vec<FallbackId>,
+    /// Words to select it by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// What a task does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum TaskType {
+    /// A real command.
+    Run(Arc<CommandSpec>),
+}
+
+/// A command with what surrounds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandSpec {
+    /// The command itself.
+    pub run: CommandLine,
+    /// Added to the console's environment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<(String, String)>,
+    /// Working folder; the session's if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+}
+
+/// How a command is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CommandLine {
+    /// For `/bin/sh -c` (run directly where that is the same).
+    Shell(String),
+    /// Program and arguments, no shell.
+    Exec(Vec<String>),
+}
+
+/// What a task asks of agents and resources.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Requirements {
+    /// Names that its agent must offer, sorted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
+    /// Amounts that must be free at its start, all together; sorted by resource, one entry each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<ResourceRequirement>,
+    /// Further conditions on where and when.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub constraints: Vec<TaskConstraint>,
+}
+
+impl Requirements {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// So much of one resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceRequirement {
+    /// Which.
+    pub resource: ResourceId,
+    /// How much; of a lock: `WHOLE_LOCK` exclusive, `Amount(1)` shared.
+    pub amount: Amount,
+}
+
+/// Further conditions on where and when a task starts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum TaskConstraint {
+    /// Only on this agent.
+    OnAgent(AgentId),
+}
+
+/// When a task should be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Deadline {
+    /// So long after the start of the run.
+    After(Span),
+    /// At this time (a clock time of the file, made absolute when the run began).
+    At(Time),
+}
+
+/// What follows a failed attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// Runs in all, at least 1.
+    pub attempts: u32,
+    /// How long to wait before the next.
+    #[serde(default)]
+    pub backoff: Backoff,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { attempts: 1, backoff: Backoff::default() }
+    }
+}
+
+/// How long to wait before the next attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum Backoff {
+    /// Always so long.
+    Fixed(Span),
+    /// `base`, doubled after each attempt, at most `max`, moved by up to ± `jitter` of itself.
+    Exponential {
+        /// Before the second attempt.
+        base: Span,
+        /// The longest wait.
+        max: Span,
+        /// A share between 0 and 1.
+        jitter: f64,
+    },
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::Fixed(Span(0))
+    }
+}

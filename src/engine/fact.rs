@@ -1,0 +1,289 @@
+//! What is now true: the only thing the journal stores. A stored format: variants and fields are only added, never
+//! renamed, reused or given another meaning; old recordings in `sessions/golden/` must open for ever.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::definition::{
+    AgentDefinition, FallbackDefinition, ResourceDefinition, Settings, TaskDefinition, WorkflowStage,
+};
+use super::ids::{AgentId, Attempt, FallbackId, TaskId, Time};
+use super::message::{Command, Exit, Origin, Process, StartProblem, StopReason, StopSignal, Usage};
+
+/// Version of this format. Written by [`Fact::Opened`]; a higher one in a file means read-only.
+pub const FACT_VERSION: u32 = 1;
+
+/// A fact with its time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stamped {
+    /// When it became true.
+    pub at: Time,
+    /// What is true.
+    pub fact: Fact,
+}
+
+/// What is now true.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    // ── the session ──────────────────────────────────────────────────────────────────────────────────────────────
+    /// A console opened the session (each time it is opened for writing).
+    Opened {
+        /// [`FACT_VERSION`] of the writer.
+        version: u32,
+        /// Version of the program.
+        program: String,
+        /// The kernel's boot id: pids of another boot mean nothing.
+        boot_id: String,
+        /// Pid of the console.
+        pid: i32,
+    },
+    /// A torn tail was cut off on opening.
+    Recovered {
+        /// How many bytes.
+        lost_bytes: u64,
+    },
+    /// The console ended in good order.
+    Closed {
+        /// Its exit code.
+        code: i32,
+    },
+
+    // ── the workflow ─────────────────────────────────────────────────────────────────────────────────────────────
+    /// What holds for the whole run.
+    Configured(Box<Settings>),
+    /// A resource is known.
+    ResourceAdded(ResourceDefinition),
+    /// An agent is there.
+    AgentAdded(AgentDefinition),
+    /// A stage is known.
+    StageAdded(WorkflowStage),
+    /// A fallback is known.
+    FallbackAdded(FallbackDefinition),
+    /// A task is known.
+    TaskAdded(Arc<TaskDefinition>),
+    /// Everything is known: the run begins.
+    Loaded {
+        /// How many tasks.
+        tasks: u32,
+    },
+
+    // ── what the operator or a rule asked ────────────────────────────────────────────────────────────────────────
+    /// A command was accepted; the facts it led to follow in the same turn.
+    Commanded {
+        /// Who asked.
+        by: Origin,
+        /// What.
+        command: Command,
+        /// What takes it back, if anything does.
+        inverse: Option<Command>,
+    },
+    /// The last command that could be was taken back.
+    Undone,
+    /// What was last taken back was done again.
+    Redone,
+    /// Nothing new starts.
+    Paused,
+    /// Starts again.
+    Resumed,
+    /// The session is ending in this way.
+    Ending(Ending),
+    /// A task's priority.
+    PrioritySet {
+        /// Which.
+        task: TaskId,
+        /// New value.
+        priority: i32,
+    },
+    /// An agent's slots.
+    SlotsSet {
+        /// Which.
+        agent: AgentId,
+        /// New value.
+        slots: u32,
+    },
+    /// A task is not to be started.
+    Held {
+        /// Which.
+        task: TaskId,
+    },
+    /// A held task may start again.
+    Released {
+        /// Which.
+        task: TaskId,
+    },
+    /// Counts as done without having run.
+    Skipped {
+        /// Which.
+        task: TaskId,
+    },
+    /// Will not run (it was not running).
+    Cancelled {
+        /// Which.
+        task: TaskId,
+    },
+    /// An ended or skipped task is to be run (again).
+    Requeued {
+        /// Which.
+        task: TaskId,
+    },
+
+    // ── an attempt's life ────────────────────────────────────────────────────────────────────────────────────────
+    /// It holds its resources and is about to be spawned.
+    Starting {
+        /// Task.
+        task: TaskId,
+        /// Attempt.
+        attempt: Attempt,
+        /// Where.
+        agent: AgentId,
+    },
+    /// It runs.
+    Running {
+        /// Task.
+        task: TaskId,
+        /// Attempt.
+        attempt: Attempt,
+        /// Its process.
+        process: Process,
+        /// Number of its output file.
+        log: u64,
+    },
+    /// It is proved that it was never spawned: the task is queued again.
+    NotStarted {
+        /// Task.
+        task: TaskId,
+        /// Attempt.
+        attempt: Attempt,
+        /// Why, if the machine was out of something; then it waits until `until`.
+        why: Option<String>,
+        /// When it may be tried again.
+        until: Option<Time>,
+    },
+    /// It is being stopped.
+    Stopping {
+        /// Task.
+        task: TaskId,
+        /// Attempt.
+        attempt: Attempt,
+        /// Why.
+        reason: StopReason,
+        /// How hard.
+        signal: StopSignal,
+    },
+    /// Its leader ended, processes of it live on; its resources stay taken.
+    Exited {
+        /// Task.
+        task: TaskId,
+        /// Attempt.
+        attempt: Attempt,
+        /// How.
+        exit: Exit,
+        /// What it used.
+        usage: Usage,
+        /// Bytes of output.
+        output: u64,
+        /// How many live on.
+        left: u32,
+    },
+    /// It is over, nothing of it lives; what follows from it is in later facts of the same turn.
+    Ended {
+        /// Task.
+        task: TaskId,
+        /// Attempt.
+        attempt: Attempt,
+        /// Which outcome.
+        outcome: Outcome,
+        /// What it used.
+        usage: Usage,
+        /// Bytes of output.
+        output: u64,
+    },
+
+    // ── what follows an end ──────────────────────────────────────────────────────────────────────────────────────
+    /// It is tried again, not before `until`.
+    RetryScheduled {
+        /// Task.
+        task: TaskId,
+        /// Not before.
+        until: Time,
+    },
+    /// A delay is over: the task is ready again.
+    Due {
+        /// Task.
+        task: TaskId,
+    },
+    /// From its next attempt on the task runs this in its place.
+    FallbackChosen {
+        /// Task.
+        task: TaskId,
+        /// Which.
+        fallback: FallbackId,
+        /// By rule or by key.
+        by: Origin,
+    },
+    /// A lost attempt's task waits for the operator.
+    HeldAsLost {
+        /// Task.
+        task: TaskId,
+        /// What is known.
+        why: String,
+    },
+
+    // ── the schedule ─────────────────────────────────────────────────────────────────────────────────────────────
+    /// A ready task that waited long has the next room: only what does not delay it goes ahead.
+    Reserved {
+        /// Task.
+        task: TaskId,
+        /// Where it will run.
+        agent: AgentId,
+    },
+    /// The reservation is over without a start.
+    Unreserved {
+        /// Task.
+        task: TaskId,
+    },
+}
+
+/// How a session ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Ending {
+    /// What runs may finish; nothing new starts.
+    Drain,
+    /// What runs is stopped, with grace.
+    Stop,
+    /// What runs is killed.
+    StopNow,
+    /// What runs goes on under the guard.
+    Detach,
+}
+
+/// The one outcome of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Exit status 0.
+    Succeeded,
+    /// It failed by this cause.
+    Failed(Cause),
+    /// The operator cancelled it.
+    Cancelled,
+    /// The session was stopped, or a fallback took its place: not the task's fault.
+    Aborted(StopReason),
+    /// Nothing can be proved.
+    Lost(String),
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    /// Exit status other than 0.
+    Exit(i32),
+    /// Killed by a signal that we did not send.
+    Signal(i32),
+    /// Ran longer than its `timeout`.
+    TimedOut,
+    /// Could not be started at all.
+    CouldNotStart(StartProblem),
+    /// The kernel killed it for want of memory.
+    OutOfMemory,
+}

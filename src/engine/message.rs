@@ -1,0 +1,310 @@
+//! What goes into the engine and what comes out to be done: Command, Report, Input, Effect. Commands are stored with the
+//! facts they led to, so they are a stored format too.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::definition::{CommandSpec, Workflow};
+use super::ids::{AgentId, Attempt, FallbackId, Span, TaskId, Time};
+
+/// One thing that happens to the engine, with its time.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// When. Never before the input before it.
+    pub at: Time,
+    /// What.
+    pub what: What,
+}
+
+/// The three kinds of input.
+#[derive(Debug, Clone)]
+pub enum What {
+    /// The operator, a script or the program itself asks for something.
+    Command {
+        /// Who.
+        by: Origin,
+        /// What.
+        command: Command,
+    },
+    /// An agent tells what happened.
+    Report(Report),
+    /// Time has passed: timers are looked at.
+    Tick,
+}
+
+/// Who asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Origin {
+    /// The person at the keys.
+    Operator,
+    /// A rule of the workflow or the program itself.
+    Rule,
+}
+
+/// What the operator or a script asks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// Take this workflow as the session's (once, at its start). Not stored as such: its parts are.
+    #[serde(skip)]
+    Load(Arc<Workflow>),
+    /// Higher first.
+    SetPriority {
+        /// Which task.
+        task: TaskId,
+        /// The new value.
+        priority: i32,
+    },
+    /// Do not start it.
+    Hold {
+        /// Which task.
+        task: TaskId,
+    },
+    /// Let it start again.
+    Release {
+        /// Which task.
+        task: TaskId,
+    },
+    /// Stop it if it runs (SIGTERM, grace, SIGKILL), and do not run it.
+    Cancel {
+        /// Which task.
+        task: TaskId,
+    },
+    /// Cancel without grace: SIGKILL now.
+    Kill {
+        /// Which task.
+        task: TaskId,
+    },
+    /// Queue a task again that failed, was cancelled or is lost.
+    Retry {
+        /// Which task.
+        task: TaskId,
+    },
+    /// Treat it as done without running it: what waits for it goes on.
+    Skip {
+        /// Which task.
+        task: TaskId,
+    },
+    /// Undo a skip or a cancel of a task that never ran: it waits again.
+    Unskip {
+        /// Which task.
+        task: TaskId,
+    },
+    /// Run its next fallback in its place, stopping it first if it runs.
+    Fallback {
+        /// Which task.
+        task: TaskId,
+    },
+    /// Start nothing new.
+    Pause,
+    /// Start again.
+    Resume,
+    /// Finish what runs, start nothing new, then end.
+    Drain,
+    /// Stop everything now, then end.
+    Stop,
+    /// Stop everything by SIGKILL now, then end.
+    StopNow,
+    /// Leave what runs to the guard, then end.
+    Detach,
+    /// A new number of slots.
+    SetSlots {
+        /// Which agent.
+        agent: AgentId,
+        /// How many tasks at once.
+        slots: u32,
+    },
+    /// Take back the last command that can be taken back.
+    Undo,
+    /// Do again what was last taken back.
+    Redo,
+    /// Several at once, undone at once.
+    All(Vec<Command>),
+}
+
+/// What an agent tells. Late, doubled and unknown ones change nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// The task.
+    pub task: TaskId,
+    /// Its attempt.
+    pub attempt: Attempt,
+    /// What happened to it.
+    pub news: News,
+}
+
+/// What happened to an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub enum News {
+    /// It runs.
+    Started {
+        /// Its process.
+        process: Process,
+        /// Number of its output file (`log/<n>`).
+        log: u64,
+    },
+    /// It did not start, and nothing of it runs.
+    CouldNotStart(StartProblem),
+    /// Its first process ended. Not reaped until `Effect::Reap`.
+    Exited {
+        /// How.
+        exit: Exit,
+        /// What it used.
+        usage: Usage,
+        /// Bytes of output so far.
+        output: u64,
+        /// Processes of it that live on: its resources stay taken until `Emptied`.
+        left: u32,
+    },
+    /// No process of it is left (after an `Exited` with some left).
+    Emptied,
+    /// After a crash: it still runs, and its end will be reported.
+    Adopted {
+        /// Its process.
+        process: Process,
+        /// Number of its output file.
+        log: u64,
+    },
+    /// After a crash: proved that it was never spawned.
+    NotStarted,
+    /// After a crash: nothing can be proved.
+    Lost {
+        /// Why not.
+        why: String,
+    },
+}
+
+/// Why an attempt did not start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartProblem {
+    /// For the operator: names the path and the reason.
+    pub message: String,
+    /// What a shell would have answered: 126 or 127; absent where no shell would.
+    pub code: Option<i32>,
+    /// The machine was out of something (processes, memory, descriptors): worth another try, and not the task's fault.
+    pub transient: bool,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exit {
+    /// With this status.
+    Code(i32),
+    /// Killed by this signal.
+    Signal(i32),
+}
+
+/// A process that cannot be mistaken for another: a pid is used again, its start time in this boot is not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Process id; also its session and process group.
+    pub pid: i32,
+    /// Start time in clock ticks since boot (field 22 of `/proc/PID/stat`).
+    pub start_ticks: u64,
+}
+
+/// What an attempt used, by wait4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    /// User CPU time, ms.
+    pub user_ms: u64,
+    /// System CPU time, ms.
+    pub system_ms: u64,
+    /// Largest resident set of one of its processes, KiB.
+    pub max_rss_kib: u64,
+    /// Blocks of 512 bytes read and written.
+    pub blocks_in: u64,
+    /// See `blocks_in`.
+    pub blocks_out: u64,
+}
+
+/// What a driver must do. Never stored: `recover` derives it again.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Start an attempt.
+    Start(StartOrder),
+    /// Signal an attempt's whole tree.
+    Signal {
+        /// Its agent.
+        agent: AgentId,
+        /// Task.
+        task: TaskId,
+        /// Attempt.
+        attempt: Attempt,
+        /// How hard.
+        signal: StopSignal,
+    },
+    /// Its end is stored: reap it, forget it.
+    Reap {
+        /// Its agent.
+        agent: AgentId,
+        /// Task.
+        task: TaskId,
+        /// Attempt.
+        attempt: Attempt,
+    },
+    /// After a crash: find out what became of it, and report.
+    Reconcile(Survivor),
+}
+
+/// All that an executor needs to start an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StartOrder {
+    /// Where.
+    pub agent: AgentId,
+    /// Task.
+    pub task: TaskId,
+    /// Attempt.
+    pub attempt: Attempt,
+    /// The task's name, for the environment marker.
+    pub name: Arc<str>,
+    /// What.
+    pub command: Arc<CommandSpec>,
+}
+
+/// How hard to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum StopSignal {
+    /// SIGTERM.
+    Term,
+    /// SIGKILL.
+    Kill,
+}
+
+/// An attempt that the journal says was starting or running when the console ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Survivor {
+    /// Its agent.
+    pub agent: AgentId,
+    /// Task.
+    pub task: TaskId,
+    /// Attempt.
+    pub attempt: Attempt,
+    /// Its process, if its start was stored.
+    pub process: Option<Process>,
+    /// Its leader's end, if that was stored (its tree was not empty then).
+    pub exited: bool,
+}
+
+/// Why an attempt is being stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StopReason {
+    /// It ran longer than its `timeout`.
+    TimedOut,
+    /// The operator cancelled the task.
+    Cancelled,
+    /// A fallback takes its place.
+    Fallback(FallbackId),
+    /// The session is being stopped.
+    SessionStop,
+    /// Its leader ended and left processes behind.
+    Leaked,
+}
+
+/// Why a command changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal(pub String);
+
+/// How long until a process that ignores SIGTERM is killed, and the like: see [`super::definition::Settings`].
+pub type Grace = Span;

@@ -1,0 +1,9 @@
+//! The engine: a pure function of what it is told. `decide` takes one input and gives facts and effects; `apply` folds a
+//! fact into the State. Time, randomness and ids come in with the input. It knows no clock, file, thread, terminal or
+//! environment, and names nothing of ours outside this folder.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
+
+pub mod definition;
+pub mod fact;
+pub mod ids;
+pub mod message;

@@ -4,6 +4,7 @@
 pub mod agents;
 pub mod engine;
 pub mod error;
+pub mod fault;
 pub mod guard;
 pub mod session;
 pub mod snapshot;

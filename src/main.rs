@@ -1,1 +1,3 @@
+//! `qd`: arguments, error report, exit code. Nothing else.
+
 fn main() {}

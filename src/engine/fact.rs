@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::definition::{
     AgentDefinition, FallbackDefinition, ResourceDefinition, Settings, TaskDefinition, WorkflowStage,
 };
-use super::ids::{AgentId, Attempt, FallbackId, TaskId, Time};
+use super::ids::{AgentId, Attempt, FallbackId, ResourceId, TaskId, Time};
 use super::message::{Command, Exit, Origin, Process, StartProblem, StopReason, StopSignal, Usage};
 
 /// Version of this format. Written by [`Fact::Opened`]; a higher one in a file means read-only.
@@ -198,16 +198,23 @@ pub enum Fact {
         usage: Usage,
         /// Bytes of output.
         output: u64,
+        /// What follows.
+        #[serde(default, skip_serializing_if = "Then::is_rest")]
+        then: Then,
+    },
+    /// After a crash: it still runs and is watched again.
+    Adopted {
+        /// Task.
+        task: TaskId,
+        /// Attempt.
+        attempt: Attempt,
+        /// Its process.
+        process: Process,
+        /// Number of its output file.
+        log: u64,
     },
 
     // ── what follows an end ──────────────────────────────────────────────────────────────────────────────────────
-    /// It is tried again, not before `until`.
-    RetryScheduled {
-        /// Task.
-        task: TaskId,
-        /// Not before.
-        until: Time,
-    },
     /// A delay is over: the task is ready again.
     Due {
         /// Task.
@@ -222,27 +229,45 @@ pub enum Fact {
         /// By rule or by key.
         by: Origin,
     },
-    /// A lost attempt's task waits for the operator.
-    HeldAsLost {
-        /// Task.
-        task: TaskId,
-        /// What is known.
-        why: String,
-    },
 
     // ── the schedule ─────────────────────────────────────────────────────────────────────────────────────────────
-    /// A ready task that waited long has the next room: only what does not delay it goes ahead.
+    /// A ready task that waited long has the next room there: only what does not delay it goes ahead. The reservation
+    /// ends when the task starts or leaves the queue.
     Reserved {
         /// Task.
         task: TaskId,
-        /// Where it will run.
-        agent: AgentId,
+        /// Of what.
+        on: Target,
     },
-    /// The reservation is over without a start.
-    Unreserved {
-        /// Task.
-        task: TaskId,
-    },
+}
+
+/// What can be reserved for a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Target {
+    /// A resource of the session.
+    Resource(ResourceId),
+    /// Room on an agent: a slot and its per-agent resources.
+    Agent(AgentId),
+}
+
+/// What follows the end of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Then {
+    /// Nothing: the task is over, or waits for the operator.
+    #[default]
+    Rest,
+    /// The next attempt, not before this time.
+    Retry(Time),
+    /// This runs in its place.
+    Fallback(FallbackId),
+    /// Queued again as it was.
+    Requeue,
+}
+
+impl Then {
+    fn is_rest(&self) -> bool {
+        *self == Self::Rest
+    }
 }
 
 /// How a session ends.

@@ -3,7 +3,15 @@
 //! environment, and names nothing of ours outside this folder.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
+pub mod check;
+pub mod decide;
 pub mod definition;
+pub mod dispatch;
+pub mod explain;
 pub mod fact;
 pub mod ids;
 pub mod message;
+pub mod order;
+pub mod place;
+pub mod state;
+pub mod table;

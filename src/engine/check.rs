@@ -1,0 +1,162 @@
+//! Rebuilds every index and counter of a State from its tasks alone and compares. Called by tests after every step.
+
+use std::collections::BTreeSet;
+
+use super::definition::ResourceKind;
+use super::ids::{AgentId, Amount, ResourceId, StageId, TaskId};
+use super::state::{Phase, Shown, State, Tally, display_key, free_key, rank, shown, timer};
+
+type Verdict = Result<(), String>;
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, kept: &T, found: &T) -> Verdict {
+    if kept == found { Ok(()) } else { Err(format!("{what}: kept {kept:?}, found {found:?}")) }
+}
+
+/// See the module. `Err` names the first difference.
+pub fn check(state: &State) -> Verdict {
+    if !state.loaded {
+        return Ok(());
+    }
+    tasks(state)?;
+    indexes(state)?;
+    graph(state)?;
+    resources(state)?;
+    agents(state)?;
+    reservations(state)
+}
+
+fn ids(state: &State) -> impl Iterator<Item = TaskId> {
+    (0..state.tasks.len()).map(TaskId::from)
+}
+
+fn tasks(state: &State) -> Verdict {
+    for id in ids(state) {
+        let task = state.task(id);
+        let say = |what: &str| Err(format!("{}: {what} ({task:?})", state.name(id)));
+        if task.phase.is_live() != task.live.is_some() {
+            return say("a live attempt exactly while live");
+        }
+        if (task.phase == Phase::Delayed) != task.due.is_some() {
+            return say("a due time exactly while delayed");
+        }
+        if task.phase == Phase::Ready && task.unmet > 0 || task.phase == Phase::Waiting && task.unmet == 0 {
+            return say("waits exactly while something is unmet");
+        }
+        if task.held && !task.phase.is_open() {
+            return say("held only while open");
+        }
+        if task.phase == Phase::Lingering && task.live.as_ref().is_none_or(|live| live.exited.is_none()) {
+            return say("lingers only after its leader's end");
+        }
+    }
+    Ok(())
+}
+
+fn indexes(state: &State) -> Verdict {
+    let mut counts = Tally::default();
+    let mut stage_counts = vec![Tally::default(); state.stages.len()];
+    let (mut ready, mut timers, mut display, mut deadlines) =
+        (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let mut live = 0;
+    for id in ids(state) {
+        let (task, definition) = (state.task(id), state.definition(id));
+        let how = shown(task);
+        counts.0[how as usize] += 1;
+        stage_counts[definition.stage.index()].0[how as usize] += 1;
+        live += u32::from(task.phase.is_live());
+        display.insert(display_key(&state.settings, definition.stage, id, task));
+        timers.extend(timer(&state.settings, &definition.timeout, task).map(|at| (at, id)));
+        let over = task.phase.is_satisfied() || task.phase.is_dead();
+        deadlines.extend(task.deadline.filter(|_| !over).map(|at| (at, id)));
+        if how == Shown::Ready {
+            ready.insert((task.class, rank(&state.settings, id, task)));
+        }
+    }
+    same("counts", &state.counts, &counts)?;
+    same("live", &state.live, &live)?;
+    for (index, counts) in stage_counts.iter().enumerate() {
+        same("stage counts", &state.stages.at(index).counts, counts)?;
+    }
+    same("ready", &state.ready.iter().copied().collect(), &ready)?;
+    same("timers", &state.timers.iter().copied().collect(), &timers)?;
+    same("display", &state.display.iter().copied().collect(), &display)?;
+    same("deadlines", &state.deadlines.iter().copied().collect(), &deadlines)
+}
+
+fn graph(state: &State) -> Verdict {
+    let dead = |id: TaskId| {
+        let task = state.task(id);
+        task.phase.is_dead() || task.phase == Phase::Waiting && task.dead > 0
+    };
+    for index in 0..state.stages.len() {
+        let stage = state.stage(StageId::from(index));
+        let remaining = stage.tasks.iter().filter(|id| !state.task(**id).phase.is_satisfied()).count() as u32;
+        same("stage remaining", &stage.remaining, &remaining)?;
+        same("stage dead", &stage.dead, &(stage.tasks.iter().filter(|id| dead(**id)).count() as u32))?;
+        let unmet = stage.definition.after.iter().filter(|before| state.stage(**before).remaining > 0).count() as u32;
+        same("stage unmet", &stage.unmet, &unmet)?;
+    }
+    for id in ids(state) {
+        let definition = state.definition(id);
+        let stage = state.stage(definition.stage);
+        let unmet = definition.after.iter().filter(|before| !state.task(**before).phase.is_satisfied()).count() as u32;
+        same("unmet", &state.task(id).unmet, &(unmet + u32::from(stage.unmet > 0)))?;
+        let dead_tasks = definition.after.iter().filter(|before| dead(**before)).count();
+        let dead_stages = stage.definition.after.iter().filter(|before| state.stage(**before).dead > 0).count();
+        same("dead", &state.task(id).dead, &((dead_tasks + dead_stages) as u32))?;
+    }
+    Ok(())
+}
+
+fn resources(state: &State) -> Verdict {
+    let mut holders = BTreeSet::new();
+    for index in 0..state.resources.len() {
+        let id = ResourceId::from(index);
+        let entry = state.resource(id);
+        let mut used = 0;
+        for task in ids(state) {
+            let Some(live) = &state.task(task).live else { continue };
+            for (resource, amount) in live.holds.iter().filter(|(resource, _)| *resource == id) {
+                holders.insert((*resource, task));
+                used += amount.0;
+            }
+        }
+        if entry.definition.kind == ResourceKind::PerAgent {
+            continue;
+        }
+        same(&format!("used of {}", entry.definition.name), &entry.used, &Amount(used))?;
+        if used > entry.capacity.0 {
+            return Err(format!("{} is over its capacity: {used}", entry.definition.name));
+        }
+    }
+    same("holders", &state.holders.iter().copied().collect(), &holders)
+}
+
+fn agents(state: &State) -> Verdict {
+    let (mut free, mut on_agent) = (BTreeSet::new(), BTreeSet::new());
+    for index in 0..state.agents.len() {
+        let id = AgentId::from(index);
+        let agent = state.agent(id);
+        let here: Vec<TaskId> =
+            ids(state).filter(|task| state.task(*task).live.as_ref().is_some_and(|live| live.agent == id)).collect();
+        same("busy", &agent.busy, &(here.len() as u32))?;
+        for (resource, _, used) in &agent.resources {
+            let held = here.iter().filter_map(|task| state.task(*task).live.as_ref());
+            let found: u64 = held.map(|live| super::place::amount_in(&live.holds, *resource).0).sum();
+            same("used on an agent", used, &Amount(found))?;
+        }
+        on_agent.extend(here.into_iter().map(|task| (id, task)));
+        free.extend(free_key(agent, id));
+    }
+    same("on_agent", &state.on_agent.iter().copied().collect(), &on_agent)?;
+    same("free_agents", &state.free_agents.iter().copied().collect(), &free)
+}
+
+fn reservations(state: &State) -> Verdict {
+    for (target, held) in &state.reservations {
+        if state.shown(held.task) != Shown::Ready {
+            return Err(format!("{target:?} is reserved for {}, which is not ready", state.name(held.task)));
+        }
+    }
+    Ok(())
+}

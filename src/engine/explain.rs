@@ -1,0 +1,150 @@
+//! Why is it not running? One typed answer, from the very predicates that block the start; the same on screen, in the
+//! command line and in tests. Empty exactly when the task could start now.
+
+use super::fact::Target;
+use super::ids::{AgentId, Amount, ResourceId, StageId, TaskId, Time};
+use super::place::{Blocker, Closed, amount_in, fits_on, need_of};
+use super::state::{Phase, Shown, State};
+
+/// How many names a reason carries; the rest is a number.
+pub const NAMED: usize = 8;
+
+/// One thing that must change before the task starts.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reason {
+    /// It has a live attempt.
+    Live,
+    /// It is over.
+    Over(Phase),
+    /// Nothing can be proved of its last attempt; the operator decides.
+    Lost,
+    /// The operator holds it.
+    Held,
+    /// It waits out a delay.
+    Delayed {
+        /// Until then.
+        until: Time,
+    },
+    /// It waits for these tasks (the first few, and how many in all).
+    After {
+        /// Not done; failed ones first.
+        tasks: Vec<TaskId>,
+        /// How many in all.
+        count: u32,
+    },
+    /// Its stage waits for these stages.
+    Stages {
+        /// Not over.
+        stages: Vec<StageId>,
+    },
+    /// Nothing starts at all.
+    Closed(Closed),
+    /// Too little of a resource is free.
+    Resource {
+        /// Which.
+        resource: ResourceId,
+        /// Asked for.
+        need: Amount,
+        /// Free.
+        free: Amount,
+        /// Who holds it and how much (the first few).
+        holders: Vec<(TaskId, Amount)>,
+    },
+    /// No agent offers what it asks: it can never start unless one comes.
+    NoAgent {
+        /// The names that no single agent offers together.
+        capabilities: Vec<String>,
+    },
+    /// No agent that could run it has room.
+    AgentsFull {
+        /// Those that could (the first few).
+        agents: Vec<AgentId>,
+        /// A per-agent resource that is short everywhere, though slots are free.
+        short: Option<ResourceId>,
+    },
+    /// There is room, but it is kept free for a task before it.
+    Reserved {
+        /// Of what.
+        on: Target,
+        /// For whom.
+        task: TaskId,
+    },
+}
+
+/// Everything that keeps a task from starting now, in the order in which it is looked at.
+pub fn explain(state: &State, id: TaskId) -> Vec<Reason> {
+    let task = state.task(id);
+    match task.phase {
+        phase if phase.is_live() => return vec![Reason::Live],
+        Phase::Lost => return vec![Reason::Lost],
+        Phase::Waiting | Phase::Ready | Phase::Delayed => {}
+        phase => return vec![Reason::Over(phase)],
+    }
+    let mut reasons = waits_for(state, id);
+    if task.held {
+        reasons.push(Reason::Held);
+    }
+    if let Some(until) = task.due {
+        reasons.push(Reason::Delayed { until });
+    }
+    reasons.extend(state.closed().map(Reason::Closed));
+    reasons.extend(short_of(state, id));
+    reasons.extend(agents(state, id));
+    if reasons.is_empty()
+        && let Err(Blocker::Reserved(on)) = state.place(id)
+    {
+        reasons.push(Reason::Reserved { on, task: state.reservations[&on].task });
+    }
+    reasons
+}
+
+fn waits_for(state: &State, id: TaskId) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    let definition = state.definition(id);
+    let open = definition.after.iter().filter(|before| !state.task(**before).phase.is_satisfied());
+    let mut tasks: Vec<TaskId> = open.copied().collect();
+    if !tasks.is_empty() {
+        let count = tasks.len() as u32;
+        tasks.sort_by_key(|id| (!matches!(state.shown(*id), Shown::Failed | Shown::Cancelled | Shown::Blocked), *id));
+        tasks.truncate(NAMED);
+        reasons.push(Reason::After { tasks, count });
+    }
+    let before = &state.stage(definition.stage).definition.after;
+    let stages: Vec<StageId> = before.iter().copied().filter(|stage| state.stage(*stage).remaining > 0).collect();
+    if !stages.is_empty() {
+        reasons.push(Reason::Stages { stages });
+    }
+    reasons
+}
+
+fn short_of(state: &State, id: TaskId) -> Vec<Reason> {
+    let class = state.class_of(id);
+    let short = class.shared.iter().filter_map(|(resource, need)| {
+        let entry = state.resource(*resource);
+        let free = Amount(entry.capacity.0.saturating_sub(entry.used.0));
+        if *need <= free {
+            return None;
+        }
+        let holder = |id: TaskId| Some((id, amount_in(&state.task(id).live.as_ref()?.holds, *resource)));
+        let holders = state.holders_of(*resource).take(NAMED).filter_map(holder).collect();
+        Some(Reason::Resource { resource: *resource, need: *need, free, holders })
+    });
+    short.collect()
+}
+
+fn agents(state: &State, id: TaskId) -> Option<Reason> {
+    let class = state.class_of(id);
+    let pool = &state.pools[class.pool.0 as usize];
+    if pool.agents.is_empty() {
+        return Some(Reason::NoAgent { capabilities: pool.capabilities.clone() });
+    }
+    let mut all = pool.agents.iter().map(|id| state.agent(*id));
+    if all.any(|agent| fits_on(class, agent)) {
+        return None;
+    }
+    let with_slot: Vec<_> = pool.agents.iter().map(|id| state.agent(*id)).filter(|a| a.busy < a.slots).collect();
+    let short = class.local.iter().map(|(resource, _)| *resource).find(|resource| {
+        !with_slot.is_empty() && with_slot.iter().all(|agent| agent.free(*resource) < need_of(class, *resource))
+    });
+    Some(Reason::AgentsFull { agents: pool.agents.iter().take(NAMED).copied().collect(), short })
+}

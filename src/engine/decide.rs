@@ -628,3 +628,10 @@ fn splitmix(mut x: u64) -> u64 {
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)
 }
+
+impl Engine {
+    /// The first few tasks that wait in a blocker's line, and how many there are (of the first classes in it).
+    pub fn line(&self, blocker: super::place::Blocker) -> (Vec<TaskId>, usize) {
+        self.dispatch.waiting(&self.state, blocker)
+    }
+}

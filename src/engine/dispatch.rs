@@ -280,3 +280,27 @@ fn target_of(state: &State, blocker: Blocker, task: TaskId) -> Option<Target> {
         Blocker::Reserved(_) => None,
     }
 }
+
+/// How many tasks of a line are named, and how many of its classes are counted.
+const LINE_NAMED: usize = 6;
+const LINE_COUNTED: usize = 200;
+
+impl Dispatch {
+    /// The first few tasks that wait in a blocker's line, and how many wait there.
+    pub fn waiting(&self, state: &State, blocker: Blocker) -> (Vec<TaskId>, usize) {
+        let from = (blocker, Rank::FIRST, ClassId(0));
+        let classes = self.parked.iter_from(&from).take_while(|(at, _, _)| *at == blocker).map(|(_, _, class)| *class);
+        let (mut ranks, mut count) = (Vec::new(), 0);
+        for (n, class) in classes.take(LINE_COUNTED).enumerate() {
+            let (first, next) = ((class, Rank::FIRST), (ClassId(class.0 + 1), Rank::FIRST));
+            let start = state.ready.position(&first);
+            count += state.ready.position(&next) - start;
+            if n < LINE_NAMED {
+                let of_class = state.ready.iter_at(start).take_while(|(other, _)| *other == class);
+                ranks.extend(of_class.take(LINE_NAMED).map(|(_, rank)| *rank));
+            }
+        }
+        ranks.sort_unstable();
+        (ranks.into_iter().take(LINE_NAMED).map(|rank| rank.task).collect(), count)
+    }
+}

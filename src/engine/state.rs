@@ -1244,3 +1244,8 @@ fn bounded_push<T>(ring: &mut VecDeque<T>, entry: T, bound: usize) {
     }
     ring.push_back(entry);
 }
+
+/// The task's key in [`State::display`].
+pub fn display_key_of(state: &State, id: TaskId) -> DisplayKey {
+    display_key(&state.settings, state.definition(id).stage, id, state.task(id))
+}

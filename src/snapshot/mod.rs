@@ -1,6 +1,10 @@
 //! What screens read: a plain picture of one instant, made from the engine's State for a View. Knows nothing of
 //! terminals. `build` runs beside the loop, on a cheap clone of the State.
 
+pub mod build;
+mod rows;
+pub mod why;
+
 use std::sync::Arc;
 
 use crate::engine::ids::{AgentId, Attempt, ResourceId, Span, StageId, TaskId, Time};

@@ -1,0 +1,405 @@
+//! Makes a [`Snapshot`] from a State and a View. Runs beside the loop on a cheap clone; costs by what is shown, not by
+//! what there is (a filter or a sort other than the schedule's costs by the number of tasks).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::rows::rows;
+use super::why::{detail, duration};
+use super::{Action, AgentRow, Alert, Counts, Header, LockRow, Mode, Phase, Progress, Snapshot, Storage, View};
+use crate::engine::decide::Engine;
+use crate::engine::definition::ResourceKind;
+use crate::engine::fact::{Cause, Ending, Outcome};
+use crate::engine::ids::{AgentId, Amount, ResourceId, Span, TaskId, Time};
+use crate::engine::message::{Command, Origin};
+use crate::engine::place::Blocker;
+use crate::engine::state::{DoneWhat, Shown, State, Tally};
+
+/// How many alerts and actions are shown at most.
+const LISTED: usize = 100;
+/// How many locks are listed at most.
+const LOCKS: usize = 500;
+
+/// One instant of a session: the State and what the engine does not know.
+#[derive(Debug, Clone, Default)]
+pub struct Frozen {
+    /// The State, and who waits in which line.
+    pub engine: Engine,
+    /// The session's name.
+    pub session: String,
+    /// Where its outputs are.
+    pub log_dir: PathBuf,
+    /// The journal's health.
+    pub storage: Storage,
+    /// Facts from this time on are not stored yet.
+    pub unstored_since: Option<Time>,
+    /// No guard: a crash would lose outcomes.
+    pub guard_lost: bool,
+    /// Ends per second over the last minutes and what else is counted over time.
+    pub rates: Arc<Rates>,
+    /// CPU and memory, if sampled.
+    pub load: Arc<Load>,
+    /// Not to be changed, and why.
+    pub read_only: Option<String>,
+    /// Notes of the program itself ("asleep 8 h", "recovered …"): when, text, bad.
+    pub notes: Arc<Vec<(Time, String, bool)>>,
+}
+
+/// What is counted over time, by the runtime.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rates {
+    /// Tasks ended in each of the last slices of 5 s, oldest first, at most 120.
+    pub ended: Vec<u32>,
+    /// Median and 90th percentile from ready to start of the last 1,000.
+    pub wait: Option<(Span, Span)>,
+    /// The same from start to end.
+    pub run: Option<(Span, Span)>,
+    /// Share of busy slots of each agent in the last slices, oldest first.
+    pub busy: Vec<Vec<f32>>,
+}
+
+/// CPU and memory of running trees.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Load {
+    /// By task: percent of one core, bytes.
+    pub tasks: std::collections::BTreeMap<TaskId, (f32, u64)>,
+    /// It has been sampled at least once.
+    pub sampled: bool,
+}
+
+/// See the module.
+pub fn build(frozen: &Frozen, view: &View, at: Time) -> Snapshot {
+    let state = &frozen.engine.state;
+    let (rows, offset, total_rows, matching) = rows(frozen, view, at);
+    Snapshot {
+        header: header(frozen, at),
+        counts: counts(state, &state.counts),
+        matching,
+        total_rows,
+        offset,
+        rows,
+        agents: (0..state.agents.len()).map(|n| agent_row(frozen, AgentId::from(n))).collect(),
+        locks: locks(frozen),
+        progress: progress(frozen, at),
+        detail: view.cursor.filter(|id| id.index() < state.tasks.len()).map(|id| detail(frozen, id, at)),
+        alerts: alerts(frozen, at),
+        actions: state.actions.iter().rev().take(LISTED).map(|done| action(state, done)).collect(),
+    }
+}
+
+/// The phase as screens name it.
+pub fn phase(shown: Shown) -> Phase {
+    match shown {
+        Shown::Running => Phase::Running,
+        Shown::Stopping => Phase::Stopping,
+        Shown::Ready => Phase::Ready,
+        Shown::Delayed => Phase::Delayed,
+        Shown::Waiting => Phase::Waiting,
+        Shown::Held => Phase::Held,
+        Shown::Lost => Phase::Lost,
+        Shown::Failed => Phase::Failed,
+        Shown::Blocked => Phase::Blocked,
+        Shown::Cancelled => Phase::Cancelled,
+        Shown::Skipped => Phase::Skipped,
+        Shown::Succeeded => Phase::Succeeded,
+    }
+}
+
+pub(super) fn counts(state: &State, tally: &Tally) -> Counts {
+    Counts {
+        total: tally.0.iter().map(|n| *n as usize).sum(),
+        running: tally.of(Shown::Running),
+        stopping: tally.of(Shown::Stopping),
+        ready: tally.of(Shown::Ready),
+        delayed: tally.of(Shown::Delayed),
+        waiting: tally.of(Shown::Waiting),
+        held: tally.of(Shown::Held),
+        blocked: tally.of(Shown::Blocked),
+        failed: tally.of(Shown::Failed),
+        lost: tally.of(Shown::Lost),
+        cancelled: tally.of(Shown::Cancelled),
+        skipped: tally.of(Shown::Skipped),
+        succeeded: tally.of(Shown::Succeeded),
+        by_fallback: state.by_fallback as usize,
+        retries: state.retries as usize,
+    }
+}
+
+fn header(frozen: &Frozen, at: Time) -> Header {
+    let state = &frozen.engine.state;
+    let words = |entry: Option<&(Command, Command)>| entry.map(|(command, _)| in_words(state, command));
+    Header {
+        workflow: state.settings.name.clone(),
+        session: frozen.session.clone(),
+        at,
+        started: state.started,
+        ended: state.is_finished().then_some(state.now),
+        mode: mode(state),
+        due: state.deadlines.first().map(|(at, id)| (*at, state.name(*id).to_owned())),
+        guard_lost: frozen.guard_lost,
+        storage: frozen.storage.clone(),
+        undo: words(state.undo.back()),
+        redo: words(state.redo.back()),
+        read_only: frozen.read_only.clone(),
+    }
+}
+
+fn mode(state: &State) -> Mode {
+    match state.ending {
+        _ if state.is_finished() => Mode::Finished,
+        Some(Ending::Drain | Ending::Detach) => Mode::Draining,
+        Some(Ending::Stop | Ending::StopNow) => Mode::Stopping,
+        None if state.paused => Mode::Paused,
+        None => Mode::Running,
+    }
+}
+
+/// An amount as people write it: bytes for `mem`-like numbers are not known here, so sizes above a mebibyte are shown so.
+pub fn amount(amount: Amount) -> String {
+    let (whole, rest) = (amount.0 / 1000, amount.0 % 1000);
+    const KIB: u64 = 1024;
+    match whole {
+        n if n >= KIB * KIB * KIB => format!("{:.1}GiB", n as f64 / (KIB * KIB * KIB) as f64),
+        n if n >= KIB * KIB => format!("{:.0}MiB", n as f64 / (KIB * KIB) as f64),
+        n if rest == 0 => n.to_string(),
+        n => format!("{n}.{rest:03}").trim_end_matches('0').to_owned(),
+    }
+}
+
+fn agent_row(frozen: &Frozen, id: AgentId) -> AgentRow {
+    let state = &frozen.engine.state;
+    let agent = state.agent(id);
+    let resources = agent.resources.iter().map(|(resource, capacity, used)| {
+        let share = used.0 as f64 / capacity.0.max(1) as f64;
+        let text = format!("{}/{}", amount(*used), amount(*capacity));
+        (state.resource(*resource).definition.name.clone(), text, share)
+    });
+    let sampled = state.tasks_on(id).filter_map(|task| frozen.load.tasks.get(&task));
+    let (cpu, memory) = sampled.fold((0.0, 0), |(cpu, memory), (c, m)| (cpu + c, memory + m));
+    AgentRow {
+        name: agent.definition.name.clone(),
+        id: Some(id),
+        busy: agent.busy,
+        slots: agent.slots,
+        resources: resources.collect(),
+        tasks: state.tasks_on(id).take(8).map(|task| state.name(task).to_owned()).collect(),
+        cpu_percent: frozen.load.sampled.then_some(cpu),
+        memory: frozen.load.sampled.then_some(memory),
+        load: frozen.rates.busy.get(id.index()).cloned().unwrap_or_default(),
+        capabilities: agent.definition.capabilities.clone(),
+    }
+}
+
+fn locks(frozen: &Frozen) -> Vec<LockRow> {
+    let state = &frozen.engine.state;
+    let shared = (0..state.resources.len())
+        .map(ResourceId::from)
+        .filter(|id| state.resource(*id).definition.kind != ResourceKind::PerAgent);
+    let mut rows: Vec<LockRow> = shared.take(LOCKS).map(|id| lock_row(frozen, id)).collect();
+    rows.sort_by_key(|row| (std::cmp::Reverse(row.waiting), row.resource));
+    rows
+}
+
+fn lock_row(frozen: &Frozen, id: ResourceId) -> LockRow {
+    let state = &frozen.engine.state;
+    let entry = state.resource(id);
+    let is_lock = entry.definition.kind == ResourceKind::Lock;
+    let held = |task: TaskId| {
+        let live = state.task(task).live.as_ref()?;
+        let held = live.holds.iter().find(|(resource, _)| *resource == id)?.1;
+        Some((state.name(task).to_owned(), how(is_lock, held)))
+    };
+    let (line, waiting) = frozen.engine.line(Blocker::Resource(id));
+    let reserved = state.reservations.get(&crate::engine::fact::Target::Resource(id));
+    let used = match (is_lock, entry.used) {
+        (false, used) => format!("{}/{}", amount(used), amount(entry.capacity)),
+        (true, Amount(0)) => "free".to_owned(),
+        (true, Amount::WHOLE_LOCK) => "1/1".to_owned(),
+        (true, Amount(n)) => format!("shared {n}"),
+    };
+    LockRow {
+        resource: id,
+        name: entry.definition.name.clone(),
+        used,
+        share: if is_lock {
+            f64::from(u8::from(entry.used.0 > 0))
+        } else {
+            entry.used.0 as f64 / entry.capacity.0.max(1) as f64
+        },
+        holders: state.holders_of(id).take(8).filter_map(held).collect(),
+        waiting,
+        line: line.into_iter().map(|task| state.name(task).to_owned()).collect(),
+        reserved_for: reserved.map(|held| state.name(held.task).to_owned()),
+    }
+}
+
+pub(super) fn how(is_lock: bool, held: Amount) -> String {
+    match (is_lock, held) {
+        (true, Amount::WHOLE_LOCK) => "exclusive".to_owned(),
+        (true, _) => "shared".to_owned(),
+        (false, held) => amount(held),
+    }
+}
+
+fn progress(frozen: &Frozen, at: Time) -> Progress {
+    let state = &frozen.engine.state;
+    let slots: u64 = (0..state.agents.len()).map(|n| u64::from(state.agents.at(n).slots)).sum();
+    let busy: u64 = (0..state.agents.len())
+        .map(|n| {
+            let agent = state.agents.at(n);
+            agent.busy_ms + u64::from(agent.busy) * at.since(agent.busy_since).0
+        })
+        .sum();
+    let elapsed = if state.is_finished() { state.now } else { at }.since(state.started).0;
+    let ended = &frozen.rates.ended;
+    Progress {
+        throughput: ended.iter().map(|n| *n as f32 * 12.0).collect(),
+        per_minute: ended.iter().rev().take(12).sum::<u32>() as f32,
+        wait: frozen.rates.wait,
+        run: frozen.rates.run,
+        critical: Vec::new(),
+        limits: limits(frozen),
+        utilisation: if slots * elapsed == 0 { 0.0 } else { busy as f32 / (slots * elapsed) as f32 },
+        attempts: (state.ended_attempts.0 as usize, state.ended_attempts.1 as usize),
+        eta: None,
+        eta_why_not: Some("no forecast yet".into()),
+    }
+}
+
+/// What the ready tasks wait for first, as shares of all that are ready.
+fn limits(frozen: &Frozen) -> Vec<(String, f32)> {
+    let state = &frozen.engine.state;
+    let ready = state.counts.of(Shown::Ready);
+    if ready == 0 {
+        return Vec::new();
+    }
+    let shared = (0..state.resources.len().min(LOCKS)).map(ResourceId::from);
+    let mut all: Vec<(String, usize)> = shared
+        .map(|id| (state.resource(id).definition.name.clone(), frozen.engine.line(Blocker::Resource(id)).1))
+        .filter(|(_, waiting)| *waiting > 0)
+        .collect();
+    let locked: usize = all.iter().map(|(_, n)| n).sum();
+    if ready > locked {
+        all.push(("slots".to_owned(), ready - locked));
+    }
+    all.sort_by_key(|(_, waiting)| std::cmp::Reverse(*waiting));
+    all.truncate(4);
+    all.into_iter().map(|(name, n)| (name, n as f32 / ready as f32)).collect()
+}
+
+// ── alerts and actions ───────────────────────────────────────────────────────────────────────────────────────────────
+
+/// What needs the operator, grouped by cause.
+fn alerts(frozen: &Frozen, at: Time) -> Vec<Alert> {
+    let state = &frozen.engine.state;
+    let mut alerts: Vec<Alert> = Vec::new();
+    let mut add = |at: Time, text: String, task: Option<TaskId>, bad: bool, key: &str| match alerts
+        .iter_mut()
+        .find(|alert: &&mut Alert| alert.text.ends_with(key) && !key.is_empty())
+    {
+        Some(alert) => {
+            alert.count += 1;
+            alert.at = alert.at.max(at);
+        }
+        None => alerts.push(Alert { at, text, count: 1, task, bad }),
+    };
+    for shown in [Shown::Lost, Shown::Failed] {
+        for id in shown_as(state, shown).take(2000) {
+            let task = state.task(id);
+            let outcome = task.past.as_ref().and_then(|past| past.last()).map(|past| outcome_words(&past.outcome));
+            let cause = outcome.unwrap_or_else(|| "failed".into());
+            add(task.since, format!("{}: {cause}", state.name(id)), Some(id), true, &format!(": {cause}"));
+        }
+    }
+    for (deadline, id) in state.deadlines.iter().take(50).take_while(|(deadline, _)| *deadline < at) {
+        let late = duration(at.since(*deadline));
+        add(*deadline, format!("{} is over its deadline by {late}", state.name(*id)), Some(*id), false, "");
+    }
+    for (at, text, bad) in frozen.notes.iter() {
+        add(*at, text.clone(), None, *bad, "");
+    }
+    for alert in &mut alerts {
+        if alert.count > 1
+            && let Some((_, cause)) = alert.text.split_once(": ")
+        {
+            alert.text = format!("{} tasks: {cause}", alert.count);
+        }
+    }
+    alerts.sort_by_key(|alert| std::cmp::Reverse(alert.at));
+    alerts.truncate(LISTED);
+    alerts
+}
+
+/// Tasks shown in one way, stage by stage.
+pub(super) fn shown_as(state: &State, shown: Shown) -> impl Iterator<Item = TaskId> {
+    use crate::engine::ids::StageId;
+    use crate::engine::state::DisplayKey;
+    (0..state.stages.len()).map(StageId::from).flat_map(move |stage| {
+        let count = state.stage(stage).counts.of(shown);
+        let from = DisplayKey { stage, shown, key: (i64::MIN, 0, 0), task: TaskId(0) };
+        let start = if count == 0 { 0 } else { state.display.position(&from) };
+        (start..start + count).filter_map(move |n| state.display.nth(n)).map(|key| key.task)
+    })
+}
+
+/// An outcome in a few words: `"exit 2"`, `"signal 9"`, `"timed out"`.
+pub fn outcome_words(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Succeeded => "done".into(),
+        Outcome::Failed(Cause::Exit(code)) => format!("exit {code}"),
+        Outcome::Failed(Cause::Signal(signal)) => format!("signal {signal}"),
+        Outcome::Failed(Cause::TimedOut) => "timed out".into(),
+        Outcome::Failed(Cause::CouldNotStart(problem)) => format!("could not start: {}", problem.message),
+        Outcome::Failed(Cause::OutOfMemory) => "out of memory".into(),
+        Outcome::Cancelled => "cancelled".into(),
+        Outcome::Aborted(_) => "stopped".into(),
+        Outcome::Lost(why) => format!("lost: {why}"),
+    }
+}
+
+fn action(state: &State, done: &crate::engine::state::Done) -> Action {
+    let text = match &done.what {
+        DoneWhat::Command(command) => in_words(state, command),
+        DoneWhat::Undo(command) => format!("undo: {}", in_words(state, command)),
+        DoneWhat::Redo(command) => format!("redo: {}", in_words(state, command)),
+    };
+    let who = match done.by {
+        Origin::Operator => "you",
+        Origin::Rule => "rule",
+    };
+    Action { at: done.at, who: who.into(), text }
+}
+
+/// A command in words: `"priority of link to 60"`.
+pub fn in_words(state: &State, command: &Command) -> String {
+    let name = |task: &TaskId| state.definitions.get(task.index()).map_or("?", |definition| definition.id.as_str());
+    match command {
+        Command::SetPriority { task, priority } => format!("priority of {} to {priority}", name(task)),
+        Command::Hold { task } => format!("hold {}", name(task)),
+        Command::Release { task } => format!("release {}", name(task)),
+        Command::Cancel { task } => format!("cancel {}", name(task)),
+        Command::Kill { task } => format!("kill {}", name(task)),
+        Command::Retry { task } => format!("retry {}", name(task)),
+        Command::Skip { task } => format!("skip {}", name(task)),
+        Command::Unskip { task } => format!("requeue {}", name(task)),
+        Command::Fallback { task } => format!("fallback of {}", name(task)),
+        Command::Pause => "pause".into(),
+        Command::Resume => "go on".into(),
+        Command::Drain => "finish what runs, then end".into(),
+        Command::Stop => "stop everything".into(),
+        Command::StopNow => "kill everything".into(),
+        Command::Detach => "detach".into(),
+        Command::SetSlots { agent, slots } => {
+            let name = state.agents.get(agent.index()).map_or("?", |agent| agent.definition.name.as_str());
+            format!("slots of {name} to {slots}")
+        }
+        Command::Undo => "undo".into(),
+        Command::Redo => "redo".into(),
+        Command::Load(_) => "load".into(),
+        Command::All(commands) if commands.len() == 1 => in_words(state, &commands[0]),
+        Command::All(commands) => {
+            let first = commands.first().map(|command| in_words(state, command)).unwrap_or_default();
+            format!("{first} and {} more", commands.len().saturating_sub(1))
+        }
+    }
+}

@@ -1,0 +1,449 @@
+//! Reasons in words: the one line of a row, the check-list of the why pane, the details of a task. The facts come from
+//! `engine::explain`; this file only says them.
+
+use super::build::{Frozen, amount, how, outcome_words, phase};
+use super::rows::{fallback_name, task_row};
+use super::{AttemptLine, Detail, Phase, WhyLine};
+use crate::engine::definition::{Backoff, CommandLine, CommandSpec, FallbackStrategy, ResourceKind, TaskType};
+use crate::engine::explain::{Reason, explain};
+use crate::engine::fact::{Outcome, Target};
+use crate::engine::ids::{Attempt, Span, TaskId, Time};
+use crate::engine::message::{StopReason, StopSignal};
+use crate::engine::place::{Blocker, Closed};
+use crate::engine::state::{Shown, State};
+
+/// How many names are listed.
+const LISTED: usize = 6;
+
+/// `"42s"`, `"3m12"`, `"2h05"`, `"3d04h"`.
+pub fn duration(span: Span) -> String {
+    let seconds = span.0 / 1000;
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h{:02}", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+/// One line: progress, or why not.
+pub(super) fn note(frozen: &Frozen, id: TaskId, at: Time) -> String {
+    let state = &frozen.engine.state;
+    let task = state.task(id);
+    let last = task.past.as_ref().and_then(|past| past.last());
+    match phase(state.shown(id)) {
+        Phase::Running => running_note(state, id),
+        Phase::Stopping => stopping_note(state, id, at),
+        Phase::Delayed => {
+            let until = task.due.unwrap_or(at);
+            let why = last.map(|past| outcome_words(&past.outcome)).unwrap_or_else(|| "could not start".into());
+            format!(
+                "{why}, retry {} of {} in {}",
+                task.tries + 1,
+                state.attempts_allowed(id),
+                duration(until.since(at))
+            )
+        }
+        Phase::Held => "held by you".into(),
+        Phase::Lost | Phase::Failed => {
+            let cause = last.map_or_else(|| "failed".into(), |past| outcome_words(&past.outcome));
+            if task.attempt > 1 { format!("{cause}, {} attempts", task.attempt) } else { cause }
+        }
+        Phase::Cancelled => "cancelled".into(),
+        Phase::Skipped => "skipped".into(),
+        Phase::Succeeded => succeeded_note(state, id),
+        Phase::Ready | Phase::Waiting | Phase::Blocked => {
+            explain(state, id).first().map_or_else(String::new, |reason| short(frozen, id, reason))
+        }
+    }
+}
+
+fn succeeded_note(state: &State, id: TaskId) -> String {
+    let task = state.task(id);
+    let mut parts = Vec::new();
+    if let Some(fallback) = task.fallback {
+        parts.push(format!("by fallback {}", fallback_name(&state.fallbacks, fallback)));
+    }
+    if task.attempt > 1 {
+        parts.push(format!("attempt {}", task.attempt));
+    }
+    parts.join(", ")
+}
+
+fn running_note(state: &State, id: TaskId) -> String {
+    let task = state.task(id);
+    let mut parts = Vec::new();
+    if let Some(fallback) = task.fallback {
+        parts.push(format!("fallback {}", fallback_name(&state.fallbacks, fallback)));
+    } else if task.attempt > 1 {
+        parts.push(format!("attempt {}", task.attempt));
+    }
+    if let Some(live) = &task.live {
+        if live.adopted {
+            parts.push("adopted".into());
+        }
+        if live.process.is_none() {
+            parts.push("starting".into());
+        }
+    }
+    parts.join(", ")
+}
+
+fn stopping_note(state: &State, id: TaskId, at: Time) -> String {
+    let task = state.task(id);
+    let Some(live) = &task.live else { return String::new() };
+    if let Some((_, _, _, left)) = live.exited {
+        return format!("left {left} process{} behind", if left == 1 { "" } else { "es" });
+    }
+    let Some((reason, signal, since)) = live.stop else { return String::new() };
+    let why = match reason {
+        StopReason::TimedOut => "timed out",
+        StopReason::Cancelled => "cancelled",
+        StopReason::Fallback(_) => "fallback next",
+        StopReason::SessionStop => "session stops",
+        StopReason::Leaked => "left processes",
+    };
+    match signal {
+        StopSignal::Term => {
+            let kill = since.plus(state.settings.grace);
+            format!("{why}: TERM sent, KILL in {}", duration(kill.since(at)))
+        }
+        StopSignal::Kill => format!("{why}: KILL sent"),
+    }
+}
+
+/// A reason in a few words.
+pub fn short(frozen: &Frozen, id: TaskId, reason: &Reason) -> String {
+    let state = &frozen.engine.state;
+    match reason {
+        Reason::Live => "running".into(),
+        Reason::Over(phase) => crate::engine::decide::word(*phase).into(),
+        Reason::Lost => "lost: retry, skip or cancel it".into(),
+        Reason::Held => "held by you".into(),
+        Reason::Delayed { .. } => "waits out a delay".into(),
+        Reason::After { tasks, count } => {
+            let first = tasks[0];
+            let word = match state.shown(first) {
+                Shown::Failed => ", which failed",
+                Shown::Cancelled => ", which was cancelled",
+                Shown::Blocked => ", which is blocked",
+                _ => "",
+            };
+            let more = if *count > 1 { format!(" +{}", count - 1) } else { String::new() };
+            format!("needs {}{more}{word}", state.name(first))
+        }
+        Reason::Stages { stages } => {
+            let names: Vec<&str> = stages.iter().map(|stage| state.stage(*stage).definition.name.as_str()).collect();
+            let failed = stages.iter().any(|stage| state.stage(*stage).dead > 0);
+            format!("needs stage {}{}", names.join(", "), if failed { ", where something failed" } else { "" })
+        }
+        Reason::Closed(Closed::Paused) => "session paused".into(),
+        Reason::Closed(Closed::Ending) => "session is ending".into(),
+        Reason::Closed(Closed::MaxRunning(most)) => format!("{most} run already (MaxRunning)"),
+        Reason::Resource { resource, .. } => {
+            let (line, count) = frozen.engine.line(Blocker::Resource(*resource));
+            let place = line.iter().position(|other| *other == id).map(|n| format!(" {}/{count}", n + 1));
+            let entry = &state.resource(*resource).definition;
+            let kind = if entry.kind == ResourceKind::Lock { "lock" } else { "pool" };
+            format!("{kind} {}{}", entry.name, place.unwrap_or_default())
+        }
+        Reason::NoAgent { capabilities } => format!("no agent offers {}", capabilities.join(" + ")),
+        Reason::AgentsFull { short: Some(resource), .. } => {
+            format!("too little {} free", state.resource(*resource).definition.name)
+        }
+        Reason::AgentsFull { agents, short: None } => {
+            let slots: u32 = agents.iter().map(|agent| state.agent(*agent).slots).sum();
+            if slots == 0 { "its agents have no slots".into() } else { "waits for a free slot".into() }
+        }
+        Reason::Reserved { task, .. } => format!("room is kept for {}", state.name(*task)),
+    }
+}
+
+/// Everything about one task.
+pub(super) fn detail(frozen: &Frozen, id: TaskId, at: Time) -> Detail {
+    let state = &frozen.engine.state;
+    let (task, definition) = (state.task(id), state.definition(id));
+    let TaskType::Run(command) = &definition.task_type;
+    let replaced_by = task.fallback.map(|fallback| {
+        let FallbackStrategy::Alternative(command) = &state.fallbacks[fallback.index()].strategy;
+        command_text(command)
+    });
+    let live_log = task.live.as_ref().and_then(|live| live.log);
+    let log = if task.live.is_some() { live_log } else { task.past.as_ref().and_then(|past| past.last()?.log) };
+    let names = |ids: &[TaskId]| {
+        let mut names: Vec<String> = ids.iter().take(LISTED).map(|id| state.name(*id).to_owned()).collect();
+        if ids.len() > LISTED {
+            names.push(format!("{} more", ids.len() - LISTED));
+        }
+        names
+    };
+    Detail {
+        row: task_row(frozen, id, at),
+        why: why(frozen, id, at),
+        command: command_text(command),
+        replaced_by,
+        facts: facts(frozen, id),
+        attempts: attempts(state, id),
+        log: log.map(|number| frozen.log_dir.join(number.to_string())),
+        after: names(&definition.after),
+        before: names(state.dependents.at(id.index())),
+    }
+}
+
+/// A command as one line of text.
+pub fn command_text(command: &CommandSpec) -> String {
+    match &command.run {
+        CommandLine::Shell(text) => text.clone(),
+        CommandLine::Exec(argv) => argv.join(" "),
+    }
+}
+
+fn facts(frozen: &Frozen, id: TaskId) -> Vec<(String, String)> {
+    let state = &frozen.engine.state;
+    let (task, definition) = (state.task(id), state.definition(id));
+    let mut facts: Vec<(String, String)> = Vec::new();
+    let mut add = |name: &str, value: String| facts.push((name.to_owned(), value));
+    add("priority", task.priority.to_string());
+    if !definition.requirements.capabilities.is_empty() {
+        add("needs", definition.requirements.capabilities.join(", "));
+    }
+    let uses: Vec<String> = definition
+        .requirements
+        .resources
+        .iter()
+        .map(|need| {
+            let entry = &state.resource(need.resource).definition;
+            format!("{} {}", entry.name, how(entry.kind == ResourceKind::Lock, need.amount))
+        })
+        .collect();
+    if !uses.is_empty() {
+        add("uses", uses.join(", "));
+    }
+    if let Some(span) = definition.timeout {
+        add("timeout", duration(span));
+    }
+    if let Some(span) = definition.estimate {
+        add("estimate", duration(span));
+    }
+    if definition.retry.attempts > 1 {
+        let backoff = match definition.retry.backoff {
+            Backoff::Fixed(span) => format!("after {}", duration(span)),
+            Backoff::Exponential { base, max, .. } => format!("after {} up to {}", duration(base), duration(max)),
+        };
+        add("retry", format!("{} attempts, {backoff}", definition.retry.attempts));
+    }
+    if !definition.fallback.is_empty() {
+        let names: Vec<String> = definition.fallback.iter().map(|id| fallback_name(&state.fallbacks, *id)).collect();
+        add("fallback", names.join(", "));
+    }
+    if !definition.tags.is_empty() {
+        add("tags", definition.tags.join(", "));
+    }
+    if let Some((cpu, memory)) = frozen.load.tasks.get(&id) {
+        add("cpu", format!("{cpu:.0} %"));
+        add("memory", format!("{:.1} MiB", *memory as f64 / 1_048_576.0));
+    }
+    if let Some((process, _)) = task.live.as_ref().and_then(|live| live.process.as_ref()) {
+        add("pid", process.pid.to_string());
+    }
+    if let Some(past) = task.past.as_ref().and_then(|past| past.last()) {
+        let usage = &past.usage;
+        add(
+            "used",
+            format!(
+                "cpu {:.1}s, memory {:.1} MiB",
+                (usage.user_ms + usage.system_ms) as f64 / 1000.0,
+                usage.max_rss_kib as f64 / 1024.0
+            ),
+        );
+    }
+    facts
+}
+
+fn attempts(state: &State, id: TaskId) -> Vec<AttemptLine> {
+    let task = state.task(id);
+    let mut lines = Vec::new();
+    if let Some(live) = &task.live {
+        lines.push(AttemptLine {
+            attempt: Attempt(task.attempt),
+            agent: state.agent(live.agent).definition.name.clone(),
+            started: live.started,
+            ran: None,
+            outcome: crate::engine::decide::word(task.phase).to_owned(),
+            good: true,
+            log: live.log,
+        });
+    }
+    for past in task.past.iter().flat_map(|past| past.iter().rev()) {
+        let by = past.fallback.map(|id| format!(" (fallback {})", fallback_name(&state.fallbacks, id)));
+        lines.push(AttemptLine {
+            attempt: past.attempt,
+            agent: state.agent(past.agent).definition.name.clone(),
+            started: past.started,
+            ran: Some(past.ended.since(past.started)),
+            outcome: format!("{}{}", outcome_words(&past.outcome), by.unwrap_or_default()),
+            good: past.outcome == Outcome::Succeeded,
+            log: past.log,
+        });
+    }
+    lines
+}
+
+/// The check-list: what holds and what does not.
+pub fn why(frozen: &Frozen, id: TaskId, at: Time) -> Vec<WhyLine> {
+    let state = &frozen.engine.state;
+    let (task, definition) = (state.task(id), state.definition(id));
+    let line = |met, text: String| WhyLine { met, text, more: Vec::new() };
+    let reasons = explain(state, id);
+    if matches!(reasons.first(), Some(Reason::Live | Reason::Over(_) | Reason::Lost)) {
+        return why_here(frozen, id, at);
+    }
+    let mut lines = Vec::new();
+    for before in definition.after.iter().filter(|id| state.task(**id).phase.is_satisfied()).take(LISTED) {
+        lines.push(line(
+            true,
+            format!("needs {}: {}", state.name(*before), crate::engine::decide::word(state.task(*before).phase)),
+        ));
+    }
+    for reason in &reasons {
+        lines.push(long(frozen, id, reason, at));
+    }
+    let short_of = |r: &Reason| matches!(r, Reason::Resource { .. });
+    if !reasons.iter().any(short_of) {
+        for need in &definition.requirements.resources {
+            let entry = &state.resource(need.resource).definition;
+            if entry.kind != ResourceKind::PerAgent {
+                lines.push(line(
+                    true,
+                    format!("{} ({}) is free", entry.name, how(entry.kind == ResourceKind::Lock, need.amount)),
+                ));
+            }
+        }
+    }
+    if !reasons.iter().any(|r| matches!(r, Reason::NoAgent { .. } | Reason::AgentsFull { .. })) {
+        lines.push(line(true, "an agent has room".into()));
+    }
+    if !task.held && state.closed().is_none() {
+        lines.push(line(true, "not held, session not paused".into()));
+    }
+    if reasons.is_empty() {
+        lines.push(line(true, "it starts now".into()));
+    }
+    lines
+}
+
+fn why_here(frozen: &Frozen, id: TaskId, at: Time) -> Vec<WhyLine> {
+    let state = &frozen.engine.state;
+    let task = state.task(id);
+    let line = |met, text: String| WhyLine { met, text, more: Vec::new() };
+    let mut lines = Vec::new();
+    if let Some(live) = &task.live {
+        let agent = state.agent(live.agent);
+        let since = live.process.as_ref().map_or(live.started, |(_, since)| *since);
+        lines.push(line(true, format!("runs on {} for {}", agent.definition.name, duration(at.since(since)))));
+        let pool = &state.pools[state.class_of(id).pool.0 as usize];
+        let chosen = match pool.agents.len() {
+            1 => "the only agent that can run it".to_owned(),
+            n => format!("the least gifted, then least loaded of {n} agents that can run it"),
+        };
+        lines.push(line(true, format!("why this agent: {chosen}")));
+        for (resource, held) in live.holds.iter() {
+            let entry = &state.resource(*resource).definition;
+            lines.push(line(true, format!("holds {} ({})", entry.name, how(entry.kind == ResourceKind::Lock, *held))));
+        }
+        let note = note(frozen, id, at);
+        if !note.is_empty() {
+            lines.push(line(true, note));
+        }
+        return lines;
+    }
+    let note = note(frozen, id, at);
+    let good = task.phase.is_satisfied();
+    lines.push(line(
+        good,
+        format!(
+            "{}{}",
+            crate::engine::decide::word(task.phase),
+            if note.is_empty() { note } else { format!(": {note}") }
+        ),
+    ));
+    if let Some(past) = task.past.as_ref().and_then(|past| past.last()) {
+        lines.push(line(good, format!("attempt {} ran {}", past.attempt, duration(past.ended.since(past.started)))));
+    }
+    if let Some(fallback) = state.next_fallback(id).filter(|_| !good) {
+        lines.push(line(false, format!("b runs fallback {}", fallback_name(&state.fallbacks, fallback))));
+    }
+    lines
+}
+
+fn long(frozen: &Frozen, id: TaskId, reason: &Reason, at: Time) -> WhyLine {
+    let state = &frozen.engine.state;
+    let mut more = Vec::new();
+    let text = match reason {
+        Reason::After { tasks, count } => {
+            more.extend(
+                tasks
+                    .iter()
+                    .map(|id| format!("{}: {}", state.name(*id), crate::engine::decide::word(state.task(*id).phase))),
+            );
+            let rest = *count as usize - tasks.len();
+            if rest > 0 {
+                more.push(format!("{rest} more"));
+            }
+            format!(
+                "needs {count} task{} that {} not done",
+                if *count == 1 { "" } else { "s" },
+                if *count == 1 { "is" } else { "are" }
+            )
+        }
+        Reason::Resource { resource, need, free, holders } => {
+            let entry = state.resource(*resource);
+            let is_lock = entry.definition.kind == ResourceKind::Lock;
+            for (holder, held) in holders {
+                let since = state.task(*holder).live.as_ref().map_or(at, |live| live.started);
+                more.push(format!(
+                    "holder {} ({}) for {}",
+                    state.name(*holder),
+                    how(is_lock, *held),
+                    duration(at.since(since))
+                ));
+            }
+            let (line, count) = frozen.engine.line(Blocker::Resource(*resource));
+            if !line.is_empty() {
+                let names: Vec<String> =
+                    line.iter().enumerate().map(|(n, id)| format!("{} {}", n + 1, state.name(*id))).collect();
+                let rest = if count > line.len() { format!(" … {} more", count - line.len()) } else { String::new() };
+                more.push(format!("line: {}{rest}", names.join("  ")));
+            }
+            if is_lock {
+                format!("lock {} ({}) is held", entry.definition.name, how(true, *need))
+            } else {
+                format!(
+                    "{}: asks {}, {} of {} free",
+                    entry.definition.name,
+                    amount(*need),
+                    amount(*free),
+                    amount(entry.capacity)
+                )
+            }
+        }
+        Reason::Delayed { until } => format!("waits out a delay: {} left", duration(until.since(at))),
+        Reason::AgentsFull { agents, .. } => {
+            for agent in agents.iter().take(LISTED) {
+                let agent = state.agent(*agent);
+                more.push(format!("{} {}/{} slots busy", agent.definition.name, agent.busy, agent.slots));
+            }
+            short(frozen, id, reason)
+        }
+        Reason::Reserved { on, task } => {
+            let what = match on {
+                Target::Resource(resource) => state.resource(*resource).definition.name.clone(),
+                Target::Agent(agent) => state.agent(*agent).definition.name.clone(),
+            };
+            more.push(format!("{} waited longer; this would delay it", state.name(*task)));
+            format!("room on {what} is kept for {}", state.name(*task))
+        }
+        other => short(frozen, id, other),
+    };
+    WhyLine { met: false, text, more }
+}

@@ -1,0 +1,529 @@
+//! A session as text: plain lines for people and logs, or one JSON object a fact. Knows facts and definitions, nothing of
+//! screens. Runs on its own thread: a reader that is slow or gone never slows or ends the run.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use serde::Serialize;
+
+use crate::engine::definition::TaskDefinition;
+use crate::engine::fact::{Cause, Ending, Fact, Outcome, Stamped, Then};
+use crate::engine::ids::{Span, TaskId, Time};
+use crate::engine::message::{Command, Origin, StopReason, StopSignal};
+use crate::engine::state::State;
+use crate::snapshot::build::outcome_words;
+use crate::snapshot::why::duration;
+use crate::text;
+
+/// Lines of output shown of a failed attempt.
+const LAST_LINES: usize = 10;
+/// Cells of such a line.
+const LINE_CELLS: usize = 400;
+/// Bytes read from its end to find them.
+const LAST_BYTES: u64 = 16 * 1024;
+/// Lines that may wait for a slow reader; beyond it the oldest are dropped and their number is said.
+const WAITING_LINES: usize = 1_000_000;
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// For people.
+    Plain,
+    /// One JSON object a fact.
+    Json,
+    /// Nothing.
+    Silent,
+}
+
+/// A stored fact on its way to the printer.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// Its number in the journal.
+    pub seq: u64,
+    /// The fact.
+    pub fact: Stamped,
+    /// The definition of the task it speaks of.
+    pub task: Option<Arc<TaskDefinition>>,
+    /// For an ended attempt: when it began to run and its output file.
+    pub ended: Option<(Time, Option<u64>)>,
+}
+
+/// The printing thread.
+pub struct Printer {
+    sender: Option<Sender<Item>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Printer {
+    /// Starts it.
+    pub fn start(style: Style, started: Time, log_dir: PathBuf) -> io::Result<Self> {
+        if style == Style::Silent {
+            return Ok(Self { sender: None, thread: None });
+        }
+        let (sender, receiver) = channel();
+        let run = move || print_all(&receiver, style, started, &log_dir);
+        let thread = std::thread::Builder::new().name("printer".into()).spawn(run)?;
+        Ok(Self { sender: Some(sender), thread: Some(thread) })
+    }
+
+    /// Takes a stored fact. Never waits.
+    pub fn take(&self, item: Item) {
+        if let Some(sender) = &self.sender {
+            // The printer ends when nobody reads any more: then nothing is to be done.
+            let _ = sender.send(item);
+        }
+    }
+
+    /// Prints what is left and ends.
+    pub fn finish(mut self) {
+        self.sender = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What the summary line says, and the exit code with it.
+pub fn summary(state: &State, elapsed: Span) -> String {
+    use crate::engine::state::Shown;
+    let count = |shown| state.counts.of(shown);
+    let mut parts = vec![format!("{} done", count(Shown::Succeeded))];
+    if state.by_fallback > 0 {
+        parts.push(format!("{} of them by a fallback", state.by_fallback));
+    }
+    for (shown, word) in [
+        (Shown::Skipped, "skipped"),
+        (Shown::Failed, "failed"),
+        (Shown::Blocked, "behind a failure"),
+        (Shown::Cancelled, "cancelled"),
+        (Shown::Lost, "lost"),
+        (Shown::Held, "held"),
+    ] {
+        if count(shown) > 0 {
+            parts.push(format!("{} {word}", count(shown)));
+        }
+    }
+    let open = count(Shown::Ready) + count(Shown::Delayed) + count(Shown::Waiting) + state.live as usize;
+    if open > 0 {
+        parts.push(format!("{open} not run"));
+    }
+    format!("{} in {}", parts.join(", "), duration(elapsed))
+}
+
+fn print_all(receiver: &Receiver<Item>, style: Style, started: Time, log_dir: &Path) {
+    let mut out = BufWriter::with_capacity(64 * 1024, io::stdout().lock());
+    let mut waiting: VecDeque<Item> = VecDeque::new();
+    let mut dropped = 0u64;
+    loop {
+        if waiting.is_empty() {
+            match receiver.recv() {
+                Ok(item) => waiting.push_back(item),
+                Err(_) => break,
+            }
+        }
+        while let Ok(item) = receiver.try_recv() {
+            if waiting.len() == WAITING_LINES {
+                waiting.pop_front();
+                dropped += 1;
+            }
+            waiting.push_back(item);
+        }
+        let done = print_some(&mut out, &mut waiting, &mut dropped, style, started, log_dir);
+        // A closed stdout ends the printing, not the run.
+        if done.and_then(|()| out.flush()).is_err() {
+            return;
+        }
+    }
+    let _ = out.flush();
+}
+
+fn print_some(
+    out: &mut impl Write,
+    waiting: &mut VecDeque<Item>,
+    dropped: &mut u64,
+    style: Style,
+    started: Time,
+    log_dir: &Path,
+) -> io::Result<()> {
+    for item in waiting.drain(..) {
+        match style {
+            Style::Json => json(out, &item)?,
+            Style::Plain => plain(out, &item, started, log_dir)?,
+            Style::Silent => {}
+        }
+    }
+    if std::mem::take(dropped) > 0 {
+        writeln!(out, "… lines were dropped: the reader was too slow; all is in the journal")?;
+    }
+    Ok(())
+}
+
+// ── plain lines ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+fn plain(out: &mut impl Write, item: &Item, started: Time, log_dir: &Path) -> io::Result<()> {
+    let name = item.task.as_ref().map_or_else(String::new, |task| text::clean(&task.id).into_owned());
+    let Some((mark, words)) = plain_words(item, &name) else { return Ok(()) };
+    let clock = clock(item.fact.at.since(started));
+    writeln!(out, "{clock}  {mark} {words}")?;
+    if let (Fact::Ended { outcome: Outcome::Failed(_), .. }, Some((_, Some(log)))) = (&item.fact.fact, item.ended) {
+        for line in last_lines(&log_dir.join(log.to_string()), LAST_LINES) {
+            writeln!(out, "         │ {line}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Time since the start: `0:04.2`, `1:02:03`.
+fn clock(span: Span) -> String {
+    let (seconds, tenths) = (span.0 / 1000, span.0 / 100 % 10);
+    match seconds {
+        0..3600 => format!("{:>2}:{:02}.{tenths}", seconds / 60, seconds % 60),
+        _ => format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60),
+    }
+}
+
+fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
+    Some(match &item.fact.fact {
+        Fact::Opened { .. } | Fact::Closed { .. } => return None,
+        Fact::Recovered { lost_bytes } => ("!", format!("recovered: {lost_bytes} torn bytes at the journal's end cut off")),
+        Fact::Loaded { tasks } => ("▸", format!("{tasks} task{}", if *tasks == 1 { "" } else { "s" })),
+        Fact::Running { attempt, .. } if attempt.0 > 1 => ("●", format!("started   {name} (attempt {attempt})")),
+        Fact::Running { .. } => ("●", format!("started   {name}")),
+        Fact::Adopted { .. } => ("●", format!("adopted   {name}: it still runs")),
+        Fact::NotStarted { why: Some(why), .. } => ("○", format!("delayed   {name}: {}", text::clean(why))),
+        Fact::NotStarted { .. } => ("○", format!("requeued  {name}: it had not been started")),
+        Fact::Stopping { reason, signal, .. } => ("◌", format!("stopping  {name}: {}", stop_words(*reason, *signal))),
+        Fact::Exited { left, .. } => ("◌", format!("left      {name}: {left} processes live on")),
+        Fact::Ended { outcome, then, .. } => {
+            let ran = item.ended.map_or_else(String::new, |(since, _)| format!(" ({})", duration(item.fact.at.since(since))));
+            let (mark, word) = match outcome {
+                Outcome::Succeeded => ("✓", "finished "),
+                Outcome::Failed(_) => ("✗", "failed   "),
+                Outcome::Cancelled => ("⊘", "cancelled"),
+                Outcome::Aborted(_) => ("⊘", "stopped  "),
+                Outcome::Lost(_) => ("?", "lost     "),
+            };
+            let cause = if *outcome == Outcome::Succeeded { String::new() } else { format!(": {}", text::clean(&outcome_words(outcome))) };
+            let then = match then {
+                Then::Rest => String::new(),
+                Then::Retry(until) => format!(", retry in {}", duration(until.since(item.fact.at))),
+                Then::Fallback(_) => ", fallback next".into(),
+                Then::Requeue => ", queued again".into(),
+            };
+            (mark, format!("{word} {name}{cause}{ran}{then}"))
+        }
+        Fact::Skipped { .. } => ("⊘", format!("skipped   {name}")),
+        Fact::Cancelled { .. } => ("⊘", format!("cancelled {name}")),
+        Fact::Held { .. } => ("⊘", format!("held      {name}")),
+        Fact::Released { .. } => ("○", format!("released  {name}")),
+        Fact::Requeued { .. } => ("○", format!("requeued  {name}")),
+        Fact::Paused => ("▌", "paused".into()),
+        Fact::Resumed => ("▸", "going on".into()),
+        Fact::Ending(Ending::Drain) => ("▌", "finishing what runs".into()),
+        Fact::Ending(Ending::Stop) => ("▌", "stopping everything".into()),
+        Fact::Ending(Ending::StopNow) => ("▌", "killing everything".into()),
+        Fact::Ending(Ending::Detach) => ("▌", "detaching: what runs goes on under its guard".into()),
+        _ => return None,
+    })
+}
+
+fn stop_words(reason: StopReason, signal: StopSignal) -> String {
+    let why = match reason {
+        StopReason::TimedOut => "timed out",
+        StopReason::Cancelled => "cancelled",
+        StopReason::Fallback(_) => "a fallback takes its place",
+        StopReason::SessionStop => "the session stops",
+        StopReason::Leaked => "left processes behind",
+    };
+    let signal = match signal {
+        StopSignal::Term => "SIGTERM",
+        StopSignal::Kill => "SIGKILL",
+    };
+    format!("{why}, {signal} sent")
+}
+
+/// The last lines of an output file, neutralised. Nothing if it cannot be read.
+pub fn last_lines(path: &Path, count: usize) -> Vec<String> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(LAST_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.take(LAST_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().unwrap_or_default();
+    let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+    let from = lines.len().saturating_sub(count);
+    lines[from..].iter().map(|line| text::line(line, LINE_CELLS).text).collect()
+}
+
+// ── JSON ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// One line of `--json`. A field keeps its name and meaning for ever.
+#[derive(Debug, Default, Serialize)]
+struct Line<'a> {
+    v: u32,
+    seq: u64,
+    at_ms: u64,
+    fact: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signal: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tasks: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    then: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_rss_kib: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+}
+
+fn json(out: &mut impl Write, item: &Item) -> io::Result<()> {
+    let mut line = Line {
+        v: 1,
+        seq: item.seq,
+        at_ms: item.fact.at.0,
+        task: item.task.as_ref().map(|task| task.id.as_str()),
+        ..Line::default()
+    };
+    fill(&mut line, &item.fact.fact, item);
+    serde_json::to_writer(&mut *out, &line)?;
+    out.write_all(b"\n")
+}
+
+fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
+    line.fact = match fact {
+        Fact::Opened { pid, .. } => {
+            line.pid = Some(*pid);
+            "Opened"
+        }
+        Fact::Recovered { .. } => "Recovered",
+        Fact::Closed { code } => {
+            line.code = Some(*code);
+            "Closed"
+        }
+        Fact::Configured(settings) => {
+            line.name = Some(&settings.name);
+            "Configured"
+        }
+        Fact::ResourceAdded(definition) => {
+            line.name = Some(&definition.name);
+            "ResourceAdded"
+        }
+        Fact::AgentAdded(definition) => {
+            line.name = Some(&definition.name);
+            "AgentAdded"
+        }
+        Fact::StageAdded(definition) => {
+            line.name = Some(&definition.name);
+            "StageAdded"
+        }
+        Fact::FallbackAdded(definition) => {
+            line.name = Some(&definition.name);
+            "FallbackAdded"
+        }
+        Fact::TaskAdded(definition) => {
+            line.task = Some(&definition.id);
+            "TaskAdded"
+        }
+        Fact::Loaded { tasks } => {
+            line.tasks = Some(*tasks);
+            "Loaded"
+        }
+        Fact::Commanded { by, command, .. } => {
+            line.by = Some(if *by == Origin::Operator { "operator" } else { "rule" });
+            line.name = Some(command_name(command));
+            "Commanded"
+        }
+        Fact::Undone => "Undone",
+        Fact::Redone => "Redone",
+        Fact::Paused => "Paused",
+        Fact::Resumed => "Resumed",
+        Fact::Ending(how) => {
+            line.name = Some(match how {
+                Ending::Drain => "drain",
+                Ending::Stop => "stop",
+                Ending::StopNow => "stop now",
+                Ending::Detach => "detach",
+            });
+            "Ending"
+        }
+        Fact::PrioritySet { priority, .. } => {
+            line.priority = Some(*priority);
+            "PrioritySet"
+        }
+        Fact::SlotsSet { .. } => "SlotsSet",
+        Fact::Held { .. } => "Held",
+        Fact::Released { .. } => "Released",
+        Fact::Skipped { .. } => "Skipped",
+        Fact::Cancelled { .. } => "Cancelled",
+        Fact::Requeued { .. } => "Requeued",
+        Fact::Starting { attempt, .. } => {
+            line.attempt = Some(attempt.0);
+            "Starting"
+        }
+        Fact::Running { attempt, process, log, .. } => {
+            (line.attempt, line.pid, line.log) = (Some(attempt.0), Some(process.pid), Some(*log));
+            "Running"
+        }
+        Fact::Adopted { attempt, process, log, .. } => {
+            (line.attempt, line.pid, line.log) = (Some(attempt.0), Some(process.pid), Some(*log));
+            "Adopted"
+        }
+        Fact::NotStarted { attempt, why, until, .. } => {
+            (line.attempt, line.message, line.until_ms) = (Some(attempt.0), why.as_deref(), until.map(|at| at.0));
+            "NotStarted"
+        }
+        Fact::Stopping { attempt, reason, signal, .. } => {
+            line.attempt = Some(attempt.0);
+            line.cause = Some(reason_name(*reason));
+            line.signal = Some(if *signal == StopSignal::Term { 15 } else { 9 });
+            "Stopping"
+        }
+        Fact::Exited { attempt, exit, .. } => {
+            line.attempt = Some(attempt.0);
+            exit_of(line, *exit);
+            "Exited"
+        }
+        Fact::Ended { .. } => ended(line, fact, item),
+        Fact::Due { .. } => "Due",
+        Fact::FallbackChosen { .. } => "FallbackChosen",
+        Fact::Reserved { .. } => "Reserved",
+    };
+}
+
+fn exit_of(line: &mut Line<'_>, exit: crate::engine::message::Exit) {
+    match exit {
+        crate::engine::message::Exit::Code(code) => line.code = Some(code),
+        crate::engine::message::Exit::Signal(signal) => line.signal = Some(signal),
+    }
+}
+
+fn ended<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &Item) -> &'static str {
+    let Fact::Ended { attempt, outcome, usage, then, .. } = fact else { unreachable!("called for an end only") };
+    line.attempt = Some(attempt.0);
+    line.log = item.ended.and_then(|(_, log)| log);
+    (line.user_ms, line.system_ms, line.max_rss_kib) =
+        (Some(usage.user_ms), Some(usage.system_ms), Some(usage.max_rss_kib));
+    match then {
+        Then::Rest => {}
+        Then::Retry(until) => (line.then, line.until_ms) = (Some("retry"), Some(until.0)),
+        Then::Fallback(_) => line.then = Some("fallback"),
+        Then::Requeue => line.then = Some("requeue"),
+    }
+    match outcome {
+        Outcome::Succeeded => {
+            line.code = Some(0);
+            "Succeeded"
+        }
+        Outcome::Failed(cause) => {
+            match cause {
+                Cause::Exit(code) => (line.cause, line.code) = (Some("exit"), Some(*code)),
+                Cause::Signal(signal) => (line.cause, line.signal) = (Some("signal"), Some(*signal)),
+                Cause::TimedOut => line.cause = Some("timeout"),
+                Cause::CouldNotStart(problem) => {
+                    (line.cause, line.code, line.message) = (Some("start"), problem.code, Some(&problem.message));
+                }
+                Cause::OutOfMemory => line.cause = Some("memory"),
+            }
+            "Failed"
+        }
+        Outcome::Cancelled => "Cancelled",
+        Outcome::Aborted(reason) => {
+            line.cause = Some(reason_name(*reason));
+            "Aborted"
+        }
+        Outcome::Lost(why) => {
+            line.message = Some(why);
+            "Lost"
+        }
+    }
+}
+
+fn reason_name(reason: StopReason) -> &'static str {
+    match reason {
+        StopReason::TimedOut => "timeout",
+        StopReason::Cancelled => "cancel",
+        StopReason::Fallback(_) => "fallback",
+        StopReason::SessionStop => "stop",
+        StopReason::Leaked => "leak",
+    }
+}
+
+fn command_name(command: &Command) -> &'static str {
+    match command {
+        Command::Load(_) => "load",
+        Command::SetPriority { .. } => "set_priority",
+        Command::Hold { .. } => "hold",
+        Command::Release { .. } => "release",
+        Command::Cancel { .. } => "cancel",
+        Command::Kill { .. } => "kill",
+        Command::Retry { .. } => "retry",
+        Command::Skip { .. } => "skip",
+        Command::Unskip { .. } => "unskip",
+        Command::Fallback { .. } => "fallback",
+        Command::Pause => "pause",
+        Command::Resume => "resume",
+        Command::Drain => "drain",
+        Command::Stop => "stop",
+        Command::StopNow => "stop_now",
+        Command::Detach => "detach",
+        Command::SetSlots { .. } => "set_slots",
+        Command::Undo => "undo",
+        Command::Redo => "redo",
+        Command::All(_) => "all",
+    }
+}
+
+/// The task that a fact speaks of.
+pub fn task_of(fact: &Fact) -> Option<TaskId> {
+    match fact {
+        Fact::PrioritySet { task, .. }
+        | Fact::Held { task }
+        | Fact::Released { task }
+        | Fact::Skipped { task }
+        | Fact::Cancelled { task }
+        | Fact::Requeued { task }
+        | Fact::Starting { task, .. }
+        | Fact::Running { task, .. }
+        | Fact::Adopted { task, .. }
+        | Fact::NotStarted { task, .. }
+        | Fact::Stopping { task, .. }
+        | Fact::Exited { task, .. }
+        | Fact::Ended { task, .. }
+        | Fact::Due { task }
+        | Fact::FallbackChosen { task, .. }
+        | Fact::Reserved { task, .. } => Some(*task),
+        _ => None,
+    }
+}

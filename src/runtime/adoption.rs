@@ -1,0 +1,293 @@
+//! Attempts of earlier consoles: what their guards (or the files of those that are gone) prove of each, as Reports. Links
+//! `guard` and `agents`, which do not know each other. What cannot be proved is Lost, and whatever still lives of it then
+//! is killed first, so that it can never run twice.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::agents::adoption::Adoption;
+use crate::engine::ids::{Attempt, TaskId};
+use crate::engine::message::{Exit, News, Process, Report, StopSignal, Survivor, Usage};
+use crate::guard::{self, Order, PastGuard, Verdict};
+
+/// A sweep over what nobody guards looks at all processes at most so often.
+const SWEEPS: usize = 50;
+const SWEEP_PAUSE: Duration = Duration::from_millis(10);
+
+/// Speaks with the guards of earlier consoles.
+pub struct GuardAdoption {
+    folder: PathBuf,
+    session: String,
+    boot_id: String,
+    /// Pid of the console before this one.
+    last_console: Option<i32>,
+    guards: Vec<PastGuard>,
+    poll: OwnedFd,
+    open: BTreeMap<(TaskId, Attempt), Open>,
+    reports: Vec<Report>,
+}
+
+/// An attempt whose end is not reported yet.
+struct Open {
+    guard: usize,
+    adopted: bool,
+    exited: bool,
+}
+
+impl GuardAdoption {
+    /// Asks every guard of the session. `last_console` is the pid in the last `Opened` fact before this console's.
+    ///
+    /// # Errors
+    /// The session folder cannot be read.
+    pub fn new(folder: PathBuf, session: String, boot_id: String, last_console: Option<i32>) -> io::Result<Self> {
+        let mut guards = guard::inquire(&folder)?;
+        let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        for (index, past) in guards.iter_mut().enumerate() {
+            if let Some(link) = &mut past.link {
+                link.order(Order::Adopt);
+                epoll::add(&poll, link.fd(), epoll::EventData::new_u64(index as u64), epoll::EventFlags::IN)?;
+            }
+        }
+        Ok(Self { folder, session, boot_id, last_console, guards, poll, open: BTreeMap::new(), reports: Vec::new() })
+    }
+
+    /// Tells the guards that this console leaves on purpose: what they watch goes on without a grace limit.
+    pub fn leave(&mut self) {
+        for link in self.guards.iter_mut().filter_map(|past| past.link.as_mut()) {
+            link.order(Order::Leave);
+        }
+    }
+
+    fn say(&mut self, task: TaskId, attempt: Attempt, news: News) {
+        self.reports.push(Report { task, attempt, news });
+    }
+
+    /// The guard that knows of an attempt, with what it proves.
+    fn verdict(&self, survivor: &Survivor) -> Option<(usize, Verdict)> {
+        let key = (survivor.task.0, survivor.attempt.0);
+        let same_boot = |past: &&PastGuard| past.boot == self.boot_id;
+        let all = self.guards.iter().enumerate().filter(|(_, past)| same_boot(past));
+        let mut unsure = None;
+        for (index, past) in all {
+            match past.verdict(key) {
+                Verdict::NeverStarted => {
+                    let of_last = past.console.map(|console| console.pid) == self.last_console;
+                    if of_last && survivor.process.is_none() {
+                        unsure = Some((index, Verdict::NeverStarted));
+                    }
+                }
+                Verdict::Unknown { .. } => unsure = unsure.or(Some((index, past.verdict(key)))),
+                known => return Some((index, known)),
+            }
+        }
+        unsure
+    }
+
+    /// Reports what is new of an attempt.
+    fn look(&mut self, task: TaskId, attempt: Attempt) {
+        let Some(entry) = self.open.get(&(task, attempt)) else { return };
+        let (index, adopted, exited) = (entry.guard, entry.adopted, entry.exited);
+        let past = &self.guards[index];
+        let gone = past.link.as_ref().is_none_or(guard::GuardLink::is_gone);
+        match past.verdict((task.0, attempt.0)) {
+            Verdict::Running { process, log } if !gone => {
+                if !adopted {
+                    let process = Process { pid: process.pid, start_ticks: process.start_ticks };
+                    self.say(task, attempt, News::Adopted { process, log });
+                    self.mark(task, attempt, true, exited);
+                }
+            }
+            Verdict::Ended { exit, usage, left, empty, log, .. } => {
+                if !exited {
+                    let left = if empty { 0 } else { left.max(1) };
+                    let output = self.output(log);
+                    self.say(task, attempt, News::Exited { exit: exit_of(exit), usage: usage_of(usage), output, left });
+                    self.mark(task, attempt, adopted, true);
+                } else if empty {
+                    self.say(task, attempt, News::Emptied);
+                }
+                if empty {
+                    self.open.remove(&(task, attempt));
+                }
+            }
+            Verdict::Reaped { empty: true } if exited => {
+                self.say(task, attempt, News::Emptied);
+                self.open.remove(&(task, attempt));
+            }
+            Verdict::NeverStarted => {
+                self.say(task, attempt, News::NotStarted);
+                self.open.remove(&(task, attempt));
+            }
+            Verdict::Running { process, .. } => {
+                // Its guard was killed while it ran: nobody can know its end.
+                let process = Process { pid: process.pid, start_ticks: process.start_ticks };
+                self.lose(task, attempt, Some(&process), "its guard was killed while it ran");
+            }
+            Verdict::Reaped { .. } | Verdict::Unknown { .. } if gone => {
+                self.lose(task, attempt, None, "its guard could not prove what became of it");
+            }
+            Verdict::Reaped { .. } | Verdict::Unknown { .. } => {}
+        }
+    }
+
+    fn mark(&mut self, task: TaskId, attempt: Attempt, adopted: bool, exited: bool) {
+        if let Some(entry) = self.open.get_mut(&(task, attempt)) {
+            (entry.adopted, entry.exited) = (adopted, exited);
+        }
+    }
+
+    fn output(&self, log: u64) -> u64 {
+        std::fs::metadata(self.folder.join("log").join(log.to_string())).map_or(0, |file| file.len())
+    }
+
+    /// Nothing can be proved: whatever lives of it is killed, then it is Lost.
+    fn lose(&mut self, task: TaskId, attempt: Attempt, process: Option<&Process>, why: &str) {
+        self.open.remove(&(task, attempt));
+        let killed = sweep(&self.session, task, attempt, process);
+        let swept = match killed {
+            0 => String::new(),
+            1 => "; 1 leftover process was killed".to_owned(),
+            n => format!("; {n} leftover processes were killed"),
+        };
+        self.say(task, attempt, News::Lost { why: format!("{why}{swept}") });
+    }
+}
+
+impl Adoption for GuardAdoption {
+    fn reconcile(&mut self, survivor: &Survivor) {
+        let (task, attempt) = (survivor.task, survivor.attempt);
+        match self.verdict(survivor) {
+            Some((guard, _)) => {
+                self.open.insert((task, attempt), Open { guard, adopted: false, exited: survivor.exited });
+                self.look(task, attempt);
+            }
+            None => {
+                let boots = self.guards.iter().any(|past| !past.boot.is_empty() && past.boot != self.boot_id);
+                let why = if boots { "the machine was restarted" } else { "console and guard were both killed" };
+                let process = survivor.process.as_ref().filter(|_| !boots);
+                self.lose(task, attempt, process, why);
+            }
+        }
+    }
+
+    fn signal(&mut self, task: TaskId, attempt: Attempt, signal: StopSignal) {
+        let Some(entry) = self.open.get(&(task, attempt)) else { return };
+        let key = (task.0, attempt.0);
+        let order = match signal {
+            StopSignal::Term => Order::Term(key),
+            StopSignal::Kill => Order::Kill(key),
+        };
+        if let Some(link) = &mut self.guards[entry.guard].link {
+            link.order(order);
+        }
+    }
+
+    fn reap(&mut self, task: TaskId, attempt: Attempt) {
+        self.open.remove(&(task, attempt));
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.poll.as_fd()
+    }
+
+    fn poll(&mut self, reports: &mut Vec<Report>) -> Option<u64> {
+        let mut news = false;
+        for past in &mut self.guards {
+            let Some(link) = &mut past.link else { continue };
+            let records = link.poll();
+            if link.is_gone() {
+                let _ = epoll::delete(&self.poll, link.fd());
+            }
+            news |= !records.is_empty() || link.is_gone();
+            for record in records {
+                past.add(record);
+            }
+        }
+        if news {
+            for (task, attempt) in self.open.keys().copied().collect::<Vec<_>>() {
+                self.look(task, attempt);
+            }
+        }
+        if self.open.is_empty() && self.reports.is_empty() {
+            for past in self.guards.iter().filter(|past| past.link.is_none()) {
+                let _ = past.retire(&self.folder);
+            }
+        }
+        reports.append(&mut self.reports);
+        None
+    }
+}
+
+fn exit_of(exit: guard::Exit) -> Exit {
+    match exit {
+        guard::Exit::Code(code) => Exit::Code(code),
+        guard::Exit::Signal(signal) => Exit::Signal(signal),
+    }
+}
+
+fn usage_of(usage: guard::Usage) -> Usage {
+    Usage {
+        user_ms: usage.user_ms,
+        system_ms: usage.system_ms,
+        max_rss_kib: usage.max_rss_kib,
+        blocks_in: usage.blocks_in,
+        blocks_out: usage.blocks_out,
+    }
+}
+
+/// Kills whatever still lives of an attempt that nobody guards: its session, and what carries its marker. Returns how many
+/// processes that were.
+fn sweep(session: &str, task: TaskId, attempt: Attempt, leader: Option<&Process>) -> usize {
+    let began = Instant::now();
+    let mut killed = std::collections::BTreeSet::new();
+    for _ in 0..SWEEPS {
+        let found = leftovers(session, task, attempt, leader);
+        if found.is_empty() {
+            break;
+        }
+        for pid in found {
+            if let Some(pid) = Pid::from_raw(pid)
+                && let Ok(fd) = pidfd_open(pid, PidfdFlags::empty())
+                && pidfd_send_signal(&fd, Signal::KILL).is_ok()
+            {
+                killed.insert(pid.as_raw_nonzero());
+            }
+        }
+        if began.elapsed() > Duration::from_secs(2) {
+            break;
+        }
+        std::thread::sleep(SWEEP_PAUSE);
+    }
+    killed.len()
+}
+
+fn leftovers(session: &str, task: TaskId, attempt: Attempt, leader: Option<&Process>) -> Vec<i32> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let marks = [
+        format!("QD_SESSION={session}"),
+        format!("QD_TASK_ID={}", task.0),
+        format!("QD_ATTEMPT={}", attempt.0),
+    ];
+    let leader_lives = leader.is_some_and(|leader| {
+        guard::stat(leader.pid).is_some_and(|stat| stat.process.start_ticks == leader.start_ticks)
+    });
+    pids.filter(|pid| {
+        let in_session =
+            leader_lives && leader.is_some_and(|leader| guard::stat(*pid).is_some_and(|stat| stat.session == leader.pid));
+        in_session || carries(*pid, &marks)
+    })
+    .collect()
+}
+
+fn carries(pid: i32, marks: &[String]) -> bool {
+    let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { return false };
+    let has = |mark: &String| environment.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes());
+    !environment.is_empty() && marks.iter().all(has)
+}

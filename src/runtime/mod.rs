@@ -1,0 +1,506 @@
+//! The live session: one loop that takes inputs in turn, asks the engine, and hands facts and effects to the hands. Knows
+//! everything but screens and the command line: those come in as a [`Handle`].
+
+pub mod adoption;
+pub mod clock;
+pub mod hands;
+pub mod rates;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use self::clock::{Clock, Jump, Watch};
+use self::hands::{AnswerTo, Batch, Hands};
+use self::rates::Meter;
+use crate::engine::decide::{Engine, Turn};
+use crate::engine::fact::{Fact, Stamped};
+use crate::engine::ids::{TaskId, Time};
+use crate::engine::message::{Command, Input, Origin, Refusal, Report, What};
+use crate::headless::{Item, Style, summary, task_of};
+use crate::snapshot::Storage;
+use crate::snapshot::build::{Frozen, Load, in_words};
+use crate::snapshot::why::duration;
+
+/// Inputs taken up before the hands get what they came to.
+const DRAIN: usize = 256;
+/// Notes of the program itself that are kept.
+const NOTES: usize = 50;
+/// How often the clock, the guard and the storage are looked at when nothing happens.
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// What comes to the loop.
+pub enum Envelope {
+    /// From the agents.
+    Reports(Vec<Report>),
+    /// From the operator.
+    Command {
+        /// What.
+        command: Command,
+        /// Number to answer by.
+        ticket: u64,
+        /// Where to.
+        answer: Option<AnswerTo>,
+    },
+    /// The screen has taken the last picture and would like the next.
+    Look,
+    /// The journal's health changed.
+    Storage(Storage),
+    /// Something for the alert line.
+    Note(String, bool),
+    /// The process was asked to end.
+    Signal(Asked),
+}
+
+/// A signal from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// SIGTERM.
+    Terminate,
+    /// SIGINT.
+    Interrupt,
+    /// SIGHUP, or the front died.
+    HangUp,
+}
+
+/// What others may do with a running session. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    sender: UnboundedSender<Envelope>,
+    shared: Arc<Shared>,
+    /// The session's clock.
+    pub clock: Clock,
+}
+
+struct Shared {
+    frozen: Mutex<Option<Arc<Frozen>>>,
+    fresh: AtomicBool,
+    ended: AtomicI32,
+    load: Mutex<Arc<Load>>,
+}
+
+/// No exit code yet.
+const RUNNING: i32 = -1;
+
+impl Handle {
+    /// Asks for something; the answer comes to `answer` once it is stored.
+    pub fn send(&self, command: Command, ticket: u64, answer: Option<AnswerTo>) {
+        // After the loop's end nobody answers.
+        let _ = self.sender.send(Envelope::Command { command, ticket, answer });
+    }
+
+    /// Passes on a signal.
+    pub fn ask(&self, asked: Asked) {
+        let _ = self.sender.send(Envelope::Signal(asked));
+    }
+
+    /// Something for the alert line.
+    pub fn note(&self, text: String, bad: bool) {
+        let _ = self.sender.send(Envelope::Note(text, bad));
+    }
+
+    /// A newer picture than the last taken is there.
+    pub fn is_fresh(&self) -> bool {
+        self.shared.fresh.load(Ordering::Acquire)
+    }
+
+    /// The newest picture; asks for the next.
+    pub fn frozen(&self) -> Option<Arc<Frozen>> {
+        self.shared.fresh.store(false, Ordering::Release);
+        let frozen = self.shared.frozen.lock().expect("no holder panics").clone();
+        let _ = self.sender.send(Envelope::Look);
+        frozen
+    }
+
+    /// The exit code, once the session has ended.
+    pub fn ended(&self) -> Option<i32> {
+        Some(self.shared.ended.load(Ordering::Acquire)).filter(|code| *code != RUNNING)
+    }
+
+    /// New figures of CPU and memory.
+    pub fn set_load(&self, load: Load) {
+        *self.shared.load.lock().expect("no holder panics") = Arc::new(load);
+    }
+}
+
+/// What a session needs to live.
+pub struct Parts {
+    /// The engine over what was read back (or empty).
+    pub engine: Engine,
+    /// The session's clock.
+    pub clock: Clock,
+    /// Facts to be stored first (opened, recovered).
+    pub opening: Vec<Fact>,
+    /// To be loaded, in a new session.
+    pub workflow: Option<Arc<crate::engine::definition::Workflow>>,
+    /// The session's name.
+    pub name: String,
+    /// Where outputs are.
+    pub log_dir: PathBuf,
+    /// What is printed.
+    pub style: Style,
+    /// Ends by itself when nothing can happen any more.
+    pub headless: bool,
+    /// Watches whether the guard lives.
+    pub guard_alive: Option<Box<dyn Fn() -> bool + Send>>,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// Exit code.
+    pub code: i32,
+    /// What runs was left to the guard.
+    pub detached: bool,
+    /// What became of everything, in one line.
+    pub summary: String,
+}
+
+/// The loop.
+pub struct Runtime {
+    engine: Engine,
+    clock: Clock,
+    watch: Watch,
+    receiver: UnboundedReceiver<Envelope>,
+    shared: Arc<Shared>,
+    hands: Hands,
+    batch: Batch,
+    turn: u64,
+    /// First unstored fact of each turn that may not be stored yet.
+    unstored: BTreeMap<u64, Time>,
+    meter: Meter,
+    parts: Kept,
+    dirty: bool,
+    wanted: bool,
+    storage: Storage,
+    notes: Arc<Vec<(Time, String, bool)>>,
+    interrupts: u32,
+}
+
+struct Kept {
+    name: String,
+    log_dir: PathBuf,
+    style: Style,
+    headless: bool,
+    guard_alive: Option<Box<dyn Fn() -> bool + Send>>,
+    guard_lost: bool,
+}
+
+/// The line into a loop that is about to start.
+pub struct Line {
+    /// For others.
+    pub handle: Handle,
+    receiver: UnboundedReceiver<Envelope>,
+    sender: UnboundedSender<Envelope>,
+}
+
+impl Line {
+    /// A line with nobody at its end yet.
+    pub fn new(clock: Clock) -> Self {
+        let (sender, receiver) = unbounded_channel();
+        let shared = Arc::new(Shared {
+            frozen: Mutex::default(),
+            fresh: AtomicBool::new(false),
+            ended: AtomicI32::new(RUNNING),
+            load: Mutex::default(),
+        });
+        let handle = Handle { sender: sender.clone(), shared, clock };
+        Self { handle, receiver, sender }
+    }
+
+    /// For the hands.
+    pub fn sender(&self) -> UnboundedSender<Envelope> {
+        self.sender.clone()
+    }
+}
+
+impl Runtime {
+    /// Puts it together and takes the first turns: what was opened, what is loaded, what has to be found out.
+    pub fn new(parts: Parts, line: Line, hands: Hands) -> Self {
+        let kept = Kept {
+            name: parts.name,
+            log_dir: parts.log_dir,
+            style: parts.style,
+            headless: parts.headless,
+            guard_alive: parts.guard_alive,
+            guard_lost: false,
+        };
+        let mut runtime = Self {
+            meter: Meter::new(&parts.engine.state),
+            engine: parts.engine,
+            clock: parts.clock,
+            watch: Watch::new(),
+            receiver: line.receiver,
+            shared: line.handle.shared.clone(),
+            hands,
+            batch: Batch::default(),
+            turn: 0,
+            unstored: BTreeMap::new(),
+            parts: kept,
+            dirty: true,
+            wanted: true,
+            storage: Storage::Good,
+            notes: Arc::default(),
+            interrupts: 0,
+        };
+        runtime.open(parts.opening, parts.workflow);
+        runtime
+    }
+
+    fn open(&mut self, opening: Vec<Fact>, workflow: Option<Arc<crate::engine::definition::Workflow>>) {
+        let survivors = self.engine.recover();
+        let turn = self.engine.record_all(self.clock.now(), opening);
+        self.take(turn, None);
+        self.batch.effects.extend(survivors);
+        match workflow {
+            Some(workflow) => self.decide(What::Command { by: Origin::Rule, command: Command::Load(workflow) }),
+            None => self.decide(What::Tick),
+        }
+        self.flush();
+    }
+
+    /// Runs until the session ends.
+    pub async fn run(mut self) -> Result<End, String> {
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            self.publish();
+            if let Some(end) = self.end() {
+                return self.close(end);
+            }
+            let deadline = self.engine.next_deadline().map(|at| self.clock.instant(at));
+            tokio::select! {
+                biased;
+                envelope = self.receiver.recv() => {
+                    let Some(envelope) = envelope else { return Err("nobody speaks to the loop any more".into()) };
+                    self.receive(envelope);
+                    self.drain();
+                }
+                () = sleep_until(deadline) => self.decide(What::Tick),
+                _ = look.tick() => self.look(),
+            }
+            self.flush();
+        }
+    }
+
+    fn drain(&mut self) {
+        for _ in 0..DRAIN {
+            match self.receiver.try_recv() {
+                Ok(envelope) => self.receive(envelope),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn receive(&mut self, envelope: Envelope) {
+        match envelope {
+            Envelope::Reports(reports) => {
+                for report in reports {
+                    self.decide(What::Report(report));
+                }
+            }
+            Envelope::Command { command, ticket, answer } => self.command(command, ticket, answer),
+            Envelope::Look => self.wanted = true,
+            Envelope::Storage(storage) => {
+                self.storage = storage;
+                self.dirty = true;
+            }
+            Envelope::Note(text, bad) => self.note(text, bad),
+            Envelope::Signal(asked) => self.asked(asked),
+        }
+    }
+
+    fn command(&mut self, command: Command, ticket: u64, answer: Option<AnswerTo>) {
+        let words = match &command {
+            Command::Undo => self.engine.state.undo.back().map(|(done, _)| format!("undone: {}", in_words(&self.engine.state, done))),
+            Command::Redo => self.engine.state.redo.back().map(|(done, _)| format!("done again: {}", in_words(&self.engine.state, done))),
+            one => Some(in_words(&self.engine.state, one)),
+        };
+        let input = Input { at: self.clock.now(), what: What::Command { by: Origin::Operator, command } };
+        let turn = self.engine.decide(&input);
+        let result = turn.answer.clone().unwrap_or(Ok(()));
+        let answer = answer.map(|to| (to, ticket, result.map(|()| words.unwrap_or_default())));
+        self.take(turn, answer);
+    }
+
+    /// A signal is a command: the first asks, the second insists, the third does not wait.
+    fn asked(&mut self, asked: Asked) {
+        let command = match asked {
+            Asked::HangUp => Command::Detach,
+            Asked::Terminate => Command::Stop,
+            Asked::Interrupt => {
+                self.interrupts += 1;
+                if self.interrupts == 1 { Command::Stop } else { Command::StopNow }
+            }
+        };
+        self.command(command, 0, None);
+    }
+
+    fn decide(&mut self, what: What) {
+        let turn = self.engine.decide(&Input { at: self.clock.now(), what });
+        self.take(turn, None);
+    }
+
+    /// Takes up what a turn came to.
+    fn take(&mut self, turn: Turn, answer: Option<(AnswerTo, u64, Result<String, Refusal>)>) {
+        self.turn += 1;
+        self.batch.turn = self.turn;
+        if let Some(first) = turn.facts.first() {
+            self.unstored.insert(self.turn, first.at);
+            self.dirty = true;
+        }
+        let first = self.batch.facts.len();
+        for (n, fact) in turn.facts.iter().enumerate() {
+            self.meter.note(&self.engine.state, fact);
+            self.print(fact, first + n);
+        }
+        if self.batch.facts.is_empty() {
+            self.batch.facts = turn.facts;
+        } else {
+            self.batch.facts.extend(turn.facts);
+        }
+        self.batch.effects.extend(turn.effects);
+        self.batch.answers.extend(answer);
+    }
+
+    /// Leaves a fact for the printer; `index` is its place in the batch.
+    fn print(&mut self, stamped: &Stamped, index: usize) {
+        let wanted = match self.parts.style {
+            Style::Silent => false,
+            Style::Json => true,
+            Style::Plain => is_told(&stamped.fact),
+        };
+        if !wanted {
+            return;
+        }
+        let state = &self.engine.state;
+        let id = task_of(&stamped.fact);
+        let ended = match (&stamped.fact, id) {
+            (Fact::Ended { .. }, Some(id)) => {
+                state.task(id).past.as_ref().and_then(|past| past.last()).map(|past| (past.started, past.log))
+            }
+            _ => None,
+        };
+        let task = id.map(|id: TaskId| state.definition(id).clone());
+        self.batch.items.push(Item { seq: index as u64, fact: stamped.clone(), task, ended });
+    }
+
+    fn flush(&mut self) {
+        if self.batch.turn > 0 {
+            self.hands.push(std::mem::take(&mut self.batch));
+        }
+    }
+
+    // ── what others see ──────────────────────────────────────────────────────────────────────────────────────────
+
+    fn note(&mut self, text: String, bad: bool) {
+        let notes = Arc::make_mut(&mut self.notes);
+        if notes.len() == NOTES {
+            notes.remove(0);
+        }
+        notes.push((self.clock.now(), text, bad));
+        self.dirty = true;
+    }
+
+    /// Once a second: what nobody tells.
+    fn look(&mut self) {
+        match self.watch.look() {
+            Some(Jump::Asleep(span)) => self.note(format!("the machine was asleep for {}", duration(span)), false),
+            Some(Jump::Set(ms)) => {
+                let sign = if ms < 0 { "back" } else { "forward" };
+                let by = duration(crate::engine::ids::Span(ms.unsigned_abs()));
+                self.note(format!("the wall clock was set {sign} by {by}; the session's clock goes on"), false);
+            }
+            None => {}
+        }
+        let alive = self.parts.guard_alive.as_ref().is_none_or(|alive| alive());
+        if !alive && !self.parts.guard_lost {
+            self.parts.guard_lost = true;
+            self.note("the guard is gone: a crash of this console would lose outcomes".into(), true);
+        }
+        if self.meter.tick(&self.engine.state, self.clock.now()) {
+            self.dirty = true;
+        }
+    }
+
+    /// A new picture, if one is wanted and anything is new.
+    fn publish(&mut self) {
+        if !self.wanted || !self.dirty || self.parts.headless {
+            return;
+        }
+        let stored = self.hands.stored();
+        self.unstored = self.unstored.split_off(&(stored + 1));
+        let frozen = Frozen {
+            engine: self.engine.clone(),
+            session: self.parts.name.clone(),
+            log_dir: self.parts.log_dir.clone(),
+            storage: self.storage.clone(),
+            unstored_since: self.unstored.values().next().copied(),
+            guard_lost: self.parts.guard_lost,
+            rates: self.meter.rates(),
+            load: self.shared.load.lock().expect("no holder panics").clone(),
+            read_only: None,
+            notes: self.notes.clone(),
+        };
+        // What is not stored yet is shown as such, and looked at again when it is.
+        self.dirty = frozen.unstored_since.is_some();
+        self.wanted = false;
+        *self.shared.frozen.lock().expect("no holder panics") = Some(Arc::new(frozen));
+        self.shared.fresh.store(true, Ordering::Release);
+    }
+
+    // ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn end(&self) -> Option<End> {
+        let state = &self.engine.state;
+        let detached = state.ending == Some(crate::engine::fact::Ending::Detach);
+        let over = state.is_finished() && (self.parts.headless || state.ending.is_some());
+        let given_up = matches!(self.storage, Storage::Broken { .. }) && state.live == 0;
+        if !(over || detached || given_up || self.hands.is_dead()) {
+            return None;
+        }
+        let summary = summary(state, self.clock.now().since(state.started));
+        let code = match &self.storage {
+            Storage::Broken { .. } => 70,
+            _ if detached && state.live > 0 => 3,
+            _ => state.exit_code(),
+        };
+        Some(End { code, detached: detached && state.live > 0, summary })
+    }
+
+    fn close(mut self, end: End) -> Result<End, String> {
+        let turn = self.engine.record_all(self.clock.now(), vec![Fact::Closed { code: end.code }]);
+        self.take(turn, None);
+        self.batch.last = true;
+        self.flush();
+        self.hands.join()?;
+        self.shared.ended.store(end.code, Ordering::Release);
+        Ok(end)
+    }
+}
+
+/// Facts that plain lines tell of (a definition each would be noise).
+fn is_told(fact: &Fact) -> bool {
+    !matches!(
+        fact,
+        Fact::TaskAdded(_)
+            | Fact::ResourceAdded(_)
+            | Fact::AgentAdded(_)
+            | Fact::StageAdded(_)
+            | Fact::FallbackAdded(_)
+            | Fact::Configured(_)
+            | Fact::Starting { .. }
+            | Fact::Due { .. }
+            | Fact::Reserved { .. }
+    )
+}
+
+async fn sleep_until(at: Option<std::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,6 +1,20 @@
 //! Where tasks run. The engine speaks of agents; behind each stands an [`Executor`]. Knows the engine's messages, not
 //! its decisions, and nothing of the journal: it is told when an end is stored.
 
+pub mod local;
+
+pub mod adoption;
+mod attempts;
+mod command;
+mod environment;
+pub mod load;
+mod orphans;
+mod output;
+mod spawn;
+mod stop;
+mod tree;
+mod wait;
+
 use std::os::fd::BorrowedFd;
 
 use crate::engine::ids::{Attempt, TaskId};

@@ -190,7 +190,9 @@ fn clock(span: Span) -> String {
 fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
     Some(match &item.fact.fact {
         Fact::Opened { .. } | Fact::Closed { .. } => return None,
-        Fact::Recovered { lost_bytes } => ("!", format!("recovered: {lost_bytes} torn bytes at the journal's end cut off")),
+        Fact::Recovered { lost_bytes } => {
+            ("!", format!("recovered: {lost_bytes} torn bytes at the journal's end cut off"))
+        }
         Fact::Loaded { tasks } => ("▸", format!("{tasks} task{}", if *tasks == 1 { "" } else { "s" })),
         Fact::Running { attempt, .. } if attempt.0 > 1 => ("●", format!("started   {name} (attempt {attempt})")),
         Fact::Running { .. } => ("●", format!("started   {name}")),
@@ -200,7 +202,8 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
         Fact::Stopping { reason, signal, .. } => ("◌", format!("stopping  {name}: {}", stop_words(*reason, *signal))),
         Fact::Exited { left, .. } => ("◌", format!("left      {name}: {left} processes live on")),
         Fact::Ended { outcome, then, .. } => {
-            let ran = item.ended.map_or_else(String::new, |(since, _)| format!(" ({})", duration(item.fact.at.since(since))));
+            let ran =
+                item.ended.map_or_else(String::new, |(since, _)| format!(" ({})", duration(item.fact.at.since(since))));
             let (mark, word) = match outcome {
                 Outcome::Succeeded => ("✓", "finished "),
                 Outcome::Failed(_) => ("✗", "failed   "),
@@ -208,7 +211,11 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
                 Outcome::Aborted(_) => ("⊘", "stopped  "),
                 Outcome::Lost(_) => ("?", "lost     "),
             };
-            let cause = if *outcome == Outcome::Succeeded { String::new() } else { format!(": {}", text::clean(&outcome_words(outcome))) };
+            let cause = if *outcome == Outcome::Succeeded {
+                String::new()
+            } else {
+                format!(": {}", text::clean(&outcome_words(outcome)))
+            };
             let then = match then {
                 Then::Rest => String::new(),
                 Then::Retry(until) => format!(", retry in {}", duration(until.since(item.fact.at))),
@@ -452,7 +459,8 @@ fn ended<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &Item) -> &'static str {
                 Cause::Signal(signal) => (line.cause, line.signal) = (Some("signal"), Some(*signal)),
                 Cause::TimedOut => line.cause = Some("timeout"),
                 Cause::CouldNotStart(problem) => {
-                    (line.cause, line.code, line.message) = (Some("start"), problem.code, Some(&problem.message));
+                    (line.cause, line.code, line.message) =
+                        (Some("start"), problem.code, Some(problem.message.as_str()));
                 }
                 Cause::OutOfMemory => line.cause = Some("memory"),
             }

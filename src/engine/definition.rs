@@ -49,6 +49,8 @@ pub struct Settings {
     pub on_console_death: OnConsoleDeath,
     /// When a fact counts as stored.
     pub durability: Durability,
+    /// Where tasks run that name no folder: the working folder of whoever began the session.
+    pub cwd: Option<String>,
 }
 
 impl Default for Settings {
@@ -64,6 +66,7 @@ impl Default for Settings {
             leak_grace: Span(100),
             on_console_death: OnConsoleDeath::Adopt { grace: Span::secs(600) },
             durability: Durability::Process,
+            cwd: None,
         }
     }
 }

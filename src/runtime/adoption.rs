@@ -270,17 +270,14 @@ fn sweep(session: &str, task: TaskId, attempt: Attempt, leader: Option<&Process>
 fn leftovers(session: &str, task: TaskId, attempt: Attempt, leader: Option<&Process>) -> Vec<i32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let marks = [
-        format!("QD_SESSION={session}"),
-        format!("QD_TASK_ID={}", task.0),
-        format!("QD_ATTEMPT={}", attempt.0),
-    ];
+    let marks =
+        [format!("QD_SESSION={session}"), format!("QD_TASK_ID={}", task.0), format!("QD_ATTEMPT={}", attempt.0)];
     let leader_lives = leader.is_some_and(|leader| {
         guard::stat(leader.pid).is_some_and(|stat| stat.process.start_ticks == leader.start_ticks)
     });
     pids.filter(|pid| {
-        let in_session =
-            leader_lives && leader.is_some_and(|leader| guard::stat(*pid).is_some_and(|stat| stat.session == leader.pid));
+        let in_session = leader_lives
+            && leader.is_some_and(|leader| guard::stat(*pid).is_some_and(|stat| stat.session == leader.pid));
         in_session || carries(*pid, &marks)
     })
     .collect()

@@ -184,7 +184,8 @@ impl Worker {
         let most = [wish, retry].into_iter().flatten().min();
         let timeout = most.map(|ms| Timespec { tv_sec: (ms / 1000) as i64, tv_nsec: (ms % 1000 * 1_000_000) as i64 });
         let executor = self.executor.fd();
-        let mut fds = [PollFd::new(&self.inbox.bell, PollFlags::IN), PollFd::from_borrowed_fd(executor.as_fd(), PollFlags::IN)];
+        let mut fds =
+            [PollFd::new(&self.inbox.bell, PollFlags::IN), PollFd::from_borrowed_fd(executor.as_fd(), PollFlags::IN)];
         // An interrupted or failed wait only means looking once more.
         let _ = poll(&mut fds, timeout.as_ref());
     }
@@ -266,11 +267,8 @@ impl Worker {
 
     fn storage_worked(&mut self, took: Duration) {
         self.retry_at = None;
-        let next = if took >= SLOW {
-            Storage::Slow(crate::engine::ids::Span(took.as_millis() as u64))
-        } else {
-            Storage::Good
-        };
+        let next =
+            if took >= SLOW { Storage::Slow(crate::engine::ids::Span(took.as_millis() as u64)) } else { Storage::Good };
         if next != self.storage {
             let _ = self.out.send(Envelope::Storage(next.clone()));
             self.storage = next;

@@ -315,8 +315,15 @@ impl Runtime {
 
     fn command(&mut self, command: Command, ticket: u64, answer: Option<AnswerTo>) {
         let words = match &command {
-            Command::Undo => self.engine.state.undo.back().map(|(done, _)| format!("undone: {}", in_words(&self.engine.state, done))),
-            Command::Redo => self.engine.state.redo.back().map(|(done, _)| format!("done again: {}", in_words(&self.engine.state, done))),
+            Command::Undo => {
+                self.engine.state.undo.back().map(|(done, _)| format!("undone: {}", in_words(&self.engine.state, done)))
+            }
+            Command::Redo => self
+                .engine
+                .state
+                .redo
+                .back()
+                .map(|(done, _)| format!("done again: {}", in_words(&self.engine.state, done))),
             one => Some(in_words(&self.engine.state, one)),
         };
         let input = Input { at: self.clock.now(), what: What::Command { by: Origin::Operator, command } };

@@ -1,0 +1,259 @@
+//! A session alive: the parts of a new or resumed one put together, run to its end, with a console or without.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use super::args::{Color, Show};
+use crate::agents::adoption::Adoption;
+use crate::agents::local::{Config, LocalExecutor};
+use crate::engine::decide::Engine;
+use crate::engine::definition::{OnConsoleDeath, Settings, Workflow};
+use crate::engine::fact::{FACT_VERSION, Fact};
+use crate::engine::ids::Time;
+use crate::error::{Error, Kind, Result};
+use crate::fault;
+use crate::guard::{ConsoleSide, OnDeath, Policy};
+use crate::headless::{Printer, Style};
+use crate::runtime::clock::Clock;
+use crate::runtime::hands::Hands;
+use crate::runtime::{Asked, End, Handle, Line, Parts, Runtime};
+use crate::session::folder::{Folder, LOG, Sessions, Surroundings, WORKFLOW};
+use crate::session::journal::recover;
+use crate::session::journal::write::Writer;
+use crate::session::lock::{Lock, boot_id};
+
+/// A new session.
+pub struct New {
+    /// What to run.
+    pub workflow: Arc<Workflow>,
+    /// Its text, kept in the session.
+    pub text: String,
+    /// Name of the session, if one was given.
+    pub name: Option<String>,
+}
+
+/// A session open for writing.
+pub struct Open {
+    /// Its folder.
+    pub folder: Folder,
+    /// Held as long as it is open.
+    pub lock: Lock,
+    /// Behind its last fact.
+    pub writer: Writer,
+    /// What was read back (or nothing).
+    pub engine: Engine,
+    /// First facts of this console.
+    pub opening: Vec<Fact>,
+    /// To be loaded, in a new session.
+    pub workflow: Option<Arc<Workflow>>,
+    /// Speaks for attempts of earlier consoles.
+    pub adoption: Option<Box<dyn Adoption>>,
+    /// The session's clock.
+    pub clock: Clock,
+}
+
+/// Opens the folder that sessions lie in.
+pub fn sessions() -> Result<Sessions> {
+    Sessions::open(&Surroundings::of_process()?.sessions()?)
+}
+
+/// The fact that a console opened the session.
+pub fn opened() -> Fact {
+    Fact::Opened {
+        version: FACT_VERSION,
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        boot_id: boot_id().unwrap_or_default(),
+        pid: rustix::process::getpid().as_raw_pid(),
+    }
+}
+
+/// Makes a session and runs it.
+pub fn begin(new: New, show: Show, side: ConsoleSide) -> Result<i32> {
+    let clock = Clock::new(Time(0));
+    let sessions = sessions()?;
+    let folder = sessions.create(new.name.as_deref(), &new.workflow.settings.name, clock.now())?;
+    let lock = Lock::take(&folder, clock.now(), false).map_err(Error::from)?;
+    let cannot = |error: std::io::Error| Error::usage(format!("cannot write into {}: {error}", folder.path().display()));
+    folder.create_file(WORKFLOW).and_then(|mut file| file.write_all(new.text.as_bytes())).map_err(cannot)?;
+    let writer = recover::create(&folder, &lock).map_err(cannot)?;
+    let open = Open {
+        lock,
+        writer,
+        engine: Engine::default(),
+        opening: vec![opened()],
+        workflow: Some(new.workflow),
+        adoption: None,
+        clock,
+        folder,
+    };
+    live(open, show, side)
+}
+
+/// Runs an open session to its end.
+pub fn live(open: Open, show: Show, side: ConsoleSide) -> Result<i32> {
+    fault::role("console");
+    ignore_file_size_signal();
+    let settings = match &open.workflow {
+        Some(workflow) => Arc::new(workflow.settings.clone()),
+        None => open.engine.state.settings.clone(),
+    };
+    let style = style_of(&show);
+    let headless = style != Style::Silent || show.quiet;
+    tell_guard(&side, &open.folder, &settings)?;
+    let side = Arc::new(side);
+    let log_dir = open.folder.path().join(LOG);
+    let line = Line::new(open.clock);
+    let handle = line.handle.clone();
+    let started = if open.engine.state.loaded { open.engine.state.started } else { open.clock.now() };
+    let io = |error: std::io::Error| Error::internal(error.to_string());
+    let printer = Printer::start(style, started, log_dir.clone()).map_err(io)?;
+    let config = Config {
+        table: Some(side.table()),
+        log_dir: log_dir.clone(),
+        session: open.folder.name().to_owned(),
+        default_cwd: settings.cwd.clone().map_or_else(|| ".".into(), Into::into),
+        next_log: next_log(&open),
+        adoption: open.adoption,
+        scan: false,
+    };
+    let make = move || Ok(Box::new(LocalExecutor::new(config)?) as Box<dyn crate::agents::Executor>);
+    let hands = Hands::start(open.writer, settings.durability, printer, line.sender(), make).map_err(io)?;
+    let watched = side.clone();
+    let parts = Parts {
+        engine: open.engine,
+        clock: open.clock,
+        opening: open.opening,
+        workflow: open.workflow,
+        name: open.folder.name().to_owned(),
+        log_dir,
+        style,
+        headless,
+        guard_alive: Some(Box::new(move || watched.guard_alive())),
+    };
+    let runtime = Runtime::new(parts, line, hands);
+    let screen = if headless { None } else { Some(super::console::start(&handle, &show, side.clone())?) };
+    let end = drive(runtime, &handle, &side, settings.on_console_death);
+    finish(end, &open.folder, &side, screen, &show, style)
+}
+
+fn next_log(open: &Open) -> u64 {
+    // Beyond every file that is there: an attempt whose start was never stored may have one too.
+    let names = std::fs::read_dir(open.folder.path().join(LOG)).into_iter().flatten().flatten();
+    let numbers = names.filter_map(|entry| entry.file_name().to_str()?.parse::<u64>().ok());
+    numbers.max().map_or(1, |last| last + 1).max(open.engine.state.next_log)
+}
+
+/// Plain, JSON or nothing; the console prints nothing.
+fn style_of(show: &Show) -> Style {
+    let terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
+    let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
+    match show {
+        Show { quiet: true, .. } => Style::Silent,
+        Show { json: true, .. } => Style::Json,
+        Show { headless: true, .. } => Style::Plain,
+        _ if !terminal || dumb => Style::Plain,
+        _ => Style::Silent,
+    }
+}
+
+fn tell_guard(side: &ConsoleSide, folder: &Folder, settings: &Settings) -> Result<()> {
+    let on_death = match settings.on_console_death {
+        OnConsoleDeath::Adopt { grace } => OnDeath::Adopt { grace_ms: grace.0 },
+        OnConsoleDeath::Stop => OnDeath::Stop,
+    };
+    let policy = Policy { on_death, stop_grace_ms: settings.grace.0 };
+    side.session(folder.path(), folder.name(), policy)
+        .map_err(|error| Error::internal(format!("the guard cannot watch this session: {error}")))
+}
+
+/// A file-size limit is an error of a write, not the end of the console.
+fn ignore_file_size_signal() {
+    if let Ok(mut signals) = std::panic::catch_unwind(|| ()) .map(|()| ()) .map(|()| crate::agents::ignore_file_size_signal()) {
+        let _ = &mut signals;
+    }
+}
+
+/// The loop on this thread, with the process's signals beside it.
+fn drive(runtime: Runtime, handle: &Handle, side: &Arc<ConsoleSide>, on_death: OnConsoleDeath) -> Result<End> {
+    let tokio = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::internal(format!("no runtime: {error}")))?;
+    let end = tokio.block_on(async {
+        tokio::spawn(watch_signals(handle.clone(), on_death));
+        tokio::spawn(watch_front(handle.clone(), side.clone(), on_death));
+        runtime.run().await
+    });
+    end.map_err(Error::internal)
+}
+
+async fn watch_signals(handle: Handle, on_death: OnConsoleDeath) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let streams = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hang_up)) = streams else { return };
+    loop {
+        let asked = tokio::select! {
+            _ = terminate.recv() => Asked::Terminate,
+            _ = interrupt.recv() => Asked::Interrupt,
+            _ = hang_up.recv() => gone(on_death),
+        };
+        handle.ask(asked);
+    }
+}
+
+/// Without its front the console has no terminal and no shell: it leaves.
+async fn watch_front(handle: Handle, side: Arc<ConsoleSide>, on_death: OnConsoleDeath) {
+    while side.front_alive() {
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    }
+    handle.ask(gone(on_death));
+}
+
+/// The terminal is gone.
+fn gone(on_death: OnConsoleDeath) -> Asked {
+    match on_death {
+        OnConsoleDeath::Adopt { .. } => Asked::HangUp,
+        OnConsoleDeath::Stop => Asked::Terminate,
+    }
+}
+
+/// Ends the screen, tells the guard, says what became of everything.
+fn finish(
+    end: Result<End>,
+    folder: &Folder,
+    side: &ConsoleSide,
+    screen: Option<JoinHandle<()>>,
+    show: &Show,
+    style: Style,
+) -> Result<i32> {
+    if let Some(screen) = screen {
+        // A screen that cannot be drawn must not keep the program: its terminal is restored by its own hand or by front.
+        let _ = screen.join();
+    }
+    let end = end?;
+    if end.detached {
+        side.detach().map_err(|error| Error::internal(format!("the guard does not take over: {error}")))?;
+    } else {
+        side.closing();
+    }
+    if style != Style::Json && !show.quiet {
+        let name = folder.name();
+        let mark = if end.code == 0 { "✓" } else { "✗" };
+        let mut text = format!("{mark} {} · session {name}\n", end.summary);
+        if end.code == Kind::Stopped.code() {
+            text.push_str(&format!("  go on with: qd resume {name}\n"));
+        }
+        let _ = std::io::stdout().write_all(text.as_bytes());
+    }
+    Ok(end.code)
+}
+
+/// Whether colours are wanted.
+pub fn colour(choice: Color) -> bool {
+    match choice {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+    }
+}

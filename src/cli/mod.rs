@@ -1,0 +1,71 @@
+//! The command line: a file per verb. Builds the parts and wires them; knows everything, and nothing knows it.
+
+pub mod args;
+mod inspect;
+mod live;
+mod resume;
+mod run;
+mod shell;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::args::{Args, Verb};
+use crate::error::{Error, Kind, Result};
+use crate::guard;
+
+/// Everything `qd` does; returns its exit code. Called first thing, before any thread exists.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version are asked for, and succeed; a closed stdout is no error of theirs.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let code = match dispatch(args) {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&error);
+            error.kind.code()
+        }
+    };
+    ExitCode::from(u8::try_from(code).unwrap_or(70))
+}
+
+fn dispatch(args: Args) -> Result<i32> {
+    match args.verb {
+        None => run::bare(args.bare, launch()?),
+        Some(Verb::Run(run)) => {
+            run::before_launch(&run)?;
+            run::run(run, launch()?)
+        }
+        Some(Verb::Resume(resume)) => resume::resume(resume, launch()?),
+        Some(Verb::Check(check)) => inspect::check(&check),
+        Some(Verb::Sessions(list)) => inspect::sessions(&list),
+        Some(Verb::Why(why)) => inspect::why(&why),
+        Some(Verb::Log(log)) => inspect::log(&log),
+        Some(Verb::Repair(repair)) => inspect::repair(&repair),
+        Some(Verb::Doctor) => inspect::doctor(),
+        Some(Verb::Completions(completions)) => shell::completions(&completions),
+        Some(Verb::Man) => shell::man(),
+    }
+}
+
+/// Splits into front, guard and console: only the console comes back from it.
+fn launch() -> Result<guard::ConsoleSide> {
+    guard::launch().map_err(|error| Error::internal(format!("the guard could not be started: {error}")))
+}
+
+/// The error on the normal screen, once. A closed stderr is nothing to die of.
+fn complain(error: &Error) {
+    use std::io::Write;
+    let word = if error.kind == Kind::Internal { "internal error" } else { "error" };
+    let mut text = format!("{word}: {}\n", crate::text::clean_lines(&error.message));
+    if let Some(hint) = &error.hint {
+        text.push_str(&format!("  hint: {}\n", crate::text::clean_lines(hint)));
+    }
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}

@@ -8,5 +8,6 @@ pub mod fault;
 pub mod guard;
 pub mod session;
 pub mod snapshot;
+pub mod text;
 pub mod tui;
 pub mod workflow;

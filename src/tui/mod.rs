@@ -1,1 +1,330 @@
-//! Placeholder: being built.
+//! The console's screen. It reads snapshots and sends commands through a [`Feed`]; it knows nothing of the runtime behind
+//! it. In reading order: `keymap` (what a key means), `model`, `update` (what happens), `view`, `panes` and `dialogs` (how
+//! it looks), `terminal` (the only one that touches it).
+
+mod dialogs;
+pub mod filter;
+mod format;
+mod glyphs;
+pub mod keymap;
+mod layout;
+mod logfile;
+mod model;
+mod paint;
+mod panes;
+mod reader;
+#[cfg(any(test, debug_assertions))]
+#[doc(hidden)]
+pub mod sample;
+pub mod svg;
+pub mod terminal;
+pub mod theme;
+mod update;
+mod view;
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::tz::TimeZone;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use crate::engine::ids::Time;
+use crate::engine::message::{Command, Refusal};
+use crate::snapshot::{Snapshot, View};
+
+use model::{Model, Seek};
+use reader::Reader;
+use terminal::{Gone, Terminal};
+use theme::{Depth, Theme};
+use update::{Message, Request, update};
+
+/// Where the screen gets its pictures and sends its commands. Every call returns at once.
+pub trait Feed {
+    /// The newest picture for this view.
+    fn snapshot(&mut self, view: &View) -> Arc<Snapshot>;
+    /// Whether there is something new since the last [`snapshot`](Self::snapshot).
+    fn changed(&mut self) -> bool;
+    /// Sends a command; its answer comes under this ticket.
+    fn send(&mut self, command: Command) -> u64;
+    /// Answers since the last call: what was done, in words, or why not. Empty words are not shown.
+    fn answers(&mut self) -> Vec<(u64, Result<String, Refusal>)>;
+    /// The session's clock; of a recording, the instant shown.
+    fn now(&self) -> Time;
+    /// The terminal is the shell's again: stop the program's job; returns once it is continued.
+    fn suspend(&mut self);
+    /// The operator leaves in this way.
+    fn quit(&mut self, how: QuitHow);
+    /// The runtime has ended with this exit code: the screen leaves.
+    fn ended(&self) -> Option<i32>;
+}
+
+/// How the operator leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuitHow {
+    /// Nothing runs: just leave.
+    Leave,
+    /// Running tasks go on under the guard.
+    Detach,
+    /// Running tasks may finish, nothing new starts, then leave.
+    Finish,
+    /// Stop running tasks with their grace, then leave.
+    Stop,
+    /// Kill running tasks, then leave.
+    StopNow,
+}
+
+/// How the screen ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// The runtime ended with this exit code.
+    Over(i32),
+    /// The terminal is gone: the run goes on without a screen, as after a detach.
+    HungUp,
+}
+
+/// How the screen looks and behaves.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Resolved for `depth`.
+    pub theme: Theme,
+    /// Colours of the terminal; themes chosen later are resolved for it.
+    pub depth: Depth,
+    /// Draw in ASCII only.
+    pub ascii: bool,
+    /// Mouse reports from the start.
+    pub mouse: bool,
+    /// Zone of all clock times shown.
+    pub zone: TimeZone,
+}
+
+impl Options {
+    /// From the environment (`NO_COLOR`, `COLORTERM`, `TERM`, `COLORFGBG`, `LC_ALL`, `LC_CTYPE`, `LANG`), with a theme by
+    /// name if one was asked for. An unknown theme is an error that names the known ones.
+    pub fn detect(theme: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+        let depth = Depth::detect(&variable);
+        let name = theme.unwrap_or(theme::default_name(depth, variable("COLORFGBG").as_deref()));
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| variable(name).filter(|v| !v.is_empty()));
+        let locale = locale.unwrap_or_default().to_ascii_lowercase();
+        let ascii = !(locale.contains("utf-8") || locale.contains("utf8"));
+        Ok(Self { theme: Theme::built_in(name, depth)?, depth, ascii, mouse: true, zone: TimeZone::system() })
+    }
+}
+
+/// Frames come at least this far apart, unless a key asks for one.
+const FRAME: Duration = Duration::from_millis(33);
+/// How long to wait for keys before looking at the feed again.
+const POLL: Duration = Duration::from_millis(50);
+/// A terminal that took longer than this for a frame was blocked, and the operator is told.
+const BLOCKED: Duration = Duration::from_secs(2);
+/// A pause of ours longer than this was not ours: the program was stopped.
+const STOPPED: Duration = Duration::from_secs(5);
+/// At most so many snapshots are asked for to find the cursor again.
+const MAX_SETTLE: usize = 4;
+/// After so many display errors the screen gives up.
+const MAX_FAILURES: u32 = 3;
+
+/// Runs the screen until the runtime has ended or the terminal is gone. Blocks; meant for a thread of its own, so that a
+/// terminal that does not take its frames stalls nothing else.
+pub fn run(feed: &mut dyn Feed, options: Options) -> io::Result<Left> {
+    let left = guarded(feed, &options);
+    for report in terminal::take_panics() {
+        let _ = io::Write::write_all(&mut io::stderr(), format!("{report}\n").as_bytes());
+    }
+    match left {
+        Err(e) if terminal::is_gone(&e) => Ok(Left::HungUp),
+        other => other,
+    }
+}
+
+/// A display error starts the screen anew on the same session, a few times.
+fn guarded(feed: &mut dyn Feed, options: &Options) -> io::Result<Left> {
+    let title = feed.snapshot(&View::default()).header.workflow.clone();
+    let mut terminal = Terminal::open(options.mouse, &title)?;
+    let mut model = fresh(options, terminal.size());
+    let mut failures = 0;
+    loop {
+        match catch_unwind(AssertUnwindSafe(|| drive(feed, &mut terminal, &mut model))) {
+            Ok(left) => return left,
+            Err(panic) => {
+                failures += 1;
+                if failures > MAX_FAILURES {
+                    drop(terminal);
+                    resume_unwind(panic);
+                }
+                model = fresh(options, terminal.size());
+                terminal.forget();
+            }
+        }
+    }
+}
+
+fn fresh(options: &Options, size: (u16, u16)) -> Model {
+    let mut model = Model::new(size, options.theme.clone(), options.depth);
+    model.ascii = options.ascii;
+    model.mouse = options.mouse;
+    model.zone = options.zone.clone();
+    model
+}
+
+/// What one run of the loop keeps.
+struct Screen<'a> {
+    feed: &'a mut dyn Feed,
+    terminal: &'a mut Terminal,
+    model: &'a mut Model,
+    snapshot: Arc<Snapshot>,
+    reader: Reader,
+    frame: Buffer,
+    began: Instant,
+}
+
+fn drive(feed: &mut dyn Feed, terminal: &mut Terminal, model: &mut Model) -> io::Result<Left> {
+    let mut screen = Screen {
+        feed,
+        terminal,
+        model,
+        snapshot: Arc::default(),
+        reader: Reader::default(),
+        frame: Buffer::empty(Rect::ZERO),
+        began: Instant::now(),
+    };
+    let mut messages = Vec::new();
+    let mut last_frame: Option<Instant> = None;
+    let mut second = u64::MAX;
+    let (mut dirty, mut urgent) = (true, true);
+    loop {
+        screen.look_around(&mut messages);
+        dirty |= screen.take_in(&mut messages)? || screen.feed.changed();
+        let now = screen.feed.now().0 / 1000;
+        dirty |= std::mem::replace(&mut second, now) != now;
+        dirty |= screen.read_log();
+        let since = last_frame.map_or(Duration::MAX, |at| at.elapsed());
+        if dirty && (urgent || since >= FRAME) {
+            screen.draw()?;
+            (last_frame, dirty) = (Some(Instant::now()), false);
+        }
+        if let Some(code) = screen.feed.ended() {
+            return Ok(Left::Over(code));
+        }
+        let wait = if dirty { FRAME.saturating_sub(since) } else { screen.wait() };
+        let asked = Instant::now();
+        if screen.terminal.read(wait, &mut messages)? == Gone::HungUp {
+            return Ok(Left::HungUp);
+        }
+        urgent = !messages.is_empty();
+        let stopped = asked.elapsed().saturating_sub(wait);
+        if stopped > STOPPED {
+            messages.push(Message::Note(format!("the console was stopped for {} s", stopped.as_secs())));
+        }
+    }
+}
+
+impl Screen<'_> {
+    /// Everything that is not a key: clocks, size, answers, reports of panics.
+    fn look_around(&mut self, messages: &mut Vec<Message>) {
+        let ui_ms = self.began.elapsed().as_millis() as u64;
+        let mut first = vec![Message::Tick(self.feed.now(), ui_ms)];
+        let size = self.terminal.size();
+        if size != self.model.size {
+            first.push(Message::Resize(size.0, size.1));
+        }
+        first.extend(
+            self.feed.answers().into_iter().map(|(_, answer)| Message::Answer(answer.map_err(|refusal| refusal.0))),
+        );
+        first.extend(
+            terminal::take_panics().into_iter().map(|report| Message::Note(format!("display error: {report}"))),
+        );
+        messages.splice(0..0, first);
+    }
+
+    /// Takes messages in, one after another, each on a settled cursor. Returns whether there is anything to draw.
+    fn take_in(&mut self, messages: &mut Vec<Message>) -> io::Result<bool> {
+        let mut dirty = false;
+        for message in messages.drain(..) {
+            let tick = matches!(message, Message::Tick(..));
+            let (toasts, wake) = (self.model.toasts.len(), self.model.wake_at());
+            let requests = update(self.model, message, &self.snapshot);
+            dirty |= !tick || toasts != self.model.toasts.len() || wake != self.model.wake_at();
+            if self.model.queue.seek != Seek::Settled {
+                settle(self.feed, self.model, &mut self.snapshot);
+            }
+            for request in requests {
+                self.carry_out(request)?;
+            }
+        }
+        Ok(dirty)
+    }
+
+    fn carry_out(&mut self, request: Request) -> io::Result<()> {
+        match request {
+            Request::Send(command) => {
+                self.feed.send(command);
+            }
+            Request::Quit(how) => self.feed.quit(how),
+            Request::Copy(text) => {
+                let left_out = self.terminal.copy(&text)?;
+                let cut =
+                    if left_out > 0 { format!(", {} left out", format::bytes(left_out as u64)) } else { String::new() };
+                let first = text.lines().next().unwrap_or_default();
+                self.model.toast(format!("copied “{}”{cut}", crate::text::fit(first, 40)), false);
+            }
+            Request::Redraw => self.terminal.forget(),
+            Request::Mouse(on) => self.terminal.set_mouse(on)?,
+            Request::Suspend => {
+                self.terminal.give_back();
+                self.feed.suspend();
+                self.terminal.take()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_log(&mut self) -> bool {
+        let areas = self.model.areas();
+        let Some(area) = areas.log() else { return false };
+        let path = self.model.detail(&self.snapshot).and_then(|detail| detail.log.clone());
+        let (rows, cells) = (usize::from(area.height), usize::from(area.width.saturating_sub(1)));
+        self.reader.serve(&mut self.model.log, path.as_deref(), rows, cells)
+    }
+
+    fn draw(&mut self) -> io::Result<()> {
+        settle(self.feed, self.model, &mut self.snapshot);
+        self.read_log();
+        let (width, height) = self.model.size;
+        let area = Rect::new(0, 0, width, height);
+        if self.frame.area != area {
+            self.frame = Buffer::empty(area);
+        }
+        view::draw(self.model, &self.snapshot, &mut self.frame);
+        let took = self.terminal.show(&mut self.frame)?;
+        if took > BLOCKED {
+            self.model.toast(format!("the display was blocked for {} s; tasks went on", took.as_secs()), true);
+        }
+        Ok(())
+    }
+
+    /// How long to wait for keys.
+    fn wait(&self) -> Duration {
+        if self.model.log.searching.is_some() {
+            return Duration::ZERO;
+        }
+        let ui_ms = self.began.elapsed().as_millis() as u64;
+        let wake = self.model.wake_at().map(|at| Duration::from_millis(at.saturating_sub(ui_ms) + 1));
+        wake.map_or(POLL, |wake| wake.min(POLL))
+    }
+}
+
+/// Asks for snapshots until the cursor has found its row.
+fn settle(feed: &mut dyn Feed, model: &mut Model, snapshot: &mut Arc<Snapshot>) {
+    for _ in 0..MAX_SETTLE {
+        *snapshot = feed.snapshot(&model.view());
+        if !model.reconcile(snapshot) {
+            break;
+        }
+    }
+}
+
+#[cfg(test)]
+mod screens;

@@ -1,0 +1,141 @@
+//! Popups with rows: why, alerts, who did what, palette, menu, themes.
+
+use ratatui::layout::Rect;
+use tui_textarea::TextArea;
+
+use super::super::format;
+use super::super::keymap::Context;
+use super::super::paint::{Pen, Words, w, wrap};
+use super::super::panes::detail;
+use super::super::theme::{BUILT_IN, Meaning};
+use super::super::update::{Entry, entries, menu as menu_entries};
+use super::super::view::Scene;
+use super::{chosen, keys, popup, questions, scrolled};
+
+fn height_for(lines: usize, scene: &Scene<'_>) -> u16 {
+    u16::try_from(lines).unwrap_or(u16::MAX).saturating_add(2).min(scene.model.size.1.saturating_sub(2)).max(3)
+}
+
+pub(super) fn why(pen: &mut Pen<'_>, scene: &Scene<'_>, scroll: usize) {
+    let width = scene.model.size.0.saturating_sub(4).min(90);
+    let room = usize::from(width.saturating_sub(4));
+    let name = scene.model.task(scene.snapshot).map_or("", |row| &row.name);
+    let mut lines = Vec::new();
+    for words in detail::why(scene.model, scene.snapshot) {
+        lines.extend(wrapped(words, room));
+    }
+    let inside = popup(pen, (width, height_for(lines.len(), scene)), &format!("Why {name}"), &why_keys());
+    scrolled(pen, inside, &lines, scroll);
+}
+
+fn why_keys() -> Words {
+    let mut words = vec![w("y", Meaning::Key), w(" copy · ", Meaning::Muted)];
+    words.extend(keys(Context::Popup));
+    words
+}
+
+/// A long line goes on below, indented.
+fn wrapped(words: Words, room: usize) -> Vec<Words> {
+    let [(mark, mark_meaning), (text, meaning)] = words.as_slice() else { return vec![words] };
+    let indent = crate::text::width(mark);
+    let parts = wrap(text, room.saturating_sub(indent));
+    let line = |(i, part): (usize, String)| {
+        let head = if i == 0 { mark.clone() } else { " ".repeat(indent) };
+        vec![w(head, *mark_meaning), w(part, *meaning)]
+    };
+    parts.into_iter().enumerate().map(line).collect()
+}
+
+pub(super) fn actions(pen: &mut Pen<'_>, scene: &Scene<'_>, scroll: usize) {
+    let line = |action: &crate::snapshot::Action| {
+        vec![
+            w(format!("{}  ", format::clock(action.at, &scene.model.zone)), Meaning::Muted),
+            w(format!("{:<6}", action.who), Meaning::Key),
+            w(&action.text, Meaning::Base),
+        ]
+    };
+    let mut lines: Vec<Words> = scene.snapshot.actions.iter().map(line).collect();
+    if lines.is_empty() {
+        lines.push(vec![w("nobody has done anything yet", Meaning::Muted)]);
+    }
+    let size = (scene.model.size.0.saturating_sub(4).min(90), height_for(lines.len(), scene));
+    let inside = popup(pen, size, "Who did what", &keys(Context::Popup));
+    scrolled(pen, inside, &lines, scroll);
+}
+
+pub(super) fn alerts(pen: &mut Pen<'_>, scene: &Scene<'_>, row: usize) {
+    let line = |alert: &crate::snapshot::Alert| {
+        let meaning = if alert.bad { Meaning::Bad } else { Meaning::Warn };
+        let count = if alert.count > 1 { format!(" ×{}", alert.count) } else { String::new() };
+        vec![
+            w(if alert.bad { "✗ " } else { "▲ " }, meaning),
+            w(format!("{}  ", format::clock(alert.at, &scene.model.zone)), Meaning::Muted),
+            w(&alert.text, Meaning::Base),
+            w(count, meaning),
+        ]
+    };
+    let lines: Vec<Words> = scene.snapshot.alerts.iter().map(line).collect();
+    let size = (scene.model.size.0.saturating_sub(4).min(96), height_for(lines.len().max(1), scene));
+    let inside = popup(pen, size, "Alerts: what needs you", &keys(Context::Choice));
+    if lines.is_empty() {
+        pen.text(inside.x, inside.y, inside.width, "all is well", Meaning::Good);
+    }
+    chosen(pen, inside, &lines, row);
+}
+
+/// Commands with their keys at the right; what cannot be done now says why.
+fn commands(pen: &mut Pen<'_>, area: Rect, all: &[Entry], row: usize) {
+    let lines: Vec<Words> = all
+        .iter()
+        .map(|entry| {
+            let meaning = if entry.why_not.is_some() { Meaning::Muted } else { Meaning::Base };
+            vec![w(entry.help, meaning)]
+        })
+        .collect();
+    let rows = usize::from(area.height).max(1);
+    let first = (row.min(lines.len().saturating_sub(1)) + 1).saturating_sub(rows);
+    for (i, entry) in all.iter().enumerate().skip(first).take(usize::from(area.height)) {
+        let y = area.y + (i - first) as u16;
+        let key = pen.right(area.right(), y, 8, &entry.key, Meaning::Key);
+        let help = u16::try_from(crate::text::width(entry.help)).unwrap_or(u16::MAX);
+        if let Some(why) = &entry.why_not {
+            let room = area.width.saturating_sub(help + key.max(8) + 4);
+            if room > 8 {
+                pen.text(area.x + 1 + help + 2, y, room, &format!("— {why}"), Meaning::Warn);
+            }
+        }
+    }
+    let left = Rect { width: area.width.saturating_sub(9), ..area };
+    chosen(pen, left, &lines, row);
+    if !lines.is_empty() {
+        let y = area.y + (row.min(lines.len() - 1) - first) as u16;
+        pen.select(Rect { y, height: 1, ..area }, true);
+    }
+}
+
+pub(super) fn palette(pen: &mut Pen<'_>, scene: &Scene<'_>, field: &TextArea<'_>, row: usize) {
+    let all = entries(scene.model, &field.lines().join(" "), scene.snapshot);
+    let size = (scene.model.size.0.saturating_sub(4).min(96), 18.min(scene.model.size.1.saturating_sub(2)));
+    let inside = popup(pen, size, "Command", &keys(Context::Field));
+    questions::field(pen, inside, field, "");
+    let list = Rect { y: inside.y + inside.height.min(2), height: inside.height.saturating_sub(2), ..inside };
+    if all.is_empty() {
+        pen.text(list.x, list.y, list.width, "no command is called so", Meaning::Muted);
+    }
+    commands(pen, list, &all, row);
+}
+
+pub(super) fn menu(pen: &mut Pen<'_>, scene: &Scene<'_>, row: usize) {
+    let all = menu_entries(scene.model, scene.snapshot);
+    let name = scene.model.task(scene.snapshot).map_or("no task", |row| &row.name);
+    let size = (scene.model.size.0.saturating_sub(4).min(90), height_for(all.len(), scene));
+    let inside = popup(pen, size, name, &keys(Context::Choice));
+    commands(pen, inside, &all, row);
+}
+
+pub(super) fn themes(pen: &mut Pen<'_>, scene: &Scene<'_>, row: usize) {
+    let lines: Vec<Words> = BUILT_IN.iter().map(|(name, _)| vec![w(*name, Meaning::Base)]).collect();
+    let size = (34, height_for(lines.len(), scene));
+    let inside = popup(pen, size, "Theme", &keys(Context::Choice));
+    chosen(pen, inside, &lines, row);
+}

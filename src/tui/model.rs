@@ -1,0 +1,546 @@
+//! What the screen itself knows: where the cursor is, what is open, what was typed so far. Plain data; `update` changes
+//! it, `view` draws it. Knows nothing of terminals or files.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+
+use jiff::tz::TimeZone;
+use tui_textarea::TextArea;
+
+use crate::engine::ids::{AgentId, StageId, TaskId, Time};
+use crate::engine::message::Command;
+use crate::snapshot::{Filter, Group, Row, Snapshot, Sort, TaskRow, View};
+
+use super::keymap::{Context, Key};
+use super::layout::{self, Areas};
+use super::logfile::LogLine;
+use super::theme::{Depth, Theme};
+
+/// At most so many toasts wait to be read.
+pub const MAX_TOASTS: usize = 8;
+/// How long a toast stays, in ms of the screen's clock.
+pub const TOAST_MS: u64 = 5000;
+/// How long after a prefix its popup appears, ms.
+pub const WHICH_KEY_MS: u64 = 300;
+/// At most so many stages are remembered by name.
+pub const MAX_STAGES: usize = 4096;
+/// A field takes at most so many characters.
+pub const MAX_FIELD: usize = 1000;
+
+/// A pane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Pane {
+    Queue,
+    Agents,
+    Locks,
+    Progress,
+    Log,
+    Detail,
+}
+
+impl Pane {
+    /// In the order of their numbers.
+    pub const ALL: [Self; 6] = [Self::Queue, Self::Agents, Self::Locks, Self::Progress, Self::Log, Self::Detail];
+
+    /// Its number on the keyboard.
+    pub fn number(self) -> usize {
+        self as usize + 1
+    }
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        ["Queue", "Agents", "Locks", "Progress", "Log", "Task"][self as usize]
+    }
+}
+
+/// What the detail pane shows. `Log` puts the log pane in its place where they share one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Tab {
+    Why,
+    Log,
+    Info,
+    Attempts,
+}
+
+impl Tab {
+    /// In the order in which `d` goes through them.
+    pub const ALL: [Self; 4] = [Self::Why, Self::Log, Self::Info, Self::Attempts];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        ["Why", "Log", "Info", "Attempts"][self as usize]
+    }
+}
+
+/// What the queue's cursor is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cursor {
+    /// Nothing: there are no rows.
+    Nowhere,
+    /// A task.
+    Task(TaskId),
+    /// A stage's line.
+    Group(StageId),
+}
+
+/// How the cursor finds its row in the next snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seek {
+    /// It has its row, and follows what it is on.
+    Settled,
+    /// The first task there is.
+    First,
+    /// Whatever is at its row.
+    Row,
+    /// Its task, wherever that is; filters and collapsed stages give way.
+    Task,
+    /// The line of this stage, which was just collapsed over it.
+    Fold(StageId),
+}
+
+/// The queue.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "as in snapshot::View")]
+pub struct Queue {
+    pub group: Group,
+    pub sort: Sort,
+    pub reverse: bool,
+    pub filter: Filter,
+    pub filter_text: String,
+    pub collapsed: Vec<StageId>,
+    pub offset: usize,
+    pub cursor: Cursor,
+    /// Row of the cursor, from the first of all.
+    pub row: usize,
+    /// How many rows the last snapshot had in all.
+    pub total: usize,
+    pub seek: Seek,
+    /// Stages whose lines have been seen, by name: at most [`MAX_STAGES`].
+    pub stages: Vec<(String, StageId)>,
+}
+
+/// The log of the cursor's task.
+#[derive(Debug, Default)]
+pub struct Log {
+    /// Whose.
+    pub path: Option<PathBuf>,
+    /// Stay at its end.
+    pub follow: bool,
+    /// Wrap long lines.
+    pub wrap: bool,
+    /// Offset of the first line shown.
+    pub top: u64,
+    /// Its length in bytes.
+    pub length: u64,
+    /// The lines shown.
+    pub lines: Vec<LogLine>,
+    /// Why nothing is shown.
+    pub problem: Option<String>,
+    /// What was last searched.
+    pub needle: String,
+    /// The line of the last hit.
+    pub hit: Option<u64>,
+    /// A search under way: where it is, whether forwards, and whether it went past the end.
+    pub searching: Option<Searching>,
+    /// What the reader is to do next.
+    pub moves: VecDeque<LogMove>,
+}
+
+/// A search under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Searching {
+    /// Where it is.
+    pub at: u64,
+    /// Towards the end.
+    pub forwards: bool,
+    /// It has gone round.
+    pub wrapped: bool,
+}
+
+/// A move within the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogMove {
+    /// Down by so many lines (up if negative).
+    Lines(i64),
+    /// To its beginning.
+    Start,
+    /// To its end.
+    End,
+    /// Look for the needle from here.
+    Search {
+        /// Towards the end.
+        forwards: bool,
+    },
+}
+
+/// A short message that goes away by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Toast {
+    /// What it says.
+    pub text: String,
+    /// A refusal or a problem.
+    pub bad: bool,
+    /// Until when, by the screen's clock.
+    pub until: u64,
+}
+
+/// What lies over the panes and has the keys.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Dialog {
+    Help { scroll: usize },
+    Why { scroll: usize },
+    Actions { scroll: usize },
+    Alerts { row: usize },
+    Menu { row: usize },
+    Themes { row: usize, before: Box<Theme> },
+    Palette { field: Box<TextArea<'static>>, row: usize },
+    Filter { field: Box<TextArea<'static>>, before: String, problem: Option<String> },
+    Search { field: Box<TextArea<'static>> },
+    Confirm { title: String, lines: Vec<String>, yes: String, command: Command },
+    Quit,
+}
+
+impl Dialog {
+    /// Which part of the key table holds while it is open.
+    pub fn context(&self) -> Context {
+        match self {
+            Self::Help { .. } | Self::Why { .. } | Self::Actions { .. } => Context::Popup,
+            Self::Alerts { .. } | Self::Menu { .. } | Self::Themes { .. } => Context::Choice,
+            Self::Palette { .. } | Self::Filter { .. } | Self::Search { .. } => Context::Field,
+            Self::Confirm { .. } => Context::Question,
+            Self::Quit => Context::Leaving,
+        }
+    }
+}
+
+/// Keys typed that mean nothing yet.
+#[derive(Debug, Default)]
+pub struct Pending {
+    /// A prefix.
+    pub keys: Vec<Key>,
+    /// When it began, by the screen's clock.
+    pub since: u64,
+    /// Digits typed before a command.
+    pub count: Option<u32>,
+    /// Focus and zoom before the first digit, which may have been the number of a pane.
+    pub before: Option<(Pane, bool, Tab, Pane)>,
+}
+
+/// A value asked for that no snapshot shows yet, so that `+ + +` adds up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Intent<Id, Value> {
+    /// Of what.
+    pub id: Id,
+    /// What the snapshot showed.
+    pub seen: Value,
+    /// What was asked.
+    pub asked: Value,
+}
+
+/// What the screen itself knows.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it, or their types do")]
+pub struct Model {
+    /// Columns and rows of the screen.
+    pub size: (u16, u16),
+    /// The session's clock.
+    pub now: Time,
+    /// Milliseconds since the screen began: for popups, toasts and double clicks.
+    pub ui_ms: u64,
+    pub zone: TimeZone,
+    pub theme: Theme,
+    pub depth: Depth,
+    pub ascii: bool,
+    pub queue: Queue,
+    pub focus: Pane,
+    /// Which of the first four panes is shown where they are tabs.
+    pub upper: Pane,
+    pub zoom: bool,
+    pub tab: Tab,
+    pub agent_row: usize,
+    pub lock_row: usize,
+    pub detail_scroll: usize,
+    /// How many agents there are: the pane is as high as it needs to be.
+    pub agents: usize,
+    pub log: Log,
+    pub dialog: Option<Dialog>,
+    pub pending: Pending,
+    pub toasts: VecDeque<Toast>,
+    pub mouse: bool,
+    pub last_click: Option<(u64, u16, u16)>,
+    pub priority: Option<Intent<TaskId, i32>>,
+    pub slots: Option<Intent<AgentId, u32>>,
+    /// The operator has asked to stop: once more means kill.
+    pub stop_asked: bool,
+    /// The operator has asked to leave in some way: how, in words.
+    pub leaving: Option<&'static str>,
+}
+
+impl Model {
+    /// A screen of this size with nothing open.
+    pub fn new(size: (u16, u16), theme: Theme, depth: Depth) -> Self {
+        Self {
+            size,
+            now: Time(0),
+            ui_ms: 0,
+            zone: TimeZone::UTC,
+            theme,
+            depth,
+            ascii: false,
+            queue: Queue {
+                group: Group::Stage,
+                sort: Sort::Schedule,
+                reverse: false,
+                filter: Filter::default(),
+                filter_text: String::new(),
+                collapsed: Vec::new(),
+                offset: 0,
+                cursor: Cursor::Nowhere,
+                row: 0,
+                total: 0,
+                seek: Seek::First,
+                stages: Vec::new(),
+            },
+            focus: Pane::Queue,
+            upper: Pane::Queue,
+            zoom: false,
+            tab: Tab::Log,
+            agent_row: 0,
+            lock_row: 0,
+            detail_scroll: 0,
+            agents: 1,
+            log: Log { follow: true, ..Log::default() },
+            dialog: None,
+            pending: Pending::default(),
+            toasts: VecDeque::new(),
+            mouse: true,
+            last_click: None,
+            priority: None,
+            slots: None,
+            stop_asked: false,
+            leaving: None,
+        }
+    }
+
+    /// Where everything is now.
+    pub fn areas(&self) -> Areas {
+        layout::areas(self)
+    }
+
+    /// How many rows of the queue can be seen.
+    pub fn queue_height(&self) -> usize {
+        self.areas().queue_rows()
+    }
+
+    /// What the next snapshot is asked for.
+    pub fn view(&self) -> View {
+        let task = match self.queue.cursor {
+            Cursor::Task(task) => Some(task),
+            _ => None,
+        };
+        View {
+            group: self.queue.group,
+            sort: self.queue.sort,
+            reverse: self.queue.reverse,
+            filter: self.queue.filter.clone(),
+            collapsed: self.queue.collapsed.clone(),
+            offset: self.queue.offset,
+            height: self.queue_height().max(1),
+            cursor: task,
+            follow: task.is_some() && matches!(self.queue.seek, Seek::Settled | Seek::Task | Seek::Fold(_)),
+        }
+    }
+
+    /// Takes note of a snapshot; `true` if another must be asked for (the cursor has moved meanwhile).
+    pub fn reconcile(&mut self, snapshot: &Snapshot) -> bool {
+        self.agents = snapshot.agents.len();
+        self.agent_row = self.agent_row.min(snapshot.agents.len().saturating_sub(1));
+        self.lock_row = self.lock_row.min(snapshot.locks.len().saturating_sub(1));
+        self.queue.total = snapshot.total_rows;
+        self.queue.offset = snapshot.offset;
+        self.remember_stages(snapshot);
+        let before = self.queue.cursor;
+        let again = self.settle(snapshot);
+        if self.queue.cursor != before {
+            self.detail_scroll = 0;
+            return again || matches!(self.queue.cursor, Cursor::Task(_)) || before != Cursor::Nowhere;
+        }
+        again
+    }
+
+    fn settle(&mut self, snapshot: &Snapshot) -> bool {
+        let found = snapshot.rows.iter().position(|row| is_on(self.queue.cursor, row));
+        match (self.queue.seek, found) {
+            (Seek::Settled | Seek::Task, Some(index)) => {
+                self.queue.row = snapshot.offset + index;
+                self.queue.seek = Seek::Settled;
+                false
+            }
+            (Seek::Task, None) if !self.queue.collapsed.is_empty() => {
+                self.queue.collapsed.clear();
+                true
+            }
+            (Seek::Task, None) if !self.queue.filter.terms.is_empty() => {
+                self.clear_filter();
+                self.toast("the filter is off, to show that task".into(), false);
+                self.queue.seek = Seek::Task;
+                true
+            }
+            (Seek::Fold(stage), _) => {
+                self.queue.cursor = Cursor::Group(stage);
+                let line = snapshot.rows.iter().position(|row| is_on(self.queue.cursor, row));
+                self.queue.row = line.map_or(self.queue.row, |line| snapshot.offset + line);
+                self.settle_row(snapshot)
+            }
+            (Seek::First, _) => self.settle_first(snapshot),
+            _ => self.settle_row(snapshot),
+        }
+    }
+
+    fn remember_stages(&mut self, snapshot: &Snapshot) {
+        for row in &snapshot.rows {
+            if let Row::Group(group) = row
+                && self.queue.stages.len() < MAX_STAGES
+                && !self.queue.stages.iter().any(|(_, stage)| *stage == group.stage)
+            {
+                self.queue.stages.push((group.name.clone(), group.stage));
+            }
+        }
+    }
+
+    fn settle_first(&mut self, snapshot: &Snapshot) -> bool {
+        let first = snapshot.rows.iter().position(|row| matches!(row, Row::Task(_)));
+        self.queue.row = snapshot.offset + first.unwrap_or(0);
+        self.settle_row(snapshot)
+    }
+
+    fn settle_row(&mut self, snapshot: &Snapshot) -> bool {
+        if snapshot.total_rows == 0 {
+            self.queue.cursor = Cursor::Nowhere;
+            self.queue.row = 0;
+            // A first task may still come.
+            self.queue.seek = Seek::First;
+            return false;
+        }
+        self.queue.row = self.queue.row.min(snapshot.total_rows - 1);
+        match self.queue.row.checked_sub(snapshot.offset).and_then(|index| snapshot.rows.get(index)) {
+            Some(row) => {
+                self.queue.cursor = cursor_on(row);
+                self.queue.seek = Seek::Settled;
+                false
+            }
+            None => {
+                self.queue.seek = Seek::Row;
+                self.show_row();
+                true
+            }
+        }
+    }
+
+    /// Moves the window by as little as needed to show the cursor's row.
+    pub fn show_row(&mut self) {
+        let height = self.queue_height().max(1);
+        let row = self.queue.row;
+        self.queue.offset = self.queue.offset.clamp((row + 1).saturating_sub(height), row);
+    }
+
+    /// Puts the cursor on this row of all.
+    pub fn point_at(&mut self, row: usize, snapshot: &Snapshot) {
+        self.queue.row = row.min(self.queue.total.saturating_sub(1));
+        self.show_row();
+        self.queue.seek = Seek::Row;
+        let here = self.queue.row.checked_sub(snapshot.offset).and_then(|index| snapshot.rows.get(index));
+        if let Some(here) = here {
+            let cursor = cursor_on(here);
+            if cursor != self.queue.cursor {
+                self.detail_scroll = 0;
+            }
+            self.queue.cursor = cursor;
+            self.queue.seek = Seek::Settled;
+        }
+    }
+
+    /// Puts the cursor on this task, wherever it is.
+    pub fn jump_to(&mut self, task: TaskId) {
+        self.queue.cursor = Cursor::Task(task);
+        self.queue.seek = Seek::Task;
+        self.detail_scroll = 0;
+    }
+
+    /// Shows everything again.
+    pub fn clear_filter(&mut self) {
+        self.queue.filter = Filter::default();
+        self.queue.filter_text.clear();
+        self.refind();
+    }
+
+    /// The rows will be others: the cursor looks for its task among them, or stays where it was.
+    pub fn refind(&mut self) {
+        self.queue.seek = if self.queue.cursor == Cursor::Nowhere { Seek::First } else { Seek::Settled };
+    }
+
+    /// The line of the task under the cursor, if a snapshot has it.
+    pub fn task<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s TaskRow> {
+        let Cursor::Task(task) = self.queue.cursor else { return None };
+        let shown = snapshot.rows.iter().find_map(|row| match row {
+            Row::Task(row) if row.task == task => Some(row),
+            _ => None,
+        });
+        shown.or_else(|| snapshot.detail.as_ref().map(|detail| &detail.row).filter(|row| row.task == task))
+    }
+
+    /// The details of the task under the cursor, if the snapshot has them.
+    pub fn detail<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s crate::snapshot::Detail> {
+        let Cursor::Task(task) = self.queue.cursor else { return None };
+        snapshot.detail.as_ref().filter(|detail| detail.row.task == task)
+    }
+
+    /// Says something for a while.
+    pub fn toast(&mut self, text: String, bad: bool) {
+        self.toasts.push_back(Toast { text, bad, until: self.ui_ms + TOAST_MS });
+        while self.toasts.len() > MAX_TOASTS {
+            self.toasts.pop_front();
+        }
+    }
+
+    /// When the screen must be drawn again though nothing happens, by its own clock.
+    pub fn wake_at(&self) -> Option<u64> {
+        let popup = (!self.pending.keys.is_empty()).then_some(self.pending.since + WHICH_KEY_MS);
+        let toast = self.toasts.iter().map(|toast| toast.until).min();
+        popup.filter(|at| *at > self.ui_ms).into_iter().chain(toast).min()
+    }
+
+    /// Which parts of the key table hold, first things first.
+    pub fn contexts(&self) -> Vec<Context> {
+        if let Some(dialog) = &self.dialog {
+            return vec![dialog.context()];
+        }
+        match self.focus {
+            Pane::Queue | Pane::Detail => vec![Context::Task, Context::Anywhere],
+            Pane::Log => vec![Context::Log, Context::Task, Context::Anywhere],
+            Pane::Agents => vec![Context::Agents, Context::Anywhere],
+            Pane::Locks | Pane::Progress => vec![Context::Anywhere],
+        }
+    }
+}
+
+/// A field to type into.
+pub fn field(text: &str) -> Box<TextArea<'static>> {
+    let mut field = TextArea::new(vec![text.to_owned()]);
+    field.move_cursor(tui_textarea::CursorMove::End);
+    field.set_max_histories(50);
+    Box::new(field)
+}
+
+fn cursor_on(row: &Row) -> Cursor {
+    match row {
+        Row::Task(row) => Cursor::Task(row.task),
+        Row::Group(row) => Cursor::Group(row.stage),
+    }
+}
+
+fn is_on(cursor: Cursor, row: &Row) -> bool {
+    cursor == cursor_on(row)
+}

@@ -1,0 +1,104 @@
+//! The shared resources: how much is in use, by whom, and who waits.
+
+use ratatui::layout::Rect;
+
+use super::super::model::Pane;
+use super::super::paint::{Pen, Words, w};
+use super::super::theme::Meaning;
+use super::super::view::Scene;
+
+/// Title: how many are contended.
+pub fn edges(scene: &Scene<'_>) -> (Words, Words) {
+    let contended = scene.snapshot.locks.iter().filter(|lock| lock.waiting > 0).count();
+    let title = match contended {
+        0 => Words::new(),
+        n => vec![w(format!("  {n} contended"), Meaning::Warn)],
+    };
+    (title, Words::new())
+}
+
+/// A line a resource, contended ones first; under the chosen one, who waits in which order.
+pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>, area: Rect) {
+    if area.height == 0 {
+        return;
+    }
+    if scene.snapshot.locks.is_empty() {
+        pen.text(area.x + 1, area.y, area.width, "no shared resources declared", Meaning::Muted);
+        return;
+    }
+    let name = (area.width / 3).clamp(8, 20);
+    let at_use = name + 2;
+    let at_holder = at_use + 7;
+    let waiting = if area.width >= 44 { (area.width / 4).clamp(10, 24) } else { 5 };
+    let top = area.y + scene.areas.heading();
+    if scene.areas.heading() > 0 {
+        for (x, text) in [(1, "RESOURCE"), (at_use, "USE"), (at_holder, "HOLDER")] {
+            pen.text(area.x + x, area.y, 8, text, Meaning::Muted);
+        }
+        pen.right(area.right(), area.y, 7, if waiting > 7 { "WAITING" } else { "WAIT" }, Meaning::Muted);
+    }
+    let mut y = top;
+    let rows = usize::from(area.bottom().saturating_sub(top));
+    let first = (scene.model.lock_row + 2).saturating_sub(rows.max(2));
+    let focused = scene.model.focus == Pane::Locks;
+    for (i, lock) in scene.snapshot.locks.iter().enumerate().skip(first) {
+        if y >= area.bottom() {
+            break;
+        }
+        let busy = lock.waiting > 0;
+        let meaning = if lock.share > 0.0 { Meaning::Base } else { Meaning::Muted };
+        let line = Rect { y, height: 1, ..area };
+        pen.text(line.x + 1, y, name, &lock.name, meaning);
+        pen.text(line.x + at_use, y, 6, &lock.used, if busy && lock.share >= 1.0 { Meaning::Warn } else { meaning });
+        let holder = match lock.holders.as_slice() {
+            [] => w("—", Meaning::Muted),
+            [(name, how)] if how == "shared" => w(format!("{name} (shared)"), Meaning::Base),
+            [(name, _)] => w(name, Meaning::Base),
+            more => w(format!("{} tasks", more.len()), Meaning::Base),
+        };
+        let room = line.width.saturating_sub(at_holder + waiting + 1);
+        pen.words(line.x + at_holder, y, room, &[holder]);
+        let queue = match (lock.waiting, lock.line.first()) {
+            (0, _) => w("0", Meaning::Muted),
+            (n, Some(first)) if waiting > 7 => w(format!("{n} → {first}"), Meaning::Warn),
+            (n, _) => w(n.to_string(), Meaning::Warn),
+        };
+        pen.words_right(line.right(), y, waiting, &[queue]);
+        let chosen = i == scene.model.lock_row;
+        if chosen && focused {
+            pen.select(line, true);
+        }
+        y += 1;
+        if let Some(task) = &lock.reserved_for
+            && y < area.bottom()
+        {
+            pen.words(area.x + 2, y, area.width - 2, &[w("kept free for ", Meaning::Muted), w(task, Meaning::Running)]);
+            y += 1;
+        }
+        if chosen && focused {
+            y = line_of(pen, area, y, lock);
+        }
+    }
+}
+
+/// Holders and waiters of the chosen resource.
+fn line_of(pen: &mut Pen<'_>, area: Rect, mut y: u16, lock: &crate::snapshot::LockRow) -> u16 {
+    let mut lines = Vec::new();
+    if lock.holders.len() > 1 {
+        let names: Vec<_> = lock.holders.iter().map(|(name, how)| format!("{name} {how}")).collect();
+        lines.push(format!("held: {}", names.join(", ")));
+    }
+    if !lock.line.is_empty() {
+        let names: Vec<_> = lock.line.iter().enumerate().map(|(i, name)| format!("{} {name}", i + 1)).collect();
+        lines.push(format!("line: {}", names.join("  ")));
+    }
+    for line in lines {
+        for part in super::super::paint::wrap(&line, usize::from(area.width.saturating_sub(3))) {
+            if y < area.bottom() {
+                pen.text(area.x + 2, y, area.width - 2, &part, Meaning::Muted);
+                y += 1;
+            }
+        }
+    }
+    y
+}

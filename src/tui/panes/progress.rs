@@ -1,0 +1,92 @@
+//! Progress and rates: how fast it goes, what holds it back, when it ends.
+
+use ratatui::layout::Rect;
+
+use super::super::format;
+use super::super::paint::{Pen, Words, w};
+use super::super::theme::Meaning;
+use super::super::view::Scene;
+
+const LABEL: u16 = 8;
+
+/// Nothing beside its name.
+pub fn edges(_: &Scene<'_>) -> (Words, Words) {
+    (Words::new(), Words::new())
+}
+
+/// A line a number; the most useful first, so that a low pane loses the least.
+pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>, area: Rect) {
+    if area.width < LABEL + 4 {
+        return;
+    }
+    let rows = rows(scene);
+    for (i, (label, words)) in rows.iter().enumerate().take(usize::from(area.height)) {
+        let y = area.y + i as u16;
+        pen.text(area.x + 1, y, LABEL, label, Meaning::Muted);
+        let mut x = area.x + 1 + LABEL;
+        let mut room = area.width - 1 - LABEL;
+        if *label == "flow" && room > 40 || *label == "flow" && room > 24 {
+            let width = (room / 3).min(20);
+            let flow = &scene.snapshot.progress.throughput;
+            let top = flow.iter().copied().fold(1.0f32, f32::max);
+            pen.graph(x, y, width, flow, top, Meaning::Graph);
+            x += width + 1;
+            room -= width + 1;
+        }
+        pen.words(x, y, room, words);
+    }
+}
+
+fn rows(scene: &Scene<'_>) -> Vec<(&'static str, Words)> {
+    let progress = &scene.snapshot.progress;
+    let number = |text: String| w(text, Meaning::Base);
+    let quiet = |text: &str| w(text, Meaning::Muted);
+    let mut rows = vec![("flow", vec![number(format!("{:.1}", progress.per_minute)), quiet(" tasks/min")])];
+    let eta = match (progress.eta, &progress.eta_why_not) {
+        (Some(at), _) => vec![number(format::minute(at, &scene.model.zone))],
+        (None, Some(why)) => vec![quiet("cannot be said: "), quiet(why)],
+        (None, None) => vec![quiet("no forecast yet")],
+    };
+    rows.push(("ETA", eta));
+    if !progress.limits.is_empty() {
+        let mut words = Words::new();
+        for (name, share) in &progress.limits {
+            words.push(number(name.clone()));
+            words.push(quiet(&format!(" {:.0} %   ", share * 100.0)));
+        }
+        rows.push(("limits", words));
+    }
+    if !progress.critical.is_empty() {
+        rows.push(("critical", vec![number(progress.critical.join(" → "))]));
+    }
+    let pair = |(median, high): (crate::engine::ids::Span, crate::engine::ids::Span)| {
+        vec![
+            quiet("p50 "),
+            number(format!("{:<6}", format::short(median))),
+            quiet(" p90 "),
+            number(format::short(high)),
+        ]
+    };
+    if let Some(wait) = progress.wait {
+        rows.push(("wait", pair(wait)));
+    }
+    if let Some(run) = progress.run {
+        rows.push(("run", pair(run)));
+    }
+    let (good, bad) = progress.attempts;
+    let mut attempts = vec![number(format::count(good)), quiet(" good  ")];
+    attempts.push(if bad > 0 { w(format::count(bad), Meaning::Warn) } else { number("0".into()) });
+    attempts.push(quiet(" failed  "));
+    attempts.push(number(format::count(scene.snapshot.counts.retries)));
+    attempts.push(quiet(" retried"));
+    if scene.snapshot.counts.by_fallback > 0 {
+        attempts.push(number(format!("  {}", format::count(scene.snapshot.counts.by_fallback))));
+        attempts.push(quiet(" by fallback"));
+    }
+    rows.push(("attempts", attempts));
+    rows.push((
+        "slots",
+        vec![number(format!("{:.0} %", progress.utilisation * 100.0)), quiet(" in use since the start")],
+    ));
+    rows
+}

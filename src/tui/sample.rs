@@ -1,0 +1,537 @@
+//! A session made by hand, as the drawings show one: for screen tests and for looking at the console without a runtime.
+
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::engine::ids::{AgentId, Attempt, ResourceId, Span, StageId, TaskId, Time};
+use crate::engine::message::{Command, Refusal};
+use crate::snapshot::*;
+
+use super::{Feed, QuitHow};
+
+/// 12:04:31 on a day in 2026, UTC.
+pub const NOW: Time = Time(1_792_584_271_000);
+
+const STAGES: [(&str, usize); 5] = [("fetch", 12), ("build", 96), ("test", 112), ("package", 18), ("publish", 10)];
+
+/// All tasks, as at `NOW`.
+pub fn tasks() -> Vec<TaskRow> {
+    let mut tasks = Vec::new();
+    for (stage, count) in STAGES {
+        for i in 0..count {
+            tasks.push(plain(tasks.len(), stage, i));
+        }
+    }
+    let named: [(usize, TaskRow); 11] = [
+        (12, running("compile:core", 50, 192, Some(292), "", "a1")),
+        (13, running("compile:net", 50, 178, Some(307), "", "a2")),
+        (14, TaskRow { late: true, ..running("compile:ui", 50, 400, Some(286), "", "a3") }),
+        (15, running("migrate:1", 30, 391, None, "step 4/7", "a2")),
+        (16, TaskRow { reserved: true, ..waiting("link:server", Phase::Ready, 50, 1080, "lock db-schema, 2nd of 3") }),
+        (17, waiting("link:cli", Phase::Waiting, 40, 1080, "needs compile:core and 1 more")),
+        (18, waiting("vacuum", Phase::Ready, 10, 540, "lock db-schema, 3rd of 3")),
+        (19, waiting("bench:short", Phase::Held, 30, 540, "you 11:55")),
+        (
+            20,
+            TaskRow {
+                attempt: 1,
+                attempts: 3,
+                ..waiting("lint:licences", Phase::Delayed, 20, 60, "exit 2, retry 2 of 3 in 0:24")
+            },
+        ),
+        (
+            21,
+            TaskRow {
+                attempt: 2,
+                attempts: 2,
+                ran: Some(Span::secs(41)),
+                ..waiting("docs:links", Phase::Failed, 20, 300, "exit 1 after 2 attempts")
+            },
+        ),
+        (
+            22,
+            TaskRow {
+                fallback: Some("link:cached".into()),
+                adopted: true,
+                ..running("link:tools", 45, 65, Some(130), "", "a1")
+            },
+        ),
+    ];
+    for (index, row) in named {
+        let at = TaskRow { task: TaskId(index as u32), stage: tasks[index].stage.clone(), ..row };
+        tasks[index] = at;
+    }
+    tasks[16].deadline = Some(Time(NOW.0 + 6_929_000));
+    for i in 23..64 {
+        tasks[i].phase = if i < 61 { Phase::Succeeded } else { Phase::Blocked };
+        tasks[i].note = if i < 61 { String::new() } else { "docs:links failed".into() };
+        tasks[i].ran = (i < 61).then(|| Span::secs(20 + i as u64));
+    }
+    tasks
+}
+
+fn plain(index: usize, stage: &str, i: usize) -> TaskRow {
+    let done = stage == "fetch";
+    let note = match stage {
+        "test" => "needs stage build",
+        "package" => "needs stage test",
+        "publish" => "needs stage package",
+        _ => "needs link:server",
+    };
+    TaskRow {
+        task: TaskId(index as u32),
+        name: format!("{stage}:{i:02}").into(),
+        stage: stage.into(),
+        phase: if done { Phase::Succeeded } else { Phase::Waiting },
+        priority: 20,
+        since: Time(NOW.0 - 1_900_000),
+        agent: None,
+        attempt: u32::from(done),
+        attempts: 1,
+        fallback: None,
+        deadline: None,
+        estimate: None,
+        ran: done.then_some(Span::secs(7 + i as u64)),
+        note: if done { String::new() } else { note.into() },
+        late: false,
+        reserved: false,
+        adopted: false,
+        pending: false,
+    }
+}
+
+fn waiting(name: &str, phase: Phase, priority: i32, age: u64, note: &str) -> TaskRow {
+    let since = Time(NOW.0 - age * 1000);
+    TaskRow { name: name.into(), phase, priority, since, note: note.into(), ..plain(0, "build", 0) }
+}
+
+fn running(name: &str, priority: i32, age: u64, estimate: Option<u64>, note: &str, agent: &str) -> TaskRow {
+    let row = waiting(name, Phase::Running, priority, age, note);
+    TaskRow { estimate: estimate.map(Span::secs), agent: Some(agent.into()), attempt: 1, ..row }
+}
+
+/// A session that answers views as the real one does.
+pub struct Sample {
+    tasks: Vec<TaskRow>,
+    /// The session's clock.
+    pub now: Time,
+    /// Output of the cursor's task.
+    pub log: Option<PathBuf>,
+    /// What was sent.
+    pub sent: Vec<Command>,
+    /// How it was left.
+    pub left: Option<QuitHow>,
+    answers: VecDeque<(u64, Result<String, Refusal>)>,
+    began: Option<std::time::Instant>,
+    changed: bool,
+    mode: Mode,
+}
+
+impl Default for Sample {
+    fn default() -> Self {
+        Self {
+            tasks: tasks(),
+            now: NOW,
+            log: None,
+            sent: Vec::new(),
+            left: None,
+            answers: VecDeque::new(),
+            began: None,
+            changed: true,
+            mode: Mode::Running,
+        }
+    }
+}
+
+impl Sample {
+    /// One whose clock runs.
+    pub fn live(log: PathBuf) -> Self {
+        Self { began: Some(std::time::Instant::now()), log: Some(log), ..Self::default() }
+    }
+
+    /// The picture for a view.
+    pub fn picture(&self, view: &View) -> Snapshot {
+        let rows = self.rows(view);
+        let matching = self.tasks.iter().filter(|row| passes(row, &view.filter)).count();
+        let height = view.height.max(1);
+        let mut offset = view.offset.min(rows.len().saturating_sub(1));
+        if let Some(task) = view.cursor.filter(|_| view.follow) {
+            let stage = self.tasks.get(task.index()).map(|row| row.stage.clone()).unwrap_or_default();
+            let at = rows.iter().position(|row| matches!(row, Row::Task(row) if row.task == task));
+            let line =
+                || rows.iter().position(|row| matches!(row, Row::Group(row) if row.name == stage && row.collapsed));
+            if let Some(at) = at.or_else(line) {
+                offset = offset.clamp((at + 1).saturating_sub(height), at);
+            }
+        }
+        Snapshot {
+            header: self.header(),
+            counts: counts(self.tasks.iter()),
+            matching,
+            total_rows: rows.len(),
+            offset,
+            rows: rows.into_iter().skip(offset).take(height).collect(),
+            agents: agents(),
+            locks: locks(),
+            progress: progress(),
+            detail: view.cursor.and_then(|task| self.tasks.get(task.index())).map(|row| self.detail(row)),
+            alerts: alerts(),
+            actions: actions(),
+        }
+    }
+
+    fn header(&self) -> Header {
+        Header {
+            workflow: "nightly-build".into(),
+            session: "nightly-7f3a".into(),
+            at: self.now,
+            started: Time(NOW.0 - 2_530_000),
+            mode: self.mode,
+            due: Some((Time(NOW.0 + 6_929_000), "link:server".into())),
+            undo: Some("priority of link:server 45 → 50".into()),
+            ..Header::default()
+        }
+    }
+
+    fn rows(&self, view: &View) -> Vec<Row> {
+        let shown = |stage: Option<&str>| {
+            let mut rows: Vec<&TaskRow> = self
+                .tasks
+                .iter()
+                .filter(|row| stage.is_none_or(|stage| row.stage == stage) && passes(row, &view.filter))
+                .collect();
+            match view.sort {
+                Sort::Schedule => rows.sort_by_key(|row| (row.phase, Reverse(row.priority))),
+                Sort::Name => rows.sort_by_key(|row| row.name.clone()),
+                Sort::Priority => rows.sort_by_key(|row| Reverse(row.priority)),
+                Sort::Deadline => rows.sort_by_key(|row| row.deadline.unwrap_or(Time(u64::MAX))),
+                Sort::Age => rows.sort_by_key(|row| row.since),
+            }
+            if view.reverse {
+                rows.reverse();
+            }
+            rows
+        };
+        if view.group == Group::None {
+            return shown(None).into_iter().cloned().map(Row::Task).collect();
+        }
+        let mut out = Vec::new();
+        for (i, (stage, _)) in STAGES.iter().enumerate() {
+            let rows = shown(Some(stage));
+            if rows.is_empty() {
+                continue;
+            }
+            let collapsed = view.collapsed.contains(&StageId(i as u32));
+            out.push(Row::Group(GroupRow {
+                stage: StageId(i as u32),
+                name: (*stage).into(),
+                collapsed,
+                counts: counts(self.tasks.iter().filter(|row| row.stage == *stage)),
+                why: (i > 1).then(|| format!("needs {}", STAGES[i - 1].0)),
+            }));
+            if !collapsed {
+                out.extend(rows.into_iter().cloned().map(Row::Task));
+            }
+        }
+        out
+    }
+
+    fn detail(&self, row: &TaskRow) -> Detail {
+        let line = |met: bool, text: &str, more: &[&str]| WhyLine {
+            met,
+            text: text.into(),
+            more: more.iter().map(|line| (*line).to_owned()).collect(),
+        };
+        let why = match row.phase {
+            Phase::Running => {
+                vec![line(true, &format!("runs on {}, pid 8812", row.agent.clone().unwrap_or_default()), &[])]
+            }
+            Phase::Succeeded => vec![line(true, "exit 0 on its first attempt", &[])],
+            Phase::Failed => {
+                vec![line(false, "exit 1, both attempts used up", &["last words: 3 dead links in docs/guide.md"])]
+            }
+            _ => vec![
+                line(true, "needs compile:server: done 12:01", &[]),
+                line(true, "needs gen:proto: done 11:40", &[]),
+                line(
+                    false,
+                    "lock db-schema (exclusive): 1 of 1 in use",
+                    &[
+                        "holder  migrate:1  pid 8812 on a2 since 11:58",
+                        "line    1 release:notes (55)  2 link:server (50)  3 vacuum (10)",
+                    ],
+                ),
+                line(true, "an agent with “linker”: a1 or a2", &[]),
+                line(true, "the session is not paused", &[]),
+            ],
+        };
+        let attempt = |n: u32, ran: Option<u64>, outcome: &str| AttemptLine {
+            attempt: Attempt(n),
+            agent: "a3".into(),
+            started: Time(NOW.0 - 600_000 * u64::from(4 - n)),
+            ran: ran.map(Span::secs),
+            outcome: outcome.into(),
+            good: outcome == "exit 0",
+            log: Some(n.into()),
+        };
+        let attempts = match row.phase {
+            Phase::Running => vec![attempt(2, None, "running"), attempt(1, Some(12), "exit 2")],
+            Phase::Failed => vec![attempt(2, Some(41), "exit 1"), attempt(1, Some(39), "exit 1")],
+            Phase::Succeeded => vec![attempt(1, Some(19), "exit 0")],
+            _ => vec![],
+        };
+        let facts = [
+            ("uses", "db-schema exclusive, cpu 2, mem 2GiB"),
+            ("needs", "linker"),
+            ("timeout", "15m00"),
+            ("retry", "3 attempts, 2s doubling to 1m"),
+        ];
+        let mut facts: Vec<(String, String)> = facts.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        if row.name.starts_with("link") {
+            facts.push(("fallback".into(), "link:cached".into()));
+        }
+        Detail {
+            row: row.clone(),
+            why,
+            command: format!("make -C server {} LDFLAGS=-flto=thin", row.name),
+            replaced_by: row.fallback.as_ref().map(|_| "cp cache/link.a out/".into()),
+            facts,
+            attempts,
+            log: self.log.clone().filter(|_| !matches!(row.phase, Phase::Waiting | Phase::Ready)),
+            after: vec!["compile:server".into(), "gen:proto".into()],
+            before: vec!["test:e2e".into(), "package:deb".into(), "98 more".into()],
+        }
+    }
+
+    fn task(&mut self, task: TaskId) -> &mut TaskRow {
+        &mut self.tasks[task.index()]
+    }
+
+    fn apply(&mut self, command: &Command) -> Result<String, Refusal> {
+        let name = |sample: &mut Self, task: TaskId| sample.task(task).name.clone();
+        Ok(match command {
+            Command::SetPriority { task, priority } => {
+                self.task(*task).priority = *priority;
+                format!("priority of {} is {priority}", name(self, *task))
+            }
+            Command::Hold { task } => {
+                self.task(*task).phase = Phase::Held;
+                format!("{} is held", name(self, *task))
+            }
+            Command::Release { task } => {
+                self.task(*task).phase = Phase::Ready;
+                format!("{} is released", name(self, *task))
+            }
+            Command::Cancel { task } | Command::Kill { task } => {
+                self.task(*task).phase = Phase::Cancelled;
+                format!("{} is cancelled", name(self, *task))
+            }
+            Command::Retry { task } => {
+                self.task(*task).phase = Phase::Ready;
+                format!("{} is queued again", name(self, *task))
+            }
+            Command::Pause => {
+                self.mode = Mode::Paused;
+                "paused: nothing new starts".into()
+            }
+            Command::Resume => {
+                self.mode = Mode::Running;
+                "going on".into()
+            }
+            other => return Err(Refusal(format!("the sample cannot do {other:?}"))),
+        })
+    }
+}
+
+impl Feed for Sample {
+    fn snapshot(&mut self, view: &View) -> Arc<Snapshot> {
+        self.now = Feed::now(self);
+        Arc::new(self.picture(view))
+    }
+    fn changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+    fn send(&mut self, command: Command) -> u64 {
+        let answer = self.apply(&command);
+        self.sent.push(command);
+        self.changed = true;
+        self.answers.push_back((self.sent.len() as u64, answer));
+        self.sent.len() as u64
+    }
+    fn answers(&mut self) -> Vec<(u64, Result<String, Refusal>)> {
+        self.answers.drain(..).collect()
+    }
+    fn now(&self) -> Time {
+        self.began.map_or(self.now, |began| Time(NOW.0 + began.elapsed().as_millis() as u64))
+    }
+    fn suspend(&mut self) {
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TSTP);
+    }
+    fn quit(&mut self, how: QuitHow) {
+        self.left = Some(how);
+    }
+    fn ended(&self) -> Option<i32> {
+        self.left.map(|_| 3)
+    }
+}
+
+fn passes(row: &TaskRow, filter: &Filter) -> bool {
+    filter.terms.iter().all(|term| {
+        let holds = match &term.test {
+            FilterTest::Text(text) => row.name.contains(text.as_str()),
+            FilterTest::State(phases) => phases.contains(&row.phase),
+            FilterTest::Stage(stage) => row.stage.contains(stage.as_str()),
+            FilterTest::Priority(order, value) => row.priority.cmp(value) == *order,
+            FilterTest::Lock(lock) => row.note.contains(lock.as_str()),
+            FilterTest::Tag(_) => false,
+        };
+        holds != term.negated
+    })
+}
+
+fn counts<'a>(rows: impl Iterator<Item = &'a TaskRow>) -> Counts {
+    let mut counts = Counts { retries: 2, ..Counts::default() };
+    for row in rows {
+        counts.total += 1;
+        *match row.phase {
+            Phase::Running => &mut counts.running,
+            Phase::Stopping => &mut counts.stopping,
+            Phase::Ready => &mut counts.ready,
+            Phase::Delayed => &mut counts.delayed,
+            Phase::Waiting => &mut counts.waiting,
+            Phase::Held => &mut counts.held,
+            Phase::Blocked => &mut counts.blocked,
+            Phase::Failed => &mut counts.failed,
+            Phase::Lost => &mut counts.lost,
+            Phase::Cancelled => &mut counts.cancelled,
+            Phase::Skipped => &mut counts.skipped,
+            Phase::Succeeded => &mut counts.succeeded,
+        } += 1;
+    }
+    counts
+}
+
+fn agents() -> Vec<AgentRow> {
+    let agent = |n: u32, busy: u32, tasks: &[&str], cpu: f32, load: [f32; 8]| AgentRow {
+        name: format!("a{n}"),
+        id: Some(AgentId(n - 1)),
+        busy,
+        slots: 2,
+        resources: vec![],
+        tasks: tasks.iter().map(|task| (*task).to_owned()).collect(),
+        cpu_percent: Some(cpu),
+        memory: Some(1_400_000_000 * u64::from(busy)),
+        load: load.to_vec(),
+        capabilities: vec!["shell".into()],
+    };
+    vec![
+        agent(1, 2, &["compile:core", "link:tools"], 198.0, [1.0, 1.0, 1.0, 1.0, 0.8, 0.8, 1.0, 1.0]),
+        agent(2, 2, &["compile:net", "migrate:1"], 81.0, [0.5, 0.7, 1.0, 1.0, 0.5, 0.5, 0.8, 1.0]),
+        agent(3, 1, &["compile:ui"], 100.0, [1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]),
+        agent(4, 0, &[], 0.0, [0.3, 0.1, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0]),
+    ]
+}
+
+fn locks() -> Vec<LockRow> {
+    let lock = |n: u32, name: &str, used: &str, share: f64, holders: &[&str], waiting: usize, line: &[&str]| LockRow {
+        resource: ResourceId(n),
+        name: name.into(),
+        used: used.into(),
+        share,
+        holders: holders.iter().map(|name| ((*name).to_owned(), "exclusive".to_owned())).collect(),
+        waiting,
+        line: line.iter().map(|name| (*name).to_owned()).collect(),
+        reserved_for: (n == 2).then(|| "link:server".to_owned()),
+    };
+    vec![
+        lock(2, "db-schema", "1/1", 1.0, &["migrate:1"], 3, &["release:notes", "link:server", "vacuum"]),
+        lock(
+            3,
+            "licence:vcs",
+            "4/4",
+            1.0,
+            &["compile:core", "compile:net", "compile:ui", "link:tools"],
+            2,
+            &["test:03", "test:04"],
+        ),
+        lock(4, "gpu", "1/2", 0.5, &["train:a"], 0, &[]),
+        lock(5, "port:8080", "0/1", 0.0, &[], 0, &[]),
+    ]
+}
+
+fn progress() -> Progress {
+    Progress {
+        throughput: vec![0.5, 1.0, 1.0, 1.5, 2.0, 1.5, 2.5, 3.0, 2.5, 2.0, 2.5, 2.4],
+        per_minute: 2.4,
+        wait: Some((Span::secs(370), Span::secs(1260))),
+        run: Some((Span::secs(33), Span::secs(410))),
+        critical: ["migrate:1", "link:server", "test:e2e"].map(String::from).to_vec(),
+        limits: vec![("db-schema".into(), 0.38), ("licence:vcs".into(), 0.21), ("slots".into(), 0.17)],
+        utilisation: 0.82,
+        attempts: (50, 4),
+        eta: None,
+        eta_why_not: Some("184 tasks have no estimate".into()),
+    }
+}
+
+fn alerts() -> Vec<Alert> {
+    let alert = |ago: u64, text: &str, count, task, bad| Alert {
+        at: Time(NOW.0 - ago * 1000),
+        text: text.into(),
+        count,
+        task: Some(TaskId(task)),
+        bad,
+    };
+    vec![
+        alert(91, "compile:ui is over its estimate", 1, 14, false),
+        alert(300, "docs:links failed: exit 1", 1, 21, true),
+        alert(320, "3 tasks are blocked behind docs:links", 3, 61, false),
+    ]
+}
+
+fn actions() -> Vec<Action> {
+    let action =
+        |ago: u64, who: &str, text: &str| Action { at: Time(NOW.0 - ago * 1000), who: who.into(), text: text.into() };
+    vec![
+        action(40, "you", "priority of link:server 45 → 50"),
+        action(65, "rule", "link:tools falls back to link:cached"),
+        action(551, "you", "hold bench:short"),
+    ]
+}
+
+/// A model on the sample, settled, for pictures and tests.
+pub(super) fn model(
+    size: (u16, u16),
+    theme: &str,
+    depth: super::theme::Depth,
+) -> (super::model::Model, Sample, Arc<Snapshot>) {
+    let mut sample = Sample::default();
+    let theme = super::theme::Theme::built_in(theme, depth).expect("a built-in theme");
+    let mut model = super::model::Model::new(size, theme, depth);
+    model.now = NOW;
+    model.ui_ms = 100_000;
+    let mut snapshot = Arc::default();
+    super::settle(&mut sample, &mut model, &mut snapshot);
+    (model, sample, snapshot)
+}
+
+/// Draws the screens for the README into a folder.
+pub fn pictures(folder: &std::path::Path) {
+    use super::theme::Depth;
+    for (name, size) in [("wide", (160, 45)), ("main", (120, 36)), ("small", (80, 24))] {
+        for theme in ["dark", "light", "high-contrast", "terminal16", "mono"] {
+            let depth = if theme == "terminal16" { Depth::Ansi16 } else { Depth::True };
+            let (mut model, mut sample, mut snapshot) = model(size, theme, depth);
+            model.queue.row = 18;
+            model.queue.seek = super::model::Seek::Row;
+            model.tab = super::model::Tab::Why;
+            super::settle(&mut sample, &mut model, &mut snapshot);
+            let mut buffer = ratatui::buffer::Buffer::empty(ratatui::layout::Rect::new(0, 0, size.0, size.1));
+            super::view::draw(&model, &snapshot, &mut buffer);
+            let svg = super::svg::render(&buffer, [255; 3], [0; 3]);
+            std::fs::write(folder.join(format!("{name}-{theme}.svg")), svg).expect("the folder can be written");
+        }
+    }
+}

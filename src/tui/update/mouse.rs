@@ -1,0 +1,111 @@
+//! The mouse: a click focuses and selects, a double click opens, the wheel scrolls what is under the pointer.
+
+use crate::snapshot::Snapshot;
+
+use super::super::keymap::Act;
+use super::super::layout::Shape;
+use super::super::model::{Cursor, Model, Pane};
+use super::{Request, dialog, navigate};
+
+/// Two clicks within so many ms at one place are a double click.
+const DOUBLE_MS: u64 = 400;
+/// Rows that a notch of the wheel scrolls.
+const NOTCH: usize = 3;
+
+/// Something the mouse did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mouse {
+    /// What.
+    pub kind: MouseKind,
+    /// Column.
+    pub x: u16,
+    /// Row.
+    pub y: u16,
+}
+
+/// What it did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MouseKind {
+    /// Left button down.
+    Click,
+    /// Wheel away from the hand.
+    WheelUp,
+    /// Wheel towards the hand.
+    WheelDown,
+}
+
+pub fn on_mouse(model: &mut Model, mouse: Mouse, snapshot: &Snapshot) -> Vec<Request> {
+    if model.dialog.is_some() {
+        let step = match mouse.kind {
+            MouseKind::WheelUp => Act::Up,
+            MouseKind::WheelDown => Act::Down,
+            // A click beside a popup does nothing: Esc closes it.
+            MouseKind::Click => return vec![],
+        };
+        return dialog::act(model, step, snapshot);
+    }
+    let areas = model.areas();
+    let Some((pane, area)) = areas.at(mouse.x, mouse.y) else { return vec![] };
+    let inside = areas.inside(area);
+    let row = mouse.y.checked_sub(inside.y + areas.heading()).map(usize::from);
+    let row = row.filter(|_| mouse.y < inside.y + inside.height);
+    match mouse.kind {
+        MouseKind::Click => {
+            let double = model
+                .last_click
+                .replace((model.ui_ms, mouse.x, mouse.y))
+                .is_some_and(|(at, x, y)| (x, y) == (mouse.x, mouse.y) && model.ui_ms.saturating_sub(at) <= DOUBLE_MS);
+            if areas.shape == Shape::Tabs
+                && mouse.y == area.y
+                && let Some(tab) = super::super::view::tab_at(pane, mouse.x - area.x)
+            {
+                navigate::focus(model, tab);
+                return vec![];
+            }
+            navigate::focus(model, pane);
+            let Some(row) = row else { return vec![] };
+            select(model, pane, row, snapshot);
+            if double {
+                model.last_click = None;
+                navigate::act(model, Act::Open, snapshot);
+            }
+        }
+        MouseKind::WheelUp => wheel(model, pane, false, snapshot),
+        MouseKind::WheelDown => wheel(model, pane, true, snapshot),
+    }
+    vec![]
+}
+
+fn select(model: &mut Model, pane: Pane, row: usize, snapshot: &Snapshot) {
+    match pane {
+        Pane::Queue if row < snapshot.rows.len() => model.point_at(model.queue.offset + row, snapshot),
+        Pane::Agents if row < snapshot.agents.len() => model.agent_row = row,
+        Pane::Locks if row < snapshot.locks.len() => model.lock_row = row,
+        _ => {}
+    }
+}
+
+fn wheel(model: &mut Model, pane: Pane, down: bool, snapshot: &Snapshot) {
+    let step = |at: usize, last: usize| {
+        if down { (at + NOTCH).min(last) } else { at.saturating_sub(NOTCH) }
+    };
+    match pane {
+        Pane::Queue => {
+            let height = model.queue_height().max(1);
+            let last = model.queue.total.saturating_sub(height);
+            model.queue.offset = step(model.queue.offset, last);
+            let row = model.queue.row.clamp(model.queue.offset, model.queue.offset + height - 1);
+            if row != model.queue.row && model.queue.cursor != Cursor::Nowhere {
+                model.point_at(row, snapshot);
+            }
+        }
+        Pane::Agents => model.agent_row = step(model.agent_row, snapshot.agents.len().saturating_sub(1)),
+        Pane::Locks => model.lock_row = step(model.lock_row, snapshot.locks.len().saturating_sub(1)),
+        Pane::Progress => {}
+        Pane::Detail => {
+            let count = super::super::panes::detail::lines(model, snapshot, 200).len();
+            model.detail_scroll = step(model.detail_scroll, count.saturating_sub(1));
+        }
+        Pane::Log => navigate::scroll_log(model, if down { NOTCH as i64 } else { -(NOTCH as i64) }),
+    }
+}

@@ -1,0 +1,259 @@
+//! What is asked of the engine: about the task under the cursor, an agent, the whole session. Each act has one place that
+//! says whether it can be done now and, if not, why: hint line, palette, menu and toasts all read it.
+
+use crate::engine::message::Command;
+use crate::snapshot::{Mode, Phase, Snapshot, TaskRow};
+
+use super::super::format;
+use super::super::keymap::Act;
+use super::super::model::{Cursor, Dialog, Intent, Model};
+use super::Request;
+
+/// How far `+` and `-` go.
+pub const PRIORITY_STEP: i32 = 5;
+/// Priorities beyond this are refused here already, so that sums cannot overflow.
+const MAX_PRIORITY: i32 = 1_000_000;
+
+/// An act with its present state, for palette and menu.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// What.
+    pub act: Act,
+    /// In words.
+    pub help: &'static str,
+    /// Its key; empty if it has none.
+    pub key: String,
+    /// Why not now.
+    pub why_not: Option<String>,
+}
+
+/// Whether this can be done now; if not, why.
+pub fn check(act: Act, model: &Model, snapshot: &Snapshot) -> Result<(), String> {
+    if changes(act)
+        && let Some(why) = &snapshot.header.read_only
+    {
+        return Err(why.clone());
+    }
+    match act {
+        Act::Undo if snapshot.header.undo.is_none() => Err("nothing to undo".into()),
+        Act::Redo if snapshot.header.redo.is_none() => Err("nothing to redo".into()),
+        Act::Pause if !matches!(snapshot.header.mode, Mode::Running | Mode::Paused) => {
+            Err("the session is ending".into())
+        }
+        Act::Drain if !matches!(snapshot.header.mode, Mode::Running | Mode::Paused) => {
+            Err("the session is ending already".into())
+        }
+        Act::SlotLess | Act::SlotMore => {
+            let agent = snapshot.agents.get(model.agent_row).filter(|agent| agent.id.is_some());
+            let agent = agent.ok_or_else(|| "no agent is selected".to_owned())?;
+            let none = act == Act::SlotLess && agent.slots == 0;
+            if none { Err(format!("{} has no slot left to take", agent.name)) } else { Ok(()) }
+        }
+        Act::NextHit | Act::PreviousHit if model.log.needle.is_empty() => {
+            Err("nothing searched yet: / searches".into())
+        }
+        Act::CopyLogPath if model.detail(snapshot).is_some_and(|detail| detail.log.is_none()) => {
+            Err("it has written nothing".into())
+        }
+        _ if of_task(act) => check_task(act, model, snapshot),
+        _ => Ok(()),
+    }
+}
+
+fn check_task(act: Act, model: &Model, snapshot: &Snapshot) -> Result<(), String> {
+    if model.queue.cursor == Cursor::Nowhere {
+        return Err("there is no task".into());
+    }
+    if let Cursor::Group(_) = model.queue.cursor {
+        return Err("this is a stage: choose a task of it (Enter opens the stage)".into());
+    }
+    let row = model.task(snapshot).ok_or("one moment: the task is being looked up")?;
+    let word = super::super::glyphs::phase(row.phase).1;
+    let no = |what: &str| Err(format!("not possible: {} is {what}", row.name));
+    let over = matches!(row.phase, Phase::Succeeded | Phase::Failed | Phase::Skipped | Phase::Cancelled);
+    let alive = matches!(row.phase, Phase::Running | Phase::Stopping);
+    match act {
+        Act::Cancel if over => no(&format!("{word} already")),
+        Act::Kill if !alive => no(&format!("{word}, not running")),
+        Act::Retry if !matches!(row.phase, Phase::Failed | Phase::Lost | Phase::Cancelled | Phase::Delayed) => no(word),
+        Act::Hold if over || alive => no(word),
+        Act::Skip if over || alive => no(word),
+        Act::Unskip if !matches!(row.phase, Phase::Skipped | Phase::Cancelled) => {
+            no(&format!("{word}, neither skipped nor cancelled"))
+        }
+        Act::Raise | Act::Lower if over => no(&format!("{word} already")),
+        Act::Fallback if matches!(row.phase, Phase::Succeeded | Phase::Skipped) => no(&format!("{word} already")),
+        Act::Fallback => match model.detail(snapshot) {
+            Some(detail) if !detail.facts.iter().any(|(name, _)| name == "fallback") => {
+                Err(format!("no fallback declared for {}", row.name))
+            }
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Acts that change the session.
+fn changes(act: Act) -> bool {
+    use Act::*;
+    matches!(
+        act,
+        Raise
+            | Lower
+            | Hold
+            | Cancel
+            | Kill
+            | Retry
+            | Fallback
+            | Skip
+            | Unskip
+            | Pause
+            | Undo
+            | Redo
+            | Drain
+            | SlotMore
+            | SlotLess
+    )
+}
+
+/// Acts that need a task under the cursor.
+pub fn of_task(act: Act) -> bool {
+    use Act::*;
+    matches!(
+        act,
+        Why | Raise
+            | Lower
+            | Hold
+            | Cancel
+            | Kill
+            | Retry
+            | Fallback
+            | Skip
+            | Unskip
+            | CopyName
+            | CopyCommand
+            | CopyLogPath
+            | CopyWhy
+    )
+}
+
+/// Does it; [`check`] has allowed it.
+pub fn act(model: &mut Model, act: Act, count: Option<u32>, snapshot: &Snapshot) -> Vec<Request> {
+    let send = |command| vec![Request::Send(command)];
+    match act {
+        Act::Undo => return send(Command::Undo),
+        Act::Redo => return send(Command::Redo),
+        Act::Pause => return send(if snapshot.header.mode == Mode::Paused { Command::Resume } else { Command::Pause }),
+        Act::Drain => {
+            let n = snapshot.counts.running + snapshot.counts.stopping;
+            let lines = vec![format!(
+                "{} may finish; nothing new starts; then the session ends.",
+                format::plural(n, "running task")
+            )];
+            return confirm(model, "Finish what runs, then end?", lines, "finish and end", Command::Drain);
+        }
+        Act::SlotMore | Act::SlotLess => return slots(model, act == Act::SlotMore, count, snapshot),
+        _ => {}
+    }
+    let Some(row) = model.task(snapshot).cloned() else { return vec![] };
+    let task = row.task;
+    match act {
+        Act::Raise | Act::Lower => priority(model, &row, act == Act::Raise, count),
+        Act::Hold if row.phase == Phase::Held => send(Command::Release { task }),
+        Act::Hold => send(Command::Hold { task }),
+        Act::Retry => send(Command::Retry { task }),
+        Act::Fallback => send(Command::Fallback { task }),
+        Act::Skip => send(Command::Skip { task }),
+        Act::Unskip => send(Command::Unskip { task }),
+        Act::Cancel => {
+            let lines = consequences(&row, model, snapshot);
+            confirm(model, &format!("Cancel {}?", row.name), lines, "cancel it", Command::Cancel { task })
+        }
+        Act::Kill => {
+            let mut lines = consequences(&row, model, snapshot);
+            lines.push("how: SIGKILL now, it cannot tidy up".into());
+            confirm(model, &format!("Kill {} now?", row.name), lines, "kill it", Command::Kill { task })
+        }
+        Act::CopyName => vec![Request::Copy(row.name.to_string())],
+        Act::CopyCommand => {
+            copy(model, snapshot, |detail| Some(detail.replaced_by.clone().unwrap_or(detail.command.clone())))
+        }
+        Act::CopyLogPath => copy(model, snapshot, |detail| detail.log.as_ref().map(|path| path.display().to_string())),
+        Act::CopyWhy => copy(model, snapshot, |detail| Some(why_text(detail))),
+        _ => vec![],
+    }
+}
+
+fn copy(
+    model: &mut Model,
+    snapshot: &Snapshot,
+    what: impl Fn(&crate::snapshot::Detail) -> Option<String>,
+) -> Vec<Request> {
+    match model.detail(snapshot).and_then(what) {
+        Some(text) => vec![Request::Copy(text)],
+        None => {
+            model.toast("there is nothing to copy".into(), true);
+            vec![]
+        }
+    }
+}
+
+/// The check-list as plain text.
+pub fn why_text(detail: &crate::snapshot::Detail) -> String {
+    let mut out = format!("{}: {}\n", detail.row.name, super::super::glyphs::phase(detail.row.phase).1);
+    for line in &detail.why {
+        out += &format!("[{}] {}\n", if line.met { "x" } else { " " }, line.text);
+        for more in &line.more {
+            out += &format!("      {more}\n");
+        }
+    }
+    out
+}
+
+fn confirm(model: &mut Model, title: &str, lines: Vec<String>, yes: &str, command: Command) -> Vec<Request> {
+    model.dialog = Some(Dialog::Confirm { title: title.into(), lines, yes: yes.into(), command });
+    vec![]
+}
+
+/// What stopping a task means, said before it is done.
+fn consequences(row: &TaskRow, model: &Model, snapshot: &Snapshot) -> Vec<String> {
+    let mut lines = Vec::new();
+    match row.phase {
+        Phase::Running | Phase::Stopping => {
+            lines.push(format!("running   {} of work is lost", format::short(model.now.since(row.since))));
+            lines.push("how: SIGTERM, then SIGKILL after its grace; its locks are freed".into());
+            lines.push("     only when the last of its processes is gone".into());
+            lines.push("cannot be undone once the signal is sent".into());
+        }
+        phase => lines.push(format!("{}: it will not be run", super::super::glyphs::phase(phase).1)),
+    }
+    if let Some(detail) = model.detail(snapshot).filter(|detail| !detail.before.is_empty()) {
+        lines.push(format!("waiting for it: {}", detail.before.join(", ")));
+    }
+    lines
+}
+
+fn priority(model: &mut Model, row: &TaskRow, up: bool, count: Option<u32>) -> Vec<Request> {
+    let base = match model.priority {
+        Some(intent) if intent.id == row.task && intent.seen == row.priority => intent.asked,
+        _ => row.priority,
+    };
+    let step = count.map_or(PRIORITY_STEP, |count| i32::try_from(count).unwrap_or(MAX_PRIORITY));
+    let asked = base.saturating_add(if up { step } else { -step }).clamp(-MAX_PRIORITY, MAX_PRIORITY);
+    model.priority = Some(Intent { id: row.task, seen: row.priority, asked });
+    vec![Request::Send(Command::SetPriority { task: row.task, priority: asked })]
+}
+
+fn slots(model: &mut Model, more: bool, count: Option<u32>, snapshot: &Snapshot) -> Vec<Request> {
+    let Some((agent, id)) = snapshot.agents.get(model.agent_row).and_then(|agent| Some((agent, agent.id?))) else {
+        return vec![];
+    };
+    let base = match model.slots {
+        Some(intent) if intent.id == id && intent.seen == agent.slots => intent.asked,
+        _ => agent.slots,
+    };
+    let step = count.unwrap_or(1);
+    let asked = if more { base.saturating_add(step) } else { base.saturating_sub(step) };
+    model.slots = Some(Intent { id, seen: agent.slots, asked });
+    vec![Request::Send(Command::SetSlots { agent: id, slots: asked })]
+}

@@ -1,3 +1,7 @@
 //! `qd`: arguments, error report, exit code. Nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    quarterdeck::cli::main()
+}

@@ -9,7 +9,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 /// Without a command: opens `quarterdeck.ron` of this folder, else a built-in demo of real commands.
 #[derive(Debug, Parser)]
 #[command(name = "qd", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
-#[command(after_help = "Exit codes: 0 all done · 1 some failed · 2 wrong use or bad file · 3 stopped, detached, held or lost (resumable) · 70 internal error")]
+#[command(
+    after_help = "Exit codes: 0 all done · 1 some failed · 2 wrong use or bad file · 3 stopped, detached, held or lost (resumable) · 70 internal error"
+)]
 pub struct Args {
     /// Options without a command.
     #[command(flatten)]
@@ -97,7 +99,9 @@ pub enum Verb {
 
 /// `qd run`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  qd run flow.ron\n  qd run flow.ron --headless --param target=prod\n  qd run -- 'make -C a' 'make -C b'\n  ls *.png | sed 's/.*/optipng &/' | qd run --slots 4")]
+#[command(
+    after_help = "Examples:\n  qd run flow.ron\n  qd run flow.ron --headless --param target=prod\n  qd run -- 'make -C a' 'make -C b'\n  ls *.png | sed 's/.*/optipng &/' | qd run --slots 4"
+)]
 pub struct Run {
     /// The workflow file. Absent: commands after `--`, or one per line from standard input.
     pub file: Option<PathBuf>,

@@ -11,6 +11,7 @@ use crate::engine::decide::Engine;
 use crate::engine::definition::{OnConsoleDeath, Settings, Workflow};
 use crate::engine::fact::{FACT_VERSION, Fact};
 use crate::engine::ids::Time;
+use crate::engine::message::Command;
 use crate::error::{Error, Kind, Result};
 use crate::fault;
 use crate::guard::{ConsoleSide, OnDeath, Policy};
@@ -45,6 +46,8 @@ pub struct Open {
     pub engine: Engine,
     /// First facts of this console.
     pub opening: Vec<Fact>,
+    /// Commands that come before all others.
+    pub first_commands: Vec<Command>,
     /// To be loaded, in a new session.
     pub workflow: Option<Arc<Workflow>>,
     /// Speaks for attempts of earlier consoles.
@@ -74,7 +77,8 @@ pub fn begin(new: New, show: Show, side: ConsoleSide) -> Result<i32> {
     let sessions = sessions()?;
     let folder = sessions.create(new.name.as_deref(), &new.workflow.settings.name, clock.now())?;
     let lock = Lock::take(&folder, clock.now(), false).map_err(Error::from)?;
-    let cannot = |error: std::io::Error| Error::usage(format!("cannot write into {}: {error}", folder.path().display()));
+    let cannot =
+        |error: std::io::Error| Error::usage(format!("cannot write into {}: {error}", folder.path().display()));
     folder.create_file(WORKFLOW).and_then(|mut file| file.write_all(new.text.as_bytes())).map_err(cannot)?;
     let writer = recover::create(&folder, &lock).map_err(cannot)?;
     let open = Open {
@@ -82,6 +86,7 @@ pub fn begin(new: New, show: Show, side: ConsoleSide) -> Result<i32> {
         writer,
         engine: Engine::default(),
         opening: vec![opened()],
+        first_commands: Vec::new(),
         workflow: Some(new.workflow),
         adoption: None,
         clock,
@@ -93,7 +98,8 @@ pub fn begin(new: New, show: Show, side: ConsoleSide) -> Result<i32> {
 /// Runs an open session to its end.
 pub fn live(open: Open, show: Show, side: ConsoleSide) -> Result<i32> {
     fault::role("console");
-    ignore_file_size_signal();
+    let next_log = next_log(&open.folder, &open.engine);
+    let _lock = open.lock;
     let settings = match &open.workflow {
         Some(workflow) => Arc::new(workflow.settings.clone()),
         None => open.engine.state.settings.clone(),
@@ -113,7 +119,7 @@ pub fn live(open: Open, show: Show, side: ConsoleSide) -> Result<i32> {
         log_dir: log_dir.clone(),
         session: open.folder.name().to_owned(),
         default_cwd: settings.cwd.clone().map_or_else(|| ".".into(), Into::into),
-        next_log: next_log(&open),
+        next_log,
         adoption: open.adoption,
         scan: false,
     };
@@ -132,16 +138,22 @@ pub fn live(open: Open, show: Show, side: ConsoleSide) -> Result<i32> {
         guard_alive: Some(Box::new(move || watched.guard_alive())),
     };
     let runtime = Runtime::new(parts, line, hands);
+    for command in open.first_commands {
+        handle.send(command, 0, None);
+    }
     let screen = if headless { None } else { Some(super::console::start(&handle, &show, side.clone())?) };
     let end = drive(runtime, &handle, &side, settings.on_console_death);
+    if end.is_err() {
+        handle.end(Kind::Internal.code());
+    }
     finish(end, &open.folder, &side, screen, &show, style)
 }
 
-fn next_log(open: &Open) -> u64 {
+fn next_log(folder: &Folder, engine: &Engine) -> u64 {
     // Beyond every file that is there: an attempt whose start was never stored may have one too.
-    let names = std::fs::read_dir(open.folder.path().join(LOG)).into_iter().flatten().flatten();
+    let names = std::fs::read_dir(folder.path().join(LOG)).into_iter().flatten().flatten();
     let numbers = names.filter_map(|entry| entry.file_name().to_str()?.parse::<u64>().ok());
-    numbers.max().map_or(1, |last| last + 1).max(open.engine.state.next_log)
+    numbers.max().map_or(1, |last| last + 1).max(engine.state.next_log)
 }
 
 /// Plain, JSON or nothing; the console prints nothing.
@@ -167,13 +179,6 @@ fn tell_guard(side: &ConsoleSide, folder: &Folder, settings: &Settings) -> Resul
         .map_err(|error| Error::internal(format!("the guard cannot watch this session: {error}")))
 }
 
-/// A file-size limit is an error of a write, not the end of the console.
-fn ignore_file_size_signal() {
-    if let Ok(mut signals) = std::panic::catch_unwind(|| ()) .map(|()| ()) .map(|()| crate::agents::ignore_file_size_signal()) {
-        let _ = &mut signals;
-    }
-}
-
 /// The loop on this thread, with the process's signals beside it.
 fn drive(runtime: Runtime, handle: &Handle, side: &Arc<ConsoleSide>, on_death: OnConsoleDeath) -> Result<End> {
     let tokio = tokio::runtime::Builder::new_current_thread()
@@ -191,6 +196,8 @@ fn drive(runtime: Runtime, handle: &Handle, side: &Arc<ConsoleSide>, on_death: O
 async fn watch_signals(handle: Handle, on_death: OnConsoleDeath) {
     use tokio::signal::unix::{SignalKind, signal};
     let streams = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
+    // Caught and dropped: a file-size limit is an error of a write, not the end of the console.
+    let _file_size = signal(SignalKind::from_raw(libc::SIGXFSZ));
     let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hang_up)) = streams else { return };
     loop {
         let asked = tokio::select! {

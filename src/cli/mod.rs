@@ -1,6 +1,7 @@
 //! The command line: a file per verb. Builds the parts and wires them; knows everything, and nothing knows it.
 
 pub mod args;
+mod console;
 mod inspect;
 mod live;
 mod resume;
@@ -63,9 +64,14 @@ fn launch() -> Result<guard::ConsoleSide> {
 fn complain(error: &Error) {
     use std::io::Write;
     let word = if error.kind == Kind::Internal { "internal error" } else { "error" };
-    let mut text = format!("{word}: {}\n", crate::text::clean_lines(&error.message));
+    let mut text = format!("{word}: {}\n", clean_lines(&error.message));
     if let Some(hint) = &error.hint {
-        text.push_str(&format!("  hint: {}\n", crate::text::clean_lines(hint)));
+        text.push_str(&format!("  hint: {}\n", clean_lines(hint)));
     }
     let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// Each line neutralised.
+fn clean_lines(message: &str) -> String {
+    message.lines().map(crate::text::clean).collect::<Vec<_>>().join("\n")
 }

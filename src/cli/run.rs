@@ -12,13 +12,13 @@ use crate::error::{Error, Result};
 use crate::guard::ConsoleSide;
 use crate::session::folder::Surroundings;
 use crate::session::trust::{self, Trust};
-use crate::workflow::{self, Machine, Source};
+use crate::workflow::{self, Diagnostics, Machine, Source};
 
 /// The file that a bare `qd` opens.
 const FOLDER_FILE: &str = "quarterdeck.ron";
 /// The built-in demo.
 const DEMO: &str = include_str!("../../workflows/demo.ron");
-/// A workflow file (or a list of commands) is read up to this size.
+/// A list of commands is read up to this size.
 const MAX_BYTES: u64 = 64 << 20;
 
 /// What can be refused before anything is started.
@@ -44,7 +44,7 @@ pub fn run(args: Run, side: ConsoleSide) -> Result<i32> {
         }
         _ => {
             let commands = if args.commands.is_empty() { commands_from_stdin()? } else { args.commands.clone() };
-            (workflow::quick(&commands, &machine).map_err(Error::from)?, commands.join("\n"))
+            (workflow::quick(&commands, &machine).map_err(|found| refuse("the commands", &found))?, commands.join("\n"))
         }
     };
     if let Some(slots) = args.slots {
@@ -74,7 +74,14 @@ pub fn bare(args: Bare, side: ConsoleSide) -> Result<i32> {
     code
 }
 
-fn start(show: Show, name: Option<String>, mut workflow: Workflow, text: &str, cwd: PathBuf, side: ConsoleSide) -> Result<i32> {
+fn start(
+    show: Show,
+    name: Option<String>,
+    mut workflow: Workflow,
+    text: &str,
+    cwd: PathBuf,
+    side: ConsoleSide,
+) -> Result<i32> {
     workflow.settings.cwd = Some(cwd.to_string_lossy().into_owned());
     live::begin(New { workflow: Arc::new(workflow), text: text.to_owned(), name }, show, side)
 }
@@ -83,7 +90,10 @@ fn set_slots(workflow: &mut Workflow, slots: u32) {
     use crate::engine::ids::{Amount, ResourceId};
     let Some(agent) = workflow.agents.first_mut() else { return };
     // `cpu` follows the slots unless the file says otherwise.
-    let cpu = agent.resources.iter_mut().find(|(id, amount)| *id == ResourceId(0) && *amount == Amount::units(u64::from(agent.slots)));
+    let cpu = agent
+        .resources
+        .iter_mut()
+        .find(|(id, amount)| *id == ResourceId(0) && *amount == Amount::units(u64::from(agent.slots)));
     if let Some((_, amount)) = cpu {
         *amount = Amount::units(u64::from(slots));
     }
@@ -107,28 +117,21 @@ fn sysinfo_memory() -> u64 {
 
 /// Reads a workflow file.
 pub fn read(file: &Path) -> Result<String> {
-    let cannot = |why: String| Error::usage(format!("cannot read {}: {why}", file.display()));
-    let opened = std::fs::File::open(file).map_err(|error| {
-        let error_text = cannot(error.to_string());
-        if error.kind() == std::io::ErrorKind::NotFound { error_text.hint("qd run -- 'command' runs a command without a file") } else { error_text }
-    })?;
-    let mut bytes = Vec::new();
-    opened.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| cannot(error.to_string()))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(cannot(format!("it is larger than {} MiB", MAX_BYTES >> 20)));
-    }
-    workflow::decode(bytes).map_err(cannot)
+    workflow::open(file).map_err(|diagnostics| refuse(&file.display().to_string(), &diagnostics))
 }
 
 /// The workflow, or all diagnostics on stderr and exit code 2.
 pub fn parse(name: &str, text: &str, params: &[(String, String)], machine: &Machine) -> Result<Workflow> {
-    workflow::load(&Source { name, text }, params, machine).map_err(|diagnostics| {
-        let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let mut err = std::io::stderr().lock();
-        let _ = err.write_all(diagnostics.render(colour).as_bytes());
-        let count = diagnostics.len();
-        Error::usage(format!("{name} has {count} error{}", if count == 1 { "" } else { "s" }))
-    })
+    workflow::load(&Source { name, text }, params, machine).map_err(|diagnostics| refuse(name, &diagnostics))
+}
+
+/// Prints all diagnostics; the error is their number.
+pub fn refuse(name: &str, diagnostics: &Diagnostics) -> Error {
+    let mut err = std::io::stderr().lock();
+    let colour = err.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let _ = err.write_all(diagnostics.render(colour).as_bytes());
+    let count = diagnostics.len();
+    Error::usage(format!("{name}: {count} error{}, nothing was run", if count == 1 { "" } else { "s" }))
 }
 
 fn commands_from_stdin() -> Result<Vec<String>> {
@@ -204,8 +207,11 @@ fn demo_folder() -> Result<PathBuf> {
         match builder.create(&path) {
             Ok(()) => return Ok(path),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(Error::usage(format!("cannot make a folder for the demo in {}: {error}", base.display()))),
+            Err(error) => {
+                return Err(Error::usage(format!("cannot make a folder for the demo in {}: {error}", base.display())));
+            }
         }
     }
-    Err(Error::usage(format!("there are too many demo folders in {}", base.display())).hint("remove quarterdeck-demo-* there"))
+    Err(Error::usage(format!("there are too many demo folders in {}", base.display()))
+        .hint("remove quarterdeck-demo-* there"))
 }

@@ -635,3 +635,20 @@ impl Engine {
         self.dispatch.waiting(&self.state, blocker)
     }
 }
+
+impl Engine {
+    /// Parks what does not fit now, starting nothing: so that [`Engine::line`] can answer after a replay.
+    pub fn look_around(&mut self) {
+        self.dispatch.absorb(&mut self.state);
+        let mut fitting = Vec::new();
+        while let Some((task, class)) = self.dispatch.next() {
+            match self.state.place(task) {
+                Ok(_) => fitting.push(self.dispatch.set_aside(class)),
+                Err(blocker) => self.dispatch.park(&self.state, class, blocker),
+            }
+        }
+        for entry in fitting.into_iter().flatten() {
+            self.dispatch.put_back(entry);
+        }
+    }
+}

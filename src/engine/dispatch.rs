@@ -281,6 +281,20 @@ fn target_of(state: &State, blocker: Blocker, task: TaskId) -> Option<Target> {
     }
 }
 
+impl Dispatch {
+    /// Takes a class out of the heap for a while.
+    pub fn set_aside(&mut self, class: ClassId) -> Option<(Rank, ClassId)> {
+        let Spot::Heap(rank) = self.spot(class) else { return None };
+        self.heap.remove(&(rank, class));
+        Some((rank, class))
+    }
+
+    /// Puts back what [`Self::set_aside`] took.
+    pub fn put_back(&mut self, entry: (Rank, ClassId)) {
+        self.heap.insert(entry);
+    }
+}
+
 /// How many tasks of a line are named, and how many of its classes are counted.
 const LINE_NAMED: usize = 6;
 const LINE_COUNTED: usize = 200;

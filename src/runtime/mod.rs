@@ -120,6 +120,20 @@ impl Handle {
         Some(self.shared.ended.load(Ordering::Acquire)).filter(|code| *code != RUNNING)
     }
 
+    /// The session is over, by another way than the loop's end.
+    pub fn end(&self, code: i32) {
+        self.shared.ended.store(code, Ordering::Release);
+    }
+
+    /// Leaders of what runs, for the sampler: as of the last picture.
+    pub fn leaders(&self, most: usize) -> Vec<(TaskId, i32)> {
+        let frozen = self.shared.frozen.lock().expect("no holder panics").clone();
+        let Some(frozen) = frozen else { return Vec::new() };
+        let state = &frozen.engine.state;
+        let leader = |id: TaskId| Some((id, state.task(id).live.as_ref()?.process.as_ref()?.0.pid));
+        state.on_agent.iter().take(most).filter_map(|(_, id)| leader(*id)).collect()
+    }
+
     /// New figures of CPU and memory.
     pub fn set_load(&self, load: Load) {
         *self.shared.load.lock().expect("no holder panics") = Arc::new(load);

@@ -1,0 +1,150 @@
+//! The console's thread: a screen fed from the running session, and the sampler of CPU and memory beside it.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::args::{Color, Show};
+use crate::agents::load::Sampler;
+use crate::engine::ids::{TaskId, Time};
+use crate::engine::message::{Command, Refusal};
+use crate::error::{Error, Result};
+use crate::guard::ConsoleSide;
+use crate::runtime::{Asked, Handle};
+use crate::snapshot::build::{Frozen, Load, build};
+use crate::snapshot::{Snapshot, View};
+use crate::tui::theme::{Depth, Theme};
+use crate::tui::{self, Feed, Left, Options, QuitHow};
+
+/// How often CPU and memory are sampled.
+const SAMPLE_EVERY: Duration = Duration::from_secs(2);
+/// At most so many trees are sampled.
+const SAMPLED: usize = 256;
+/// The first picture comes within this time, or the screen begins empty.
+const FIRST_PICTURE: Duration = Duration::from_secs(2);
+
+/// Starts the screen on a thread of its own.
+pub fn start(handle: &Handle, show: &Show, side: Arc<ConsoleSide>) -> Result<JoinHandle<()>> {
+    let options = options(show)?;
+    let handle = handle.clone();
+    start_sampler(handle.clone());
+    let run = move || {
+        let mut feed = LiveFeed::new(handle.clone(), side);
+        match tui::run(&mut feed, options) {
+            Ok(Left::Over(_)) => {}
+            Ok(Left::HungUp) => handle.ask(Asked::HangUp),
+            Err(error) => {
+                let text = format!("error: the screen could not be drawn: {error}\n");
+                let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+                handle.ask(Asked::HangUp);
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("screen".into())
+        .spawn(run)
+        .map_err(|error| Error::internal(format!("no thread for the screen: {error}")))
+}
+
+fn options(show: &Show) -> Result<Options> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let mut options = Options::detect(show.theme.as_deref(), variable).map_err(Error::usage)?;
+    if show.color == Color::Never {
+        options.depth = Depth::None;
+        options.theme = Theme::built_in("mono", Depth::None).map_err(Error::internal)?;
+    }
+    options.ascii |= show.ascii;
+    options.mouse &= !show.no_mouse;
+    Ok(options)
+}
+
+/// A running session as the screen sees it.
+struct LiveFeed {
+    handle: Handle,
+    side: Arc<ConsoleSide>,
+    frozen: Arc<Frozen>,
+    answers: Receiver<(u64, std::result::Result<String, Refusal>)>,
+    answer_to: Sender<(u64, std::result::Result<String, Refusal>)>,
+    ticket: u64,
+}
+
+impl LiveFeed {
+    fn new(handle: Handle, side: Arc<ConsoleSide>) -> Self {
+        let began = Instant::now();
+        let mut frozen = None;
+        while frozen.is_none() && began.elapsed() < FIRST_PICTURE && handle.ended().is_none() {
+            if handle.is_fresh() {
+                frozen = handle.frozen();
+            } else {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        let (answer_to, answers) = channel();
+        Self { handle, side, frozen: frozen.unwrap_or_default(), answers, answer_to, ticket: 0 }
+    }
+}
+
+impl Feed for LiveFeed {
+    fn snapshot(&mut self, view: &View) -> Arc<Snapshot> {
+        if self.handle.is_fresh()
+            && let Some(frozen) = self.handle.frozen()
+        {
+            self.frozen = frozen;
+        }
+        Arc::new(build(&self.frozen, view, self.handle.clock.now()))
+    }
+
+    fn changed(&mut self) -> bool {
+        self.handle.is_fresh()
+    }
+
+    fn send(&mut self, command: Command) -> u64 {
+        self.ticket += 1;
+        self.handle.send(command, self.ticket, Some(self.answer_to.clone()));
+        self.ticket
+    }
+
+    fn answers(&mut self) -> Vec<(u64, std::result::Result<String, Refusal>)> {
+        self.answers.try_iter().collect()
+    }
+
+    fn now(&self) -> Time {
+        self.handle.clock.now()
+    }
+
+    fn suspend(&mut self) {
+        if let Err(error) = self.side.suspend() {
+            self.handle.note(format!("cannot be stopped: {error}"), false);
+        }
+    }
+
+    fn quit(&mut self, how: QuitHow) {
+        let command = match how {
+            QuitHow::Leave | QuitHow::Finish => Command::Drain,
+            QuitHow::Detach => Command::Detach,
+            QuitHow::Stop => Command::Stop,
+            QuitHow::StopNow => Command::StopNow,
+        };
+        self.handle.send(command, 0, None);
+    }
+
+    fn ended(&self) -> Option<i32> {
+        self.handle.ended()
+    }
+}
+
+/// Samples the trees of what runs, on a thread that ends with the process. Without it the screen only lacks two columns.
+fn start_sampler(handle: Handle) {
+    let run = move || {
+        let Ok(mut sampler) = Sampler::new() else { return };
+        while handle.ended().is_none() {
+            std::thread::sleep(SAMPLE_EVERY);
+            let leaders = handle.leaders(SAMPLED);
+            let load = sampler.sample(&leaders);
+            let tasks = load.tasks.iter().map(|task| (task.task, (task.cpu_percent, task.memory)));
+            handle.set_load(Load { tasks: tasks.collect::<std::collections::BTreeMap<TaskId, _>>(), sampled: true });
+        }
+    };
+    let _ = std::thread::Builder::new().name("sampler".into()).spawn(run);
+}

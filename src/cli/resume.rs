@@ -1,0 +1,102 @@
+//! `qd resume`: reads a session back, finds out what became of what ran, and goes on.
+
+use super::args::Resume;
+use super::live::{self, Open};
+use crate::engine::decide::Engine;
+use crate::engine::fact::Fact;
+use crate::engine::ids::{TaskId, Time};
+use crate::engine::message::Command;
+use crate::engine::state::{Phase, State};
+use crate::error::{Error, Result};
+use crate::guard::ConsoleSide;
+use crate::runtime::adoption::GuardAdoption;
+use crate::runtime::clock::Clock;
+use crate::session::folder::{Folder, Sessions};
+use crate::session::journal::read::{End, Reader};
+use crate::session::journal::{FILE, recover};
+use crate::session::lock::{Lock, boot_id};
+
+/// `qd resume`.
+pub fn resume(args: Resume, side: ConsoleSide) -> Result<i32> {
+    let sessions = live::sessions()?;
+    let name = match args.name {
+        Some(name) => name,
+        None => last_open(&sessions)?,
+    };
+    let folder = sessions.folder(&name)?;
+    let lock = Lock::take(&folder, Clock::new(Time(0)).now(), false).map_err(Error::from)?;
+    let Replay { state, end, last_console } = replay(&folder)?;
+    let resumed = recover::resume(&folder, &lock, &end).map_err(Error::from)?;
+    if !state.loaded {
+        return Err(Error::usage(format!("session {name} ended before its workflow was stored"))
+            .hint("start it again under another name: nothing of it has run"));
+    }
+    let adoption = GuardAdoption::new(folder.path().to_owned(), name, boot_id().unwrap_or_default(), last_console)
+        .map_err(|error| Error::usage(format!("cannot ask the guards of this session: {error}")))?;
+    let mut opening = vec![live::opened()];
+    opening.extend(resumed.lost.map(|lost| Fact::Recovered { lost_bytes: lost.bytes }));
+    let clock = Clock::new(state.now);
+    let open = Open {
+        folder,
+        lock,
+        writer: resumed.writer,
+        first_commands: first_commands(&state, args.retry_failed),
+        engine: Engine::new(state),
+        opening,
+        workflow: None,
+        adoption: Some(Box::new(adoption)),
+        clock,
+    };
+    live::live(open, args.show, side)
+}
+
+/// What resuming itself asks for: a session that was paused only by its end goes on; failed work if so wished.
+fn first_commands(state: &State, retry_failed: bool) -> Vec<Command> {
+    if !retry_failed {
+        return Vec::new();
+    }
+    let ids = (0..state.tasks.len()).map(TaskId::from);
+    let failed = ids.filter(|id| matches!(state.task(*id).phase, Phase::Failed | Phase::Lost));
+    vec![Command::All(failed.map(|task| Command::Retry { task }).collect())]
+}
+
+/// A session read back.
+pub struct Replay {
+    /// The fold of its facts.
+    pub state: State,
+    /// Where and how reading ended.
+    pub end: End,
+    /// Pid of the last console that opened it.
+    pub last_console: Option<i32>,
+}
+
+/// Reads a session's journal.
+pub fn replay(folder: &Folder) -> Result<Replay> {
+    let cannot = |error: std::io::Error| Error::usage(format!("cannot read session {}: {error}", folder.name()));
+    let file = folder.open_file(FILE).map_err(cannot)?;
+    let mut reader = Reader::new(file).map_err(Error::from)?;
+    let mut state = State::default();
+    let mut last_console = None;
+    while let Some(batch) = reader.next_batch() {
+        for stamped in &batch.facts {
+            if let Fact::Opened { pid, .. } = &stamped.fact {
+                last_console = Some(*pid);
+            }
+            state.apply(stamped);
+        }
+        // Nothing looks at these before the engine is built.
+        state.changes = crate::engine::state::Changes::default();
+    }
+    let end = reader.finish().map_err(Error::from)?;
+    Ok(Replay { state, end, last_console })
+}
+
+/// The session last used that is not over.
+fn last_open(sessions: &Sessions) -> Result<String> {
+    let open = sessions
+        .list()?
+        .into_iter()
+        .find(|session| session.closed != Some(0) && session.holder.is_none() && session.problem.is_none());
+    open.map(|session| session.name)
+        .ok_or_else(|| Error::usage("there is no session to go on with").hint("qd sessions lists them"))
+}

@@ -1,0 +1,354 @@
+//! The guard after its console: reaps every survivor with its true end, stored before it is reaped; stops what is to be
+//! stopped; tells resumed consoles. Knows nothing of the console that was.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::event::PollFlags;
+use rustix::process::Signal;
+
+use super::console::OnDeath;
+use super::family;
+use super::past::{Order, file_name};
+use super::record::{ConsoleEnd, Key, Process, Record, StopCause, VERSION};
+use super::roll::Roll;
+use super::store::{Store, is_removed};
+use super::table::Entry;
+use super::watch::Session;
+use super::{sys, wire};
+use crate::fault::{self, Call};
+
+/// An orphan may come to us without a signal: so often the children are looked at anyway.
+const TICK: Duration = Duration::from_secs(1);
+/// So often what is being killed is killed again.
+const KILL_AGAIN: Duration = Duration::from_millis(50);
+/// So long the guard tries to store the last lines, with nothing alive, before it gives up.
+const STORE_LIMIT: Duration = Duration::from_secs(600);
+/// So long it waits for a slow client to hear the end.
+const TELL_LIMIT: Duration = Duration::from_secs(2);
+/// A child is between its creation and its exec for so long at most.
+const EXEC_LIMIT: Duration = Duration::from_secs(2);
+/// Walking all descendants takes at most one part in so many of the guard's time.
+const WALK_SHARE: u32 = 20;
+/// Two looks in a row must be the same; after so many in a row that were not, the next turn goes on.
+const MAX_LOOKS: usize = 100;
+
+struct Stop {
+    /// From then on SIGKILL.
+    kill_at: Instant,
+}
+
+/// A guard on its own.
+pub struct Supervisor {
+    session: Session,
+    signals: OwnedFd,
+    roll: Roll,
+    store: Store,
+    /// Without a console until then everything is stopped.
+    limit: Option<Instant>,
+    chosen: bool,
+    stop: Option<Stop>,
+    killing: BTreeSet<Key>,
+    next_walk: Instant,
+    complete: bool,
+    trouble_since: Option<Instant>,
+}
+
+impl Supervisor {
+    /// Takes over what the console left. `foreign` is the kernel session the console lived in.
+    pub fn new(
+        session: Session,
+        guard: Process,
+        console: Process,
+        end: ConsoleEnd,
+        foreign: i32,
+        entries: &[Entry],
+        signals: OwnedFd,
+    ) -> io::Result<Self> {
+        let mut roll = Roll::new(vec![session.name.clone(), session.path.clone()], foreign);
+        let store = Store::new(file_name(guard));
+        let records = roll.list(entries);
+        let chosen = end == ConsoleEnd::Detached;
+        let now = Instant::now();
+        let mut this = Self {
+            session,
+            signals,
+            roll,
+            store,
+            limit: None,
+            chosen,
+            stop: None,
+            killing: BTreeSet::new(),
+            next_walk: now,
+            complete: false,
+            trouble_since: None,
+        };
+        this.record(Record::Console { version: VERSION, boot: family::boot_id()?, guard, console, end });
+        this.record_all(records);
+        this.set_limit();
+        Ok(this)
+    }
+
+    /// How many attempts were alive or being spawned.
+    pub fn open(&self) -> usize {
+        self.roll.open()
+    }
+
+    /// Finds out what each survivor is, before anybody is told anything.
+    pub fn first_look(&mut self) {
+        let until = Instant::now() + EXEC_LIMIT;
+        while self.see_children(false) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.see_children(true);
+        let settled = self.roll.settle();
+        self.record_all(settled);
+        self.look();
+        self.session.server.console_ended(self.store.text().len());
+    }
+
+    /// Until nothing is left.
+    pub fn run(mut self) -> ! {
+        while !self.is_done() {
+            let orders = self.session.server.turn(self.store.text());
+            for order in orders {
+                self.obey(order);
+            }
+            self.stop_what_must();
+            self.look();
+            self.session.server.turn(self.store.text());
+            if !self.is_done() {
+                self.wait(self.next_turn());
+            }
+        }
+        self.say_goodbye();
+        std::process::exit(0)
+    }
+
+    fn is_done(&self) -> bool {
+        let hopeless = || self.trouble_since.is_some_and(|since| since.elapsed() > STORE_LIMIT);
+        self.complete && (self.store.is_safe() || is_removed(self.session.folder.as_fd()) || hopeless())
+    }
+
+    fn say_goodbye(&mut self) {
+        let until = Instant::now() + TELL_LIMIT;
+        while !self.session.server.all_told(self.store.text().len()) && Instant::now() < until {
+            self.wait(Duration::from_millis(100));
+            self.session.server.turn(self.store.text());
+        }
+        self.session.server.unbind(self.session.folder.as_fd());
+    }
+
+    fn wait(&mut self, limit: Duration) {
+        let mut wanted = vec![(self.signals.as_fd(), PollFlags::IN)];
+        wanted.extend(self.session.server.wanted(self.store.text().len()));
+        wire::wait_for(&wanted, Some(limit));
+        while let Some(caught) = sys::next_signal(self.signals.as_fd()) {
+            if caught.signal == libc::SIGTERM {
+                self.begin_stop(StopCause::Term);
+            }
+        }
+    }
+
+    fn next_turn(&self) -> Duration {
+        let now = Instant::now();
+        let until = |at: Instant| at.saturating_duration_since(now);
+        let mut next = TICK;
+        if let Some(limit) = self.limit.filter(|_| self.stop.is_none()) {
+            next = next.min(until(limit));
+        }
+        match &self.stop {
+            Some(stop) if stop.kill_at > now => next = next.min(until(stop.kill_at)),
+            Some(_) => next = next.min(KILL_AGAIN),
+            None if !self.killing.is_empty() => next = next.min(KILL_AGAIN),
+            None => {}
+        }
+        // Never a busy loop, whatever the clocks say.
+        next.max(Duration::from_millis(1))
+    }
+
+    // ── what there is ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Looks at the children until two looks in a row are the same, stores what is new, then reaps what is stored.
+    fn look(&mut self) {
+        for _ in 0..MAX_LOOKS {
+            self.see_children(true);
+            let ended = self.peek_all();
+            if !ended && !self.has_new_children() {
+                let emptied = self.roll.emptied();
+                self.record_all(emptied);
+                if self.roll.is_over() && !self.complete {
+                    self.complete = true;
+                    self.record(Record::Complete);
+                }
+                break;
+            }
+        }
+        self.walk();
+        self.store_and_reap();
+    }
+
+    fn has_new_children(&self) -> bool {
+        family::my_children().iter().any(|pid| !self.roll.knows(*pid))
+    }
+
+    /// Enrols new children. With `all` false, those that may be before their exec are left; returns whether there are.
+    fn see_children(&mut self, all: bool) -> bool {
+        let mut unripe = false;
+        for pid in family::my_children() {
+            if self.roll.knows(pid) {
+                continue;
+            }
+            let Some(stat) = family::stat(pid) else { continue };
+            let marker = family::marker(pid);
+            if !all && stat.state != b'Z' && !self.roll.is_leader(stat.process) && family::runs_our_program(pid) {
+                let ours = marker.as_ref().is_some_and(|marker| self.roll.is_of_session(marker));
+                if !ours {
+                    unripe = true;
+                    continue;
+                }
+            }
+            let stray = self.roll.see(stat, marker);
+            self.record_all(stray);
+        }
+        unripe
+    }
+
+    /// Records the end of each child that has ended. Returns whether there was one.
+    fn peek_all(&mut self) -> bool {
+        let mut ended = Vec::new();
+        for pid in self.roll.unrecorded() {
+            match sys::peek(pid) {
+                Ok(None) => {}
+                Ok(Some((exit, usage))) => ended.push((pid, exit, usage)),
+                Err(_) => self.roll.vanished(pid),
+            }
+        }
+        if ended.is_empty() {
+            return false;
+        }
+        // Children of what ended became ours with that: they are enrolled before any is counted.
+        self.see_children(true);
+        let by_owner = self.roll.by_owner();
+        for (pid, exit, usage) in ended {
+            let left = self.roll.owner_of(pid).map_or(0, |key| left_besides(pid, &by_owner[&key]));
+            let record = self.roll.ended(pid, exit, usage, left, self.stop.is_some());
+            self.record_all(record);
+        }
+        true
+    }
+
+    /// Remembers who is below whom, so that an orphan without marker and session is known by its dead parent.
+    fn walk(&mut self) {
+        let begin = Instant::now();
+        if begin < self.next_walk {
+            return;
+        }
+        let mut below = Vec::new();
+        for child in self.roll.unrecorded() {
+            below.extend(family::below(&[child]).into_iter().skip(1).map(|stat| (child, stat)));
+        }
+        self.roll.see_below(&below);
+        self.next_walk = Instant::now() + (begin.elapsed() * WALK_SHARE).max(TICK / 2);
+    }
+
+    fn store_and_reap(&mut self) {
+        let folder = self.session.folder.as_fd();
+        if let Err(_error) = self.store.flush(folder) {
+            self.trouble_since.get_or_insert_with(Instant::now);
+            if !is_removed(folder) {
+                return;
+            }
+        } else {
+            self.trouble_since = None;
+        }
+        for pid in self.roll.take_recorded() {
+            fault::hit(Call::Reap);
+            let _ = sys::reap(pid);
+            fault::hit(Call::Reap);
+        }
+    }
+
+    // ── what must stop ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Term(key) => self.signal(&self.roll.members(key), Signal::TERM),
+            Order::Kill(key) => drop(self.killing.insert(key)),
+            Order::Adopt => (self.limit, self.chosen) = (None, false),
+            Order::Leave => (self.limit, self.chosen) = (None, true),
+            Order::Gone => self.set_limit(),
+        }
+    }
+
+    fn set_limit(&mut self) {
+        let now = Instant::now();
+        self.limit = match self.session.policy.on_death {
+            _ if self.chosen => None,
+            OnDeath::Stop => Some(now),
+            // A grace beyond the end of the clock is none.
+            OnDeath::Adopt { grace_ms } => now.checked_add(Duration::from_millis(grace_ms)),
+        };
+    }
+
+    fn begin_stop(&mut self, cause: StopCause) {
+        if self.stop.is_some() {
+            return;
+        }
+        let grace = Duration::from_millis(self.session.policy.stop_grace_ms);
+        let now = Instant::now();
+        self.stop = Some(Stop { kill_at: now.checked_add(grace).unwrap_or(now) });
+        if !self.complete {
+            self.record(Record::Stopping { cause });
+        }
+        self.signal(&self.roll.unrecorded(), Signal::TERM);
+    }
+
+    fn stop_what_must(&mut self) {
+        let now = Instant::now();
+        if self.limit.is_some_and(|limit| now >= limit) {
+            self.begin_stop(StopCause::Policy);
+        }
+        if self.stop.as_ref().is_some_and(|stop| now >= stop.kill_at) {
+            self.see_children(true);
+            self.signal(&self.roll.unrecorded(), Signal::KILL);
+        }
+        self.killing.retain(|key| !self.roll.is_empty(*key));
+        for key in &self.killing {
+            self.signal(&self.roll.members(*key), Signal::KILL);
+        }
+    }
+
+    /// Signals all of these and all below them, each only if it is still the one that was seen.
+    fn signal(&self, children: &[i32], signal: Signal) {
+        for stat in family::below(children).iter().filter(|stat| stat.state != b'Z') {
+            family::signal(stat.process, signal);
+            if signal == Signal::TERM {
+                // What is stopped could not even end.
+                family::signal(stat.process, Signal::CONT);
+            }
+        }
+    }
+
+    // ── what is said ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn record_all(&mut self, records: impl IntoIterator<Item = Record>) {
+        for record in records {
+            self.record(record);
+        }
+    }
+
+    fn record(&mut self, record: Record) {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.store.add(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), record);
+    }
+}
+
+/// How many of an attempt's processes live besides this one.
+fn left_besides(pid: i32, children: &[i32]) -> u32 {
+    let others: Vec<i32> = children.iter().copied().filter(|other| *other != pid).collect();
+    let alive = family::below(&others).iter().filter(|stat| stat.state != b'Z').count();
+    u32::try_from(alive).unwrap_or(u32::MAX)
+}

@@ -903,13 +903,22 @@ impl Screen {
     }
 
     fn emulated(&self) -> vt100::Parser {
-        let mut parser = vt100::Parser::new(24, 80, 0);
+        let size = |cells| std::num::NonZero::new(cells).expect("not zero");
+        let mut parser = vt100::Parser::new(size(24), size(80), 0);
         parser.process(&self.shown());
         parser
     }
 
     fn wait_for(&self, needle: &str) {
-        wait_until(|| text(&self.shown()).contains(needle));
+        self.wait_for_times(needle, 1);
+    }
+
+    fn wait_for_times(&self, needle: &str, times: usize) {
+        let until = Instant::now() + LONG;
+        while text(&self.shown()).matches(needle).count() < times {
+            assert!(Instant::now() < until, "{times} times {needle:?} in {:?}", text(&self.shown()));
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
@@ -955,41 +964,40 @@ fn the_terminal_comes_back_after_kill_9_of_a_console_that_had_taken_it() {
 
 fn ctrl_z_gives_the_shell_its_prompt_and_fg_gives_it_back() {
     let stage = Stage::new();
-    let (screen, mut shell) = Screen::start(
-        "bash",
-        &["--norc", "--noprofile", "-i"],
-        &[("PS1", "ready> ".into()), ("TERM", "xterm-256color".into())],
-    );
+    let variables = [("PS1", "ready> ".into()), ("TERM", "xterm-256color".into())];
+    let (screen, mut shell) = Screen::start("bash", &["--norc", "--noprofile", "-i"], &variables);
     screen.wait_for("ready> ");
+    // Else the shell's own prompt asks for bracketed paste.
+    screen.kind(b"bind 'set enable-bracketed-paste off'\n");
     let environment: Vec<String> =
         console_environment(&stage).into_iter().map(|(name, value)| format!("{name}='{value}'")).collect();
     screen.kind(format!("{} '{}'; echo code=$?\n", environment.join(" "), program()).as_bytes());
     let (console, guard) = stage.ready();
-    for round in 1..=10 {
-        screen.wait_for("THE SCREEN");
-        screen.shown.lock().unwrap().clear();
+    let rounds = 10;
+    for round in 1..=rounds {
+        screen.wait_for_times("THE SCREEN", round);
         screen.kind(b"\x1a");
-        screen.wait_for("Stopped");
-        assert_eq!(state_of(console), Some(b'T'), "round {round}");
+        screen.wait_for_times("Stopped", round);
+        wait_until(|| state_of(console) == Some(b'T'));
         assert_ne!(state_of(guard), Some(b'T'), "the guard never stops");
         assert_screen_is_back(&screen);
-        if round == 5 {
-            // In the background it must go on without touching the terminal's job: fg brings it back all the same.
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        screen.shown.lock().unwrap().clear();
+        let resumed = || fs::read_to_string(stage.session().join("resumed")).unwrap_or_default();
+        assert_eq!(resumed(), if round == 1 { String::new() } else { (round - 1).to_string() }, "it ran on");
         screen.kind(b"fg\n");
-        wait_until(|| fs::read_to_string(stage.session().join("resumed")).is_ok_and(|text| text == round.to_string()));
+        wait_until(|| resumed() == round.to_string());
     }
-    screen.wait_for("THE SCREEN");
+    screen.wait_for_times("THE SCREEN", rounds + 1);
     // Killed while it is stopped: the job ends, and the shell's terminal is left alone.
     screen.kind(b"\x1a");
-    screen.wait_for("Stopped");
+    screen.wait_for_times("Stopped", rounds + 1);
     kill(console, Signal::KILL);
     wait_until(|| stage.inquire().first().is_some_and(|past| past.end.is_some()));
     screen.kind(b"\necho still=$((40+2))\n");
     screen.wait_for("still=42");
-    screen.kind(b"exit\n");
+    assert_screen_is_back(&screen);
+    screen.kind(b"jobs; echo none=$((1+1))\n");
+    screen.wait_for("none=2");
+    assert!(!text(&screen.shown()).rsplit_once("jobs").unwrap().1.contains("Stopped"), "{}", text(&screen.shown()));
     screen.kind(b"exit\n");
     shell.wait().unwrap();
     stage.touch("go");

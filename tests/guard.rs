@@ -58,6 +58,13 @@ mod console {
                 task(side, 1, named_script(script));
                 ready(side);
             }
+            ["many", count] => {
+                open(side, stop());
+                for index in 1..=count.parse().unwrap() {
+                    task(side, index, if index % 2 == 0 { "exit 5" } else { "exec sleep 60" });
+                }
+                ready(side);
+            }
             ["detach"] => {
                 open(side, Policy { on_death: OnDeath::Adopt { grace_ms: 100 }, ..adopt() });
                 task(side, 1, named_script("wait"));
@@ -548,6 +555,21 @@ fn with_stop_nothing_is_left_within_a_second_of_the_consoles_death() {
     assert_eq!(past.records.iter().filter(stopped).count(), 7, "all but the leader that had ended before");
 }
 
+fn hundreds_that_end_at_once_are_all_told_truly() {
+    let stage = Stage::new();
+    let running = stage.start("many 400");
+    kill(running.console, Signal::KILL);
+    running.output();
+    let past = stage.complete();
+    for task in 1..=400 {
+        let expected = if task % 2 == 0 { Exit::Code(5) } else { Exit::Signal(15) };
+        assert_eq!(exit_of(&past, (task, 1)), Some(expected), "task {task}");
+    }
+    let ended = past.records.iter().filter(|line| matches!(line.record, Record::Ended { .. })).count();
+    let empty = past.records.iter().filter(|line| matches!(line.record, Record::Empty { .. })).count();
+    assert_eq!((ended, empty), (400, 400), "each once");
+}
+
 fn a_grace_that_runs_out_stops_what_is_left_and_an_adoption_suspends_it() {
     let stage = Stage::new();
     let running = stage.start("one stubborn 600");
@@ -673,11 +695,15 @@ fn a_second_console_sees_the_first_ones_guard_and_both_settle_their_own() {
 fn a_console_whose_guard_is_killed_is_told_and_goes_on_and_its_code_still_arrives() {
     let stage = Stage::new();
     let running = stage.start("guard-gone");
-    kill(running.guard, Signal::KILL);
+    let guard = running.guard;
+    kill(guard, Signal::KILL);
     let (output, _) = running.output();
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let socket = stage.session().join(format!("guard-{guard}.sock"));
+    wait_until(|| !is_alive(guard));
+    assert!(socket.exists());
     assert!(stage.inquire().is_empty(), "its stale socket is no guard");
-    assert!(!stage.session().join(format!("guard-{}.sock", 0)).exists());
+    assert!(!socket.exists());
 }
 
 fn a_console_whose_front_is_killed_is_told_and_can_detach() {
@@ -844,6 +870,9 @@ fn a_guard_killed_at_any_of_its_calls_leaves_only_true_lines() {
             wait_until(|| !is_alive(guard));
             let expected = [7, 8, 9, 10, 11, 12, 13].map(Exit::Code);
             let all = stage.inquire();
+            let ended = all.iter().flat_map(|past| &past.records);
+            let ended = ended.filter(|line| matches!(line.record, Record::Ended { .. })).count();
+            assert!(call != "reap" || ended > 0, "reap {at}: nothing is reaped before it is stored");
             assert!(all.len() <= 1 && all.iter().all(|past| past.link.is_none()));
             let Some(past) = all.first() else {
                 assert_eq!((call, at), ("write", 1), "{call} {at}: no file at all");
@@ -1030,6 +1059,7 @@ fn run_tests() {
         the_consoles_exit_code_passes_through_and_nothing_is_left,
         every_shape_of_task_is_settled_truly_after_kill_9_of_the_console,
         with_stop_nothing_is_left_within_a_second_of_the_consoles_death,
+        hundreds_that_end_at_once_are_all_told_truly,
         a_grace_that_runs_out_stops_what_is_left_and_an_adoption_suspends_it,
         a_console_that_leaves_on_purpose_sets_no_new_limit,
         orders_reach_the_whole_tree_and_only_it,

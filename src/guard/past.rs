@@ -11,6 +11,7 @@ use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, send, socket_with};
 use rustix::process::{geteuid, getpid};
 
+use super::family::stat;
 use super::record::{ConsoleEnd, Exit, Key, MAX_LINE, Process, Record, Stamped, Usage, parse_all};
 use super::serve::address;
 use super::wire;
@@ -260,7 +261,8 @@ fn ask(folder: BorrowedFd<'_>, name: &str) -> Option<PastGuard> {
     let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
         .ok()?;
     if let Err(error) = connect(&fd, &address(folder, name).ok()?) {
-        if error == rustix::io::Errno::CONNREFUSED {
+        let pid = name.strip_prefix(SOCKET_PREFIX)?.strip_suffix(".sock")?.parse().ok()?;
+        if error == rustix::io::Errno::CONNREFUSED && stat(pid).is_none() {
             // Its guard was killed: nobody will ever listen there again.
             let _ = unlinkat(folder, name, AtFlags::empty());
         }

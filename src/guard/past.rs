@@ -11,6 +11,7 @@ use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, send, socket_with};
 use rustix::process::{geteuid, getpid};
 
+use super::family::stat;
 use super::record::{ConsoleEnd, Exit, Key, MAX_LINE, Process, Record, Stamped, Usage, parse_all};
 use super::serve::address;
 use super::wire;
@@ -79,8 +80,8 @@ pub struct PastGuard {
     pub end: Option<ConsoleEnd>,
     /// All its good lines, in order.
     pub records: Vec<Stamped>,
-    /// Every attempt that was in the table is among the records: an attempt of that console that is not was never spawned
-    /// (or its end was stored before the console died).
+    /// Every attempt that was in the table is among the records: an attempt of that console that is not was never spawned,
+    /// or its end was stored before the console died.
     pub listed: bool,
     /// Nothing of it is left, and everything is told.
     pub complete: bool,
@@ -95,7 +96,7 @@ pub struct PastGuard {
 /// What is proved of one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It was never spawned (an attempt of *that* console, starting or running in the journal without an end).
+    /// It was never spawned. True of an attempt that *that* console's journal has starting, neither running nor ended.
     NeverStarted,
     /// Its leader runs, as far as is known; its end will come through the link, if there is one.
     Running {
@@ -260,7 +261,8 @@ fn ask(folder: BorrowedFd<'_>, name: &str) -> Option<PastGuard> {
     let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
         .ok()?;
     if let Err(error) = connect(&fd, &address(folder, name).ok()?) {
-        if error == rustix::io::Errno::CONNREFUSED {
+        let pid = name.strip_prefix(SOCKET_PREFIX)?.strip_suffix(".sock")?.parse().ok()?;
+        if error == rustix::io::Errno::CONNREFUSED && stat(pid).is_none() {
             // Its guard was killed: nobody will ever listen there again.
             let _ = unlinkat(folder, name, AtFlags::empty());
         }
@@ -274,7 +276,7 @@ fn ask(folder: BorrowedFd<'_>, name: &str) -> Option<PastGuard> {
         GuardLink { fd, folder, input: Vec::new(), seen: 0, backlog: None, own: false, gone: false, guard: None };
     let mut records = Vec::new();
     let until = Instant::now() + ANSWER;
-    while !link.own && !link.gone && !link.backlog.is_some_and(|backlog| link.seen >= backlog) {
+    while !link.own && !link.gone && link.backlog.is_none_or(|backlog| link.seen < backlog) {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             break;

@@ -79,7 +79,8 @@ impl Roll {
         self.children.contains_key(&pid)
     }
 
-    /// A new direct child. Returns a record if it is alive and nobody's.
+    /// A new direct child. Returns a record if it is alive and could be of any attempt. What lives in the console's own
+    /// session (a pager, an editor) is no task's: nothing gets from its own session into another's.
     pub fn see(&mut self, stat: Stat, marker: Option<Marker>) -> Option<Record> {
         let owner = self.owner(&stat, marker.as_ref());
         if let Some(key) = owner {
@@ -87,7 +88,7 @@ impl Roll {
         }
         let process = stat.process;
         self.children.insert(process.pid, Child { stat, owner, recorded: false });
-        (owner.is_none() && stat.state != b'Z').then_some(Record::Stray { process })
+        (owner.is_none() && stat.session != self.foreign && stat.state != b'Z').then_some(Record::Stray { process })
     }
 
     fn learn(&mut self, key: Key, stat: &Stat, marker: Option<Marker>) {
@@ -241,7 +242,8 @@ impl Roll {
     /// Attempts of which nothing is left, each told once. Call when two looks at the children in a row were the same.
     pub fn emptied(&mut self) -> Vec<Record> {
         let alive = || self.children.values().filter(|child| !child.recorded);
-        let strays: Vec<u64> = alive().filter(|c| c.owner.is_none()).map(|c| c.stat.process.start_ticks).collect();
+        let stray = |child: &&Child| child.owner.is_none() && child.stat.session != self.foreign;
+        let strays: Vec<u64> = alive().filter(stray).map(|child| child.stat.process.start_ticks).collect();
         let taken: std::collections::BTreeSet<Key> = alive().filter_map(|child| child.owner).collect();
         let latest_stray = strays.iter().max().copied();
         let mut records = Vec::new();
@@ -479,10 +481,14 @@ mod tests {
     }
 
     #[test]
-    fn the_consoles_own_session_identifies_nobody() {
-        let mut roll = roll(&[(1, 1, 100)]);
-        roll.see(process(100, FOREIGN, b'S'), None);
-        assert!(roll.see(process(101, FOREIGN, b'S'), None).is_some());
+    fn what_lives_in_the_consoles_own_session_is_nobodys_and_holds_nobody_up() {
+        let mut roll = roll(&[(1, 1, 100), (2, 1, 0)]);
+        roll.see(process(100, 100, b'S'), None);
+        assert_eq!(roll.see(process(101, FOREIGN, b'S'), None), None);
+        assert_eq!(roll.settle(), [Record::NotStarted { key: (2, 1) }]);
+        end(&mut roll, 100);
+        assert_eq!(roll.emptied(), [Record::Empty { key: (1, 1) }]);
+        assert!(!roll.is_over(), "the guard waits for it all the same");
     }
 
     #[test]

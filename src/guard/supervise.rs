@@ -32,6 +32,10 @@ const TELL_LIMIT: Duration = Duration::from_secs(2);
 const EXEC_LIMIT: Duration = Duration::from_secs(2);
 /// Walking all descendants takes at most one part in so many of the guard's time.
 const WALK_SHARE: u32 = 20;
+/// Between two looks passes so many times what a look took, so that a storm of ends does not take a processor.
+const LOOK_SHARE: u32 = 3;
+/// But no more than this.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// Two looks in a row must be the same; after so many in a row that were not, the next turn goes on.
 const MAX_LOOKS: usize = 100;
 
@@ -117,9 +121,13 @@ impl Supervisor {
                 self.obey(order);
             }
             self.stop_what_must();
+            let begin = Instant::now();
             self.look();
+            let took = begin.elapsed();
             self.session.server.turn(self.store.text());
             if !self.is_done() {
+                // With thousands of children a look costs something: it gets its share of the time and no more.
+                std::thread::sleep((took * LOOK_SHARE).min(LONGEST_PAUSE));
                 self.wait(self.next_turn());
             }
         }

@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_peek_tells_exit_and_usage_again_and_again_until_the_child_is_reaped() {
-        let child = Command::new("/bin/sh").args(["-c", "exit 7"]).spawn().unwrap();
+        let mut child = Command::new("/bin/sh").args(["-c", "exit 7"]).spawn().unwrap();
         let pid = child.id() as i32;
         let first = loop {
             if let Some(end) = peek(pid).unwrap() {
@@ -208,6 +208,7 @@ mod tests {
         assert_eq!(peek(pid).unwrap(), Some(first));
         assert_eq!(reap(pid).unwrap(), Some(first));
         assert!(peek(pid).is_err());
+        assert!(child.wait().is_err(), "reaped already");
     }
 
     #[test]

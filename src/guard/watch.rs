@@ -4,7 +4,6 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::time::Duration;
 
 use rustix::event::PollFlags;
 use rustix::fs::{Mode, OFlags, fstat, openat};
@@ -65,6 +64,8 @@ struct Watch {
     session: Option<Session>,
     detached: bool,
     closing: bool,
+    front_speaks: bool,
+    console_speaks: bool,
     seen: Vec<Caught>,
 }
 
@@ -93,14 +94,31 @@ impl Watch {
         // What came before there is a console is not hers.
         while sys::next_signal(signals.as_fd()).is_some() {}
         let fds = [front_process.as_fd(), me.as_fd(), theirs.as_fd(), table.fd()];
-        let child = spawn_again("console", &fds, mask)?;
+        let mut child = spawn_again("console", &fds, mask)?;
         let pid = Pid::from_child(&child);
         // Our child, so the pid cannot be another's before we reap it.
-        let console = pidfd_open(pid, PidfdFlags::empty())?;
-        let process = family::stat(pid.as_raw_pid()).ok_or_else(|| io::Error::other("/proc is not there"))?.process;
+        let known = pidfd_open(pid, PidfdFlags::empty()).ok().zip(family::stat(pid.as_raw_pid()));
+        let Some((console, stat)) = known else {
+            child.kill()?;
+            return Err(io::Error::other("this system has no /proc, or no pidfd"));
+        };
+        let process = stat.process;
         let _ = wire::tell(front.as_fd(), &["console", &process.pid.to_string()]);
-        let (session, detached, closing, seen) = (None, false, false, Vec::new());
-        Ok(Self { front, front_process, signals, table, orders, console, process, session, detached, closing, seen })
+        Ok(Self {
+            front,
+            front_process,
+            signals,
+            table,
+            orders,
+            console,
+            process,
+            session: None,
+            detached: false,
+            closing: false,
+            front_speaks: true,
+            console_speaks: true,
+            seen: Vec::new(),
+        })
     }
 
     /// Holds nothing of the shell's: a pipe that it writes to must end with the console.
@@ -116,30 +134,21 @@ impl Watch {
     }
 
     fn turn(&mut self) {
-        let mut wanted: Vec<(BorrowedFd<'_>, PollFlags)> =
-            [&self.console, &self.signals].map(|fd| (fd.as_fd(), PollFlags::IN)).to_vec();
-        wanted.push((self.orders.as_fd(), PollFlags::IN));
-        wanted.push((self.front.as_fd(), PollFlags::IN));
+        let mut wanted: Vec<(BorrowedFd<'_>, PollFlags)> = Vec::new();
+        let links = [self.front_speaks.then_some(&self.front), self.console_speaks.then_some(&self.orders)];
+        let always = [Some(&self.console), Some(&self.signals)];
+        wanted.extend(always.into_iter().chain(links).flatten().map(|fd| (fd.as_fd(), PollFlags::IN)));
         if let Some(session) = &self.session {
             wanted.extend(session.server.wanted(0));
         }
-        let ready = wire::wait_for(&wanted, None);
+        wire::wait_for(&wanted, None);
         self.take_signals();
-        if ready[2] && !self.take_orders() {
-            // The console closed its end but lives on: nothing to hear from it any more.
-            self.idle();
-        }
-        if ready[3] && !self.take_front() {
-            self.idle();
-        }
+        // An end that is closed would be readable for ever.
+        self.console_speaks = self.console_speaks && self.take_orders();
+        self.front_speaks = self.front_speaks && self.take_front();
         if let Some(session) = &mut self.session {
             session.server.turn(&[]);
         }
-    }
-
-    /// A closed peer would be readable for ever: looks only every now and then.
-    fn idle(&self) {
-        wire::wait(&[self.console.as_fd(), self.signals.as_fd()], Some(Duration::from_millis(50)));
     }
 
     fn take_signals(&mut self) {

@@ -1,0 +1,142 @@
+//! What a task or an alternative runs: `run` or `exec`, with `env` and `cwd`, parameters replaced. Knows no names of tasks.
+
+use std::sync::Arc;
+
+use super::diagnostic::{Finding, shown};
+use super::params::Params;
+use super::schema::{Fields, Reader, within};
+use super::syntax::Node;
+use crate::engine::definition::{CommandLine, CommandSpec};
+
+/// A command and what is added to its environment are no longer, in bytes: the kernel refuses a longer text.
+pub const MAX_COMMAND_BYTES: usize = 128 * 1024 - 1;
+
+/// Reads the command out of the fields of `node`, which is called `what` in messages.
+pub(super) fn read(
+    reader: &mut Reader,
+    params: &Params,
+    node: &Node<'_>,
+    fields: &Fields<'_, '_>,
+    what: &str,
+) -> Option<Arc<CommandSpec>> {
+    let before = reader.findings.count();
+    let mut env = read_env(reader, params, fields);
+    let run = match (fields.get("run"), fields.get("exec")) {
+        (Some(run), None) => read_shell(reader, params, run, &mut env),
+        (None, Some(exec)) => read_exec(reader, params, exec),
+        (Some(_), Some(exec)) => {
+            let finding = Finding::new(super::schema::head(exec), format!("{what} has both `run` and `exec`"));
+            reader.report(
+                finding.label("one too many").help("`run` is for the shell, `exec` a program and its arguments"),
+            );
+            None
+        }
+        (None, None) => {
+            let finding = Finding::new(super::schema::head(node), format!("{what} runs nothing"));
+            reader.report(
+                finding
+                    .label("`run` is missing")
+                    .help("add run: \"the command\", or exec: [\"program\", \"argument\"]"),
+            );
+            None
+        }
+    };
+    let cwd = fields.get("cwd").and_then(|node| read_cwd(reader, params, node));
+    if reader.findings.count() > before {
+        return None;
+    }
+    let spec = CommandSpec { run: run?, env, cwd };
+    let bytes = size(&spec);
+    if bytes > MAX_COMMAND_BYTES {
+        let at = super::schema::head(fields.get("run").or(fields.get("exec")).unwrap_or(node));
+        let message = format!("the command and its `env` are {bytes} bytes long, {MAX_COMMAND_BYTES} are possible");
+        reader.report(Finding::new(at, message).label("too long to start").help("put it into a script and run that"));
+        return None;
+    }
+    Some(Arc::new(spec))
+}
+
+/// Bytes as the kernel counts them: each text with its end.
+pub(super) fn size(spec: &CommandSpec) -> usize {
+    let run: usize = match &spec.run {
+        CommandLine::Shell(text) => text.len() + 1,
+        CommandLine::Exec(words) => words.iter().map(|word| word.len() + 1).sum(),
+    };
+    run + spec.env.iter().map(|(name, value)| name.len() + value.len() + 2).sum::<usize>()
+}
+
+fn read_shell(
+    reader: &mut Reader,
+    params: &Params,
+    node: &Node<'_>,
+    env: &mut Vec<(String, String)>,
+) -> Option<CommandLine> {
+    let word = reader.text(node, "run")?;
+    if !is_clean(reader, node, word.text, "run") {
+        return None;
+    }
+    if word.text.trim().is_empty() {
+        reader.report(Finding::new(node.at, "`run` is empty").label("a command should stand here"));
+        return None;
+    }
+    let replaced = params.in_shell(reader, node, word.text);
+    env.extend(replaced.env);
+    Some(CommandLine::Shell(replaced.text))
+}
+
+fn read_exec(reader: &mut Reader, params: &Params, node: &Node<'_>) -> Option<CommandLine> {
+    let items = reader.list(node, "exec");
+    let mut words = Vec::with_capacity(items.len());
+    for item in items {
+        let word = reader.text(item, "exec")?;
+        if is_clean(reader, item, word.text, "exec") {
+            words.push(params.in_plain(reader, item, word.text));
+        }
+    }
+    if matches!(&node.kind, super::syntax::Kind::List(_)) && words.first().is_none_or(String::is_empty) {
+        let finding = Finding::new(super::schema::head(node), "`exec` names no program");
+        reader.report(finding.label("the program comes first: [\"program\", \"argument\"]"));
+        return None;
+    }
+    Some(CommandLine::Exec(words))
+}
+
+fn read_env(reader: &mut Reader, params: &Params, fields: &Fields<'_, '_>) -> Vec<(String, String)> {
+    let Some(node) = fields.get("env") else { return Vec::new() };
+    let mut env = Vec::new();
+    for (key, value) in reader.map(node, "env") {
+        let message = if key.text.is_empty() || key.text.contains(['=', '\0']) {
+            Some("cannot be the name of a variable")
+        } else if key.text.starts_with("QD_") {
+            Some("is kept for quarterdeck, as all names with QD_")
+        } else {
+            None
+        };
+        if let Some(message) = message {
+            reader
+                .report(Finding::new(key.at, format!("`{}` {message}", shown(key.text))).label("choose another name"));
+        }
+        let Some(word) = reader.text(value, key.text) else { continue };
+        if is_clean(reader, value, word.text, "env") {
+            env.push((key.text.to_owned(), params.in_plain(reader, value, word.text)));
+        }
+    }
+    env
+}
+
+fn read_cwd(reader: &mut Reader, params: &Params, node: &Node<'_>) -> Option<String> {
+    let word = reader.text(node, "cwd")?;
+    if word.text.is_empty() {
+        reader.report(Finding::new(node.at, "`cwd` is empty").label("a folder should stand here"));
+    }
+    is_clean(reader, node, word.text, "cwd").then(|| params.in_plain(reader, node, word.text))
+}
+
+/// No program can be given a NUL.
+fn is_clean(reader: &mut Reader, node: &Node<'_>, text: &str, what: &str) -> bool {
+    let Some(at) = text.find('\0') else { return true };
+    reader.report(
+        Finding::new(within(node, at, at + 1), format!("`{what}` holds a NUL")).label("no command can hold one"),
+    );
+    false
+}

@@ -1,0 +1,767 @@
+//! The tree of a file lowered to the engine's [`Workflow`]: defaults filled in, names turned into ids, everything that is
+//! wrong reported. First what the file declares (agents, resources, fallbacks, stages, the tasks' ids), then each task.
+
+use std::collections::HashMap;
+
+use super::capacity;
+use super::diagnostic::{Extent, Finding, is_treacherous, shown};
+use super::order::{self, Graph, Names, Owner, is_glob};
+use super::params::Params;
+use super::schema::{
+    ADOPT, AGENT, ALTERNATIVE, EXPONENTIAL, Fields, RETRY, Reader, STAGE, TASK, WORKFLOW, Word, Zero, describe, head,
+    peek,
+};
+use super::suggest::did_you_mean;
+use super::syntax::{Kind, Node};
+use super::{Machine, command, units};
+use crate::engine::definition::{
+    AgentDefinition, Backoff, Deadline, Durability, FallbackDefinition, FallbackStrategy, OnConsoleDeath, OnLost,
+    Requirements, ResourceDefinition, ResourceKind, ResourceRequirement, Retry, Settings, TaskDefinition, TaskType,
+    Workflow, WorkflowStage,
+};
+use crate::engine::ids::{Amount, FallbackId, ResourceId, Span, StageId, TaskId, Time};
+
+/// A workflow has no more tasks than this.
+pub const MAX_TASKS: usize = 1_000_000;
+/// A name is no wider than this on a terminal, in cells.
+pub const MAX_NAME_CELLS: usize = 200;
+/// An agent has no more slots than this.
+pub const MAX_SLOTS: u32 = 10_000;
+/// A task is attempted no more often than this.
+pub const MAX_ATTEMPTS: u32 = 10_000;
+
+/// Where an exponential backoff ends that does not say so.
+const DEFAULT_LONGEST_BACKOFF: Span = Span::secs(3600);
+
+/// `cpu` and `mem` are the first two resources.
+pub(super) const CPU: ResourceId = ResourceId(0);
+pub(super) const MEM: ResourceId = ResourceId(1);
+
+/// Reads a whole workflow; only to be used if `reader` has found nothing wrong.
+pub(super) fn workflow(
+    reader: &mut Reader,
+    root: &Node<'_>,
+    given: &[(String, String)],
+    machine: &Machine,
+) -> Workflow {
+    if matches!(root.kind, Kind::Word(_) | Kind::Text(_) | Kind::Number(_)) || matches!(root.kind, Kind::Map(_)) {
+        reader.report(
+            Finding::new(head(root), format!("expected Workflow(…), found {}", describe(root)))
+                .label("not a workflow")
+                .help(super::SMALLEST),
+        );
+        return Workflow::default();
+    }
+    let Some(fields) = reader.fields(root, &WORKFLOW) else { return Workflow::default() };
+    let params = Params::read(reader, fields.get("params"), given);
+    let mut settings = settings(reader, &fields);
+    let before = reader.findings.count();
+    let (agents, resources) = places(reader, &fields, machine);
+    let places_are_known = reader.findings.count() == before;
+    let (fallbacks, fallback_ids) = fallbacks(reader, &fields, &params);
+    settings.params.clone_from(&params.values);
+    let mut lowering = Lowering {
+        reader,
+        machine,
+        params,
+        resource_ids: resources.iter().zip(0..).map(|(resource, id)| (resource.name.clone(), ResourceId(id))).collect(),
+        resources,
+        agents,
+        fallback_ids,
+        stage_names: Names::new("stage"),
+        task_names: Names::new("task"),
+    };
+    let (stages, tasks) = lowering.stages_and_tasks(root, &fields, places_are_known);
+    let Lowering { agents, resources, .. } = lowering;
+    Workflow { settings, resources, agents, stages, fallbacks, tasks }
+}
+
+// ── settings ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+fn settings(reader: &mut Reader, fields: &Fields<'_, '_>) -> Settings {
+    let mut settings = Settings::default();
+    if let Some(word) = fields.get("name").and_then(|node| reader.text(node, "name")) {
+        check_name(reader, &word, "workflow");
+        word.text.clone_into(&mut settings.name);
+    }
+    let span = |reader: &mut Reader, name: &str, zero: Zero, into: &mut Span| {
+        if let Some(span) = fields.get(name).and_then(|node| reader.duration(node, name, zero)) {
+            *into = span;
+        }
+    };
+    span(reader, "grace", Zero::Allowed, &mut settings.grace);
+    span(reader, "aging", Zero::Refused, &mut settings.aging);
+    span(reader, "reserve_after", Zero::Allowed, &mut settings.reserve_after);
+    span(reader, "leak_grace", Zero::Allowed, &mut settings.leak_grace);
+    if let Some(node) = fields.get("on_lost") {
+        let choices = [("Hold", OnLost::Hold), ("Retry", OnLost::Retry), ("Fail", OnLost::Fail)];
+        settings.on_lost = reader.choice(node, "on_lost", &choices).unwrap_or_default();
+    }
+    if let Some(node) = fields.get("durability") {
+        let choices = [("Process", Durability::Process), ("Power", Durability::Power)];
+        settings.durability = reader.choice(node, "durability", &choices).unwrap_or_default();
+    }
+    if let Some(node) = fields.get("on_console_death") {
+        on_console_death(reader, node, &mut settings.on_console_death);
+    }
+    if let Some(node) = fields.get("controls") {
+        settings.max_running = controls(reader, node);
+    }
+    settings
+}
+
+fn on_console_death(reader: &mut Reader, node: &Node<'_>, into: &mut OnConsoleDeath) {
+    let adopts = match &node.kind {
+        Kind::Struct(Some(name), _) | Kind::Tuple(Some(name), _) => name.text == "Adopt",
+        Kind::Word(word) => *word == "Adopt",
+        _ => false,
+    };
+    if !adopts {
+        let choices = [("Stop", OnConsoleDeath::Stop), ("Adopt", *into)];
+        *into = reader.choice(node, "on_console_death", &choices).unwrap_or(*into);
+        return;
+    }
+    let Some(fields) = reader.fields(node, &ADOPT) else { return };
+    if let Some(grace) = fields.get("grace").and_then(|node| reader.duration(node, "grace", Zero::Refused)) {
+        *into = OnConsoleDeath::Adopt { grace };
+    }
+}
+
+fn controls(reader: &mut Reader, node: &Node<'_>) -> Option<u32> {
+    let mut most: Option<(u32, Extent)> = None;
+    for control in reader.list(node, "controls") {
+        match &control.kind {
+            Kind::Tuple(Some(name), items) if name.text == "MaxRunning" && items.len() == 1 => {
+                if let Some((_, earlier)) = most {
+                    let twice = Finding::new(name.at, "`MaxRunning` stands twice in `controls`");
+                    reader.report(twice.label("a second time").also(earlier, "the first time"));
+                }
+                let number = reader.integer(&items[0], "MaxRunning", 1, i64::from(u32::MAX));
+                most = number.and_then(|number| u32::try_from(number).ok()).map(|number| (number, name.at)).or(most);
+            }
+            Kind::Tuple(Some(name), _) | Kind::Struct(Some(name), _) if LATER_CONTROLS.contains(&name.text) => {
+                reader.not_yet(name.text, name.at);
+            }
+            Kind::Word(word) if LATER_CONTROLS.contains(word) => reader.not_yet(word, control.at),
+            _ => {
+                let finding = Finding::new(head(control), format!("{} is no control", describe(control)));
+                reader.report(finding.label("expected MaxRunning(n)").help("for example: controls: [MaxRunning(8)]"));
+            }
+        }
+    }
+    most.map(|(number, _)| number)
+}
+
+const LATER_CONTROLS: [&str; 6] = ["CircuitBreaker", "PauseWhile", "RateLimit", "Throttle", "Window", "Budget"];
+
+// ── agents and resources ────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Agents, and all resources: `cpu` and `mem`, what agents declare, what the session declares.
+fn places(
+    reader: &mut Reader,
+    fields: &Fields<'_, '_>,
+    machine: &Machine,
+) -> (Vec<AgentDefinition>, Vec<ResourceDefinition>) {
+    let per_agent = |name: &str| ResourceDefinition { name: name.to_owned(), kind: ResourceKind::PerAgent };
+    let mut resources = vec![per_agent("cpu"), per_agent("mem")];
+    let mut declared: HashMap<String, (ResourceId, Option<Extent>)> =
+        HashMap::from([("cpu".to_owned(), (CPU, None)), ("mem".to_owned(), (MEM, None))]);
+    let mut agents = Vec::new();
+    if let Some(node) = fields.get("agents") {
+        let list = reader.list(node, "agents");
+        if list.is_empty() && matches!(&node.kind, Kind::List(_)) {
+            let finding = Finding::new(head(node), "no agents: nothing could ever start").label("an empty list");
+            reader.report(finding.help("leave `agents` out to have one: this machine"));
+        }
+        let mut names = Names::new("agent");
+        for node in list {
+            let Some(fields) = reader.fields(node, &AGENT) else { continue };
+            let name = required_name(reader, node, &fields, "name", "agent");
+            if let Some(name) = name {
+                names.add(reader, name);
+            }
+            let name = name.map(|name| name.text.to_owned()).unwrap_or_default();
+            let mut agent = agent(reader, &fields, name, machine);
+            for (key, value) in fields.get("resources").map(|node| reader.map(node, "resources")).unwrap_or_default() {
+                check_name(reader, &key, "resource");
+                let (id, _) = *declared.entry(key.text.to_owned()).or_insert_with(|| {
+                    resources.push(per_agent(key.text));
+                    (ResourceId::from(resources.len() - 1), Some(key.at))
+                });
+                if let Some(amount) = read_amount(reader, value, key.text, id) {
+                    agent.resources.retain(|(other, _)| *other != id);
+                    agent.resources.push((id, amount));
+                }
+            }
+            agent.resources.sort_unstable();
+            agents.push(agent);
+        }
+    } else {
+        agents.push(local_agent(machine));
+    }
+    if let Some(node) = fields.get("resources") {
+        for (key, value) in reader.map(node, "resources") {
+            check_name(reader, &key, "resource");
+            if let Some((_, earlier)) = declared.get(key.text) {
+                let message = format!("`{}` is a resource of the agents already", shown(key.text));
+                let finding = Finding::new(key.at, message).label("the name is taken");
+                reader.report(match earlier {
+                    Some(earlier) => finding.also(*earlier, "by this one"),
+                    None => {
+                        finding.help("say how much an agent has: Agent(…, resources: {\"cpu\": 4, \"mem\": \"8GiB\"})")
+                    }
+                });
+                continue;
+            }
+            declared.insert(key.text.to_owned(), (ResourceId::from(resources.len()), Some(key.at)));
+            let kind = resource_kind(reader, value, key.text);
+            resources.push(ResourceDefinition { name: key.text.to_owned(), kind });
+        }
+    }
+    (agents, resources)
+}
+
+/// The agent of a workflow that declares none: this machine.
+pub(super) fn local_agent(machine: &Machine) -> AgentDefinition {
+    let slots = machine.parallelism.clamp(1, MAX_SLOTS);
+    AgentDefinition {
+        name: "local".to_owned(),
+        slots,
+        capabilities: vec!["shell".to_owned()],
+        resources: own_resources(slots, machine),
+    }
+}
+
+fn own_resources(slots: u32, machine: &Machine) -> Vec<(ResourceId, Amount)> {
+    let memory = Amount(machine.memory.saturating_mul(1000).min(1 << 62));
+    vec![(CPU, Amount::units(u64::from(slots))), (MEM, memory)]
+}
+
+fn agent(reader: &mut Reader, fields: &Fields<'_, '_>, name: String, machine: &Machine) -> AgentDefinition {
+    let slots = fields
+        .get("slots")
+        .and_then(|node| reader.integer(node, "slots", 1, i64::from(MAX_SLOTS)))
+        .and_then(|slots| u32::try_from(slots).ok())
+        .unwrap_or(machine.parallelism.clamp(1, MAX_SLOTS));
+    let mut capabilities = Vec::new();
+    for word in fields.get("capabilities").map(|node| reader.texts(node, "capabilities")).unwrap_or_default() {
+        check_name(reader, &word, "capability");
+        capabilities.push(word.text.to_owned());
+    }
+    capabilities.sort_unstable();
+    capabilities.dedup();
+    AgentDefinition { name, slots, capabilities, resources: own_resources(slots, machine) }
+}
+
+fn resource_kind(reader: &mut Reader, node: &Node<'_>, name: &str) -> ResourceKind {
+    match &node.kind {
+        Kind::Word("Lock") => return ResourceKind::Lock,
+        Kind::Tuple(Some(word), items) if word.text == "Pool" && items.len() == 1 => {
+            return ResourceKind::Pool(reader.amount(&items[0], name).unwrap_or(Amount(u64::MAX)));
+        }
+        Kind::Tuple(Some(word), _) | Kind::Struct(Some(word), _) if word.text == "Rate" => {
+            reader.not_yet("Rate", word.at);
+        }
+        Kind::Number(written) => {
+            let finding = Finding::new(node.at, format!("`{}` wants a kind of resource", shown(name)));
+            let help = format!("did you mean Pool({})?", shown(written));
+            reader.report(finding.label("expected Lock or Pool(n)").help(help));
+        }
+        _ => {
+            let finding = Finding::new(head(node), format!("{} is no kind of resource", describe(node)));
+            let word = match &node.kind {
+                Kind::Word(word) => Some(*word),
+                Kind::Text(text) => Some(text.as_ref()),
+                Kind::Tuple(Some(name), _) | Kind::Struct(Some(name), _) => Some(name.text),
+                _ => None,
+            };
+            let near = word.and_then(|word| super::suggest::nearest(word, ["Lock", "Pool"]));
+            let hint = near.map(|near| format!("did you mean {}?", if near == "Pool" { "Pool(n)" } else { "Lock" }));
+            reader.report(finding.label("expected Lock or Pool(n)").maybe_help(hint));
+        }
+    }
+    ResourceKind::Pool(Amount(u64::MAX))
+}
+
+/// An amount; of memory only with a unit, since `512` would be half a kilobyte.
+fn read_amount(reader: &mut Reader, node: &Node<'_>, name: &str, id: ResourceId) -> Option<Amount> {
+    if id == MEM
+        && let Kind::Number(written) = &node.kind
+    {
+        let finding = Finding::new(node.at, "`mem` wants a size with its unit").label("bytes, or what?");
+        reader.report(finding.help(format!("for example \"{}MiB\"", shown(written))));
+        return None;
+    }
+    reader.amount(node, name)
+}
+
+// ── fallbacks ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+fn fallbacks(
+    reader: &mut Reader,
+    fields: &Fields<'_, '_>,
+    params: &Params,
+) -> (Vec<FallbackDefinition>, HashMap<String, FallbackId>) {
+    let mut list = Vec::new();
+    let mut ids = HashMap::new();
+    for (key, node) in fields.get("fallbacks").map(|node| reader.map(node, "fallbacks")).unwrap_or_default() {
+        check_name(reader, &key, "fallback");
+        ids.insert(key.text.to_owned(), FallbackId::from(ids.len()));
+        if let Kind::Tuple(Some(word), _) | Kind::Struct(Some(word), _) = &node.kind
+            && LATER_FALLBACKS.contains(&word.text)
+        {
+            reader.not_yet(word.text, word.at);
+            continue;
+        }
+        if let Kind::Word(word) = &node.kind
+            && LATER_FALLBACKS.contains(word)
+        {
+            reader.not_yet(word, node.at);
+            continue;
+        }
+        let Some(fields) = reader.fields(node, &ALTERNATIVE) else { continue };
+        let what = format!("the fallback `{}`", shown(key.text));
+        if let Some(spec) = command::read(reader, params, node, &fields, &what) {
+            list.push(FallbackDefinition { name: key.text.to_owned(), strategy: FallbackStrategy::Alternative(spec) });
+        }
+    }
+    (list, ids)
+}
+
+const LATER_FALLBACKS: [&str; 7] = ["Retry", "OtherAgent", "Degrade", "Skip", "Compensate", "Abort", "Escalate"];
+
+// ── names ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// The name in field `field` of a struct, checked; reported if it is missing.
+fn required_name<'n>(
+    reader: &mut Reader,
+    node: &'n Node<'_>,
+    fields: &Fields<'n, '_>,
+    field: &str,
+    kind: &str,
+) -> Option<Word<'n>> {
+    let Some(value) = fields.get(field) else {
+        let finding = Finding::new(head(node), format!("this {kind} has no `{field}`"));
+        reader.report(finding.label(format!("`{field}` is missing")));
+        return None;
+    };
+    let word = reader.text(value, field)?;
+    check_name(reader, &word, kind);
+    Some(word)
+}
+
+/// Reports a name that could not be shown in one line, selected, or told from another.
+fn check_name(reader: &mut Reader, word: &Word<'_>, kind: &str) {
+    if let Some((label, help)) = name_fault(word.text) {
+        let finding = Finding::new(word.at, format!("`{}` cannot be the name of a {kind}", shown(word.text)));
+        let finding = finding.label(label);
+        reader.report(if help.is_empty() { finding } else { finding.help(help) });
+    }
+}
+
+fn name_fault(name: &str) -> Option<(&'static str, &'static str)> {
+    if !name.is_empty() && name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        return None;
+    }
+    if name.trim().is_empty() {
+        return Some(("empty", ""));
+    }
+    if name.contains(['\n', '\r']) {
+        return Some(("a name stands in one line", ""));
+    }
+    if name.chars().any(char::is_control) {
+        return Some(("holds a control character", ""));
+    }
+    if name.chars().any(is_treacherous) {
+        return Some(("holds an invisible character", ""));
+    }
+    if name.trim() != name {
+        return Some(("begins or ends with a space", ""));
+    }
+    if is_glob(name) {
+        return Some(("holds `*` or `?`", "`*` and `?` stand for several names, as in after: [\"test-*\"]"));
+    }
+    if name.contains("${") {
+        return Some(("names are not replaced", "parameters can stand in `run`, `exec`, `env` and `cwd`"));
+    }
+    if unicode_width::UnicodeWidthStr::width(name) > MAX_NAME_CELLS {
+        return Some(("wider than 200 cells", ""));
+    }
+    None
+}
+
+// ── stages and tasks ────────────────────────────────────────────────────────────────────────────────────────────────
+
+struct Lowering<'m, 'n> {
+    reader: &'m mut Reader,
+    machine: &'m Machine,
+    params: Params,
+    agents: Vec<AgentDefinition>,
+    resources: Vec<ResourceDefinition>,
+    resource_ids: HashMap<String, ResourceId>,
+    fallback_ids: HashMap<String, FallbackId>,
+    stage_names: Names<'n>,
+    task_names: Names<'n>,
+}
+
+/// A task as first seen.
+struct Outline<'n, 'a> {
+    node: &'n Node<'a>,
+    stage: u32,
+}
+
+impl<'n> Lowering<'_, 'n> {
+    fn stages_and_tasks<'a>(
+        &mut self,
+        root: &'n Node<'a>,
+        fields: &Fields<'n, 'a>,
+        places_are_known: bool,
+    ) -> (Vec<WorkflowStage>, Vec<TaskDefinition>) {
+        let Some(node) = fields.get("stages") else {
+            let finding = Finding::new(head(root), "a workflow without `stages` has nothing to do");
+            self.reader.report(finding.label("`stages` is missing").help(super::SMALLEST));
+            return (Vec::new(), Vec::new());
+        };
+        let list = self.reader.list(node, "stages");
+        if list.is_empty() && matches!(&node.kind, Kind::List(_)) {
+            let finding = Finding::new(head(node), "a workflow without stages has nothing to do");
+            self.reader.report(finding.label("an empty list").help(super::SMALLEST));
+        }
+        let (stages, outlines) = self.outline(list);
+        let stage_after: Vec<Vec<u32>> =
+            stages.iter().enumerate().map(|(index, stage)| self.stage_after(index, stage)).collect();
+        let mut tasks: Vec<TaskDefinition> = Vec::with_capacity(outlines.len());
+        let mut task_after: Vec<Vec<u32>> = Vec::with_capacity(outlines.len());
+        for (index, outline) in outlines.iter().enumerate() {
+            let (task, after) = self.task(index, outline);
+            tasks.push(task);
+            task_after.push(after);
+        }
+        self.find_cycles(&stages, &outlines, &stage_after, &task_after);
+        if places_are_known {
+            let nodes = outlines.iter().map(|outline| outline.node);
+            capacity::check(self.reader, &self.agents, &self.resources, tasks.iter().zip(nodes));
+        }
+        for (task, after) in tasks.iter_mut().zip(task_after) {
+            task.after = after.into_iter().map(TaskId).collect();
+        }
+        let stages = stage_after.into_iter().enumerate().map(|(index, after)| WorkflowStage {
+            name: self.stage_names.get(index).text.to_owned(),
+            after: after.into_iter().map(StageId).collect(),
+        });
+        (stages.collect(), tasks)
+    }
+
+    /// The names of all stages and tasks.
+    fn outline<'a>(&mut self, list: &'n [Node<'a>]) -> (Vec<Fields<'n, 'a>>, Vec<Outline<'n, 'a>>) {
+        let mut stages = Vec::new();
+        let mut outlines = Vec::new();
+        for node in list {
+            let Some(fields) = self.reader.fields(node, &STAGE) else { continue };
+            let stage = u32::try_from(stages.len()).expect("a file of 64 MiB has fewer stages");
+            let name = required_name(self.reader, node, &fields, "id", "stage");
+            self.add_stage(node, name);
+            self.outline_tasks(node, &fields, stage, &mut outlines);
+            stages.push(fields);
+        }
+        (stages, outlines)
+    }
+
+    fn add_stage(&mut self, node: &Node<'_>, name: Option<Word<'n>>) {
+        match name {
+            Some(name) => self.stage_names.add(self.reader, name),
+            None => self.stage_names.add_nameless(node.at),
+        }
+    }
+
+    fn outline_tasks<'a>(
+        &mut self,
+        node: &'n Node<'a>,
+        fields: &Fields<'n, 'a>,
+        stage: u32,
+        outlines: &mut Vec<Outline<'n, 'a>>,
+    ) {
+        let listed = fields.get("tasks");
+        let tasks = listed.map(|node| self.reader.list(node, "tasks")).unwrap_or_default();
+        if tasks.is_empty() && listed.is_none_or(|node| matches!(&node.kind, Kind::List(_))) {
+            let name =
+                peek(node, "id").and_then(|id| if let Kind::Text(text) = &id.kind { Some(shown(text)) } else { None });
+            let message = format!("the stage `{}` has no tasks", name.unwrap_or_default());
+            let at = listed.map_or_else(|| head(node), head);
+            self.reader.report(Finding::new(at, message).label("a stage needs at least one task"));
+        }
+        for task in tasks {
+            if outlines.len() >= MAX_TASKS {
+                let finding = Finding::new(head(task), format!("more than {MAX_TASKS} tasks"));
+                return self.reader.report(finding.label("one too many"));
+            }
+            match peek(task, "id").map(|id| (id, &id.kind)) {
+                Some((id, Kind::Text(text))) => {
+                    let word = Word { text, at: id.at };
+                    check_name(self.reader, &word, "task");
+                    self.task_names.add(self.reader, word);
+                }
+                other => {
+                    if let Some((id, _)) = other {
+                        self.reader.text(id, "id");
+                    } else if matches!(&task.kind, Kind::Struct(..)) {
+                        let finding = Finding::new(head(task), "this task has no `id`");
+                        self.reader.report(finding.label("`id` is missing"));
+                    }
+                    self.task_names.add_nameless(head(task));
+                }
+            }
+            outlines.push(Outline { node: task, stage });
+        }
+    }
+
+    fn stage_after(&mut self, index: usize, fields: &Fields<'n, '_>) -> Vec<u32> {
+        let Some(node) = fields.get("after") else { return Vec::new() };
+        let wanted = self.reader.texts(node, "after");
+        self.stage_names.resolve(self.reader, index, &wanted, &self.task_names)
+    }
+
+    fn find_cycles(
+        &mut self,
+        stages: &[Fields<'_, '_>],
+        outlines: &[Outline<'_, '_>],
+        stage_after: &[Vec<u32>],
+        task_after: &[Vec<u32>],
+    ) {
+        let stage_of: Vec<u32> = outlines.iter().map(|outline| outline.stage).collect();
+        let graph = Graph { task_after, stage_of: &stage_of, stage_after };
+        let place = |owner: Owner| {
+            let after = match owner {
+                Owner::Task(task) => peek(outlines[task].node, "after"),
+                Owner::Stage(stage) => stages[stage].get("after"),
+            };
+            after.map(|node| node.at)
+        };
+        order::find_cycles(self.reader, &graph, &self.task_names, &self.stage_names, place);
+    }
+
+    // ── one task ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// The task without its `after`, and that.
+    fn task<'a>(&mut self, index: usize, outline: &Outline<'n, 'a>) -> (TaskDefinition, Vec<u32>) {
+        let name = self.task_names.get(index);
+        let nothing = crate::engine::definition::CommandSpec {
+            run: crate::engine::definition::CommandLine::Exec(Vec::new()),
+            env: Vec::new(),
+            cwd: None,
+        };
+        let mut task = TaskDefinition {
+            id: name.text.to_owned(),
+            stage: StageId(outline.stage),
+            task_type: TaskType::Run(std::sync::Arc::new(nothing)),
+            requirements: Requirements::default(),
+            priority: 0,
+            deadline: None,
+            after: Vec::new(),
+            timeout: None,
+            estimate: None,
+            retry: Retry::default(),
+            fallback: Vec::new(),
+            tags: Vec::new(),
+        };
+        let Some(fields) = self.reader.fields(outline.node, &TASK) else { return (task, Vec::new()) };
+        let what = format!("the task `{}`", shown(name.text));
+        if let Some(spec) = command::read(self.reader, &self.params, outline.node, &fields, &what) {
+            task.task_type = TaskType::Run(spec);
+        }
+        task.requirements = self.requirements(&fields);
+        if let Some(node) = fields.get("priority") {
+            let number = self.reader.integer(node, "priority", i64::from(i32::MIN), i64::from(i32::MAX));
+            task.priority = number.and_then(|number| i32::try_from(number).ok()).unwrap_or_default();
+        }
+        task.deadline = fields.get("deadline").and_then(|node| self.deadline(node));
+        task.timeout = fields.get("timeout").and_then(|node| self.reader.duration(node, "timeout", Zero::Refused));
+        task.estimate = fields.get("estimate").and_then(|node| self.reader.duration(node, "estimate", Zero::Allowed));
+        task.retry = fields.get("retry").and_then(|node| retry(self.reader, node)).unwrap_or_default();
+        task.fallback = fields.get("fallback").map(|node| self.fallback(node)).unwrap_or_default();
+        task.tags = fields.get("tags").map(|node| self.tags(node)).unwrap_or_default();
+        let after = match fields.get("after") {
+            None => Vec::new(),
+            Some(node) => {
+                let wanted = self.reader.texts(node, "after");
+                self.task_names.resolve(self.reader, index, &wanted, &self.stage_names)
+            }
+        };
+        (task, after)
+    }
+
+    fn requirements(&mut self, fields: &Fields<'n, '_>) -> Requirements {
+        let mut requirements = Requirements::default();
+        if let Some(node) = fields.get("needs") {
+            let words = self.reader.texts(node, "needs");
+            requirements.capabilities = words.into_iter().map(|word| word.text.to_owned()).collect();
+            requirements.capabilities.sort_unstable();
+            requirements.capabilities.dedup();
+        }
+        if let Some(node) = fields.get("uses") {
+            for (key, value) in self.reader.map(node, "uses") {
+                let Some(id) = self.resource_ids.get(key.text).copied() else {
+                    self.unknown_resource(&key);
+                    continue;
+                };
+                if let Some(amount) = self.used(value, key.text, id) {
+                    requirements.resources.push(ResourceRequirement { resource: id, amount });
+                }
+            }
+            requirements.resources.sort_unstable();
+        }
+        requirements
+    }
+
+    fn unknown_resource(&mut self, key: &Word<'_>) {
+        let names = self.resources.iter().map(|resource| resource.name.as_str());
+        let help = did_you_mean(key.text, names).unwrap_or_else(|| {
+            format!(
+                "declare it: resources: {{ \"{}\": Lock }}, or Pool(n), or as a resource of an agent",
+                shown(key.text)
+            )
+        });
+        let finding = Finding::new(key.at, format!("no resource is called `{}`", shown(key.text)));
+        self.reader.report(finding.label("unknown").help(help));
+    }
+
+    /// How much of a resource a task uses.
+    fn used(&mut self, node: &Node<'_>, name: &str, id: ResourceId) -> Option<Amount> {
+        let kind = self.resources[id.index()].kind;
+        let word = if let Kind::Word(word) = &node.kind { Some(*word) } else { None };
+        match (kind, word) {
+            (ResourceKind::Lock, _) => {
+                let choices = [("Exclusive", Amount::WHOLE_LOCK), ("Shared", Amount(1))];
+                self.reader.choice(node, name, &choices)
+            }
+            (_, Some("Exclusive" | "Shared")) => {
+                let finding = Finding::new(node.at, format!("`{}` is no lock: it is counted", shown(name)));
+                self.reader.report(finding.label("expected an amount").help(units::AMOUNT_HELP));
+                None
+            }
+            _ => read_amount(self.reader, node, name, id),
+        }
+    }
+
+    /// `"10m"` from the start of the run, or the next `"14:00"`.
+    fn deadline(&mut self, node: &Node<'_>) -> Option<Deadline> {
+        let Kind::Text(text) = &node.kind else {
+            self.reader.wrong(node, "deadline", "a length of time or a clock time", DEADLINE_HELP);
+            return None;
+        };
+        if !text.contains(':') {
+            return match units::duration(text) {
+                Ok(Span(0)) => self.no_deadline(node, "it must be later than the start of the run"),
+                Ok(span) => Some(Deadline::After(span)),
+                Err(why) => self.no_deadline(node, &why),
+            };
+        }
+        let Some(clock) = units::clock(text) else { return self.no_deadline(node, "not a time of a day") };
+        match next_time(&self.machine.now, clock) {
+            Some(time) => Some(Deadline::At(time)),
+            None => self.no_deadline(node, "beyond the end of the calendar"),
+        }
+    }
+
+    fn no_deadline(&mut self, node: &Node<'_>, why: &str) -> Option<Deadline> {
+        self.reader
+            .report(Finding::new(node.at, format!("`deadline`: {why}")).label("no deadline").help(DEADLINE_HELP));
+        None
+    }
+
+    fn fallback(&mut self, node: &'n Node<'_>) -> Vec<FallbackId> {
+        let mut list = Vec::new();
+        for word in self.reader.texts(node, "fallback") {
+            let Some(id) = self.fallback_ids.get(word.text).copied() else {
+                let names = self.fallback_ids.keys().map(String::as_str);
+                let help = did_you_mean(word.text, names).unwrap_or_else(|| {
+                    format!("declare it: fallbacks: {{ \"{}\": Alternative(run: \"…\") }}", shown(word.text))
+                });
+                let finding = Finding::new(word.at, format!("no fallback is called `{}`", shown(word.text)));
+                self.reader.report(finding.label("unknown").help(help));
+                continue;
+            };
+            if list.contains(&id) {
+                let finding = Finding::new(word.at, format!("`{}` stands twice in one `fallback`", shown(word.text)));
+                self.reader.report(finding.label("a second time").help("a fallback is tried once"));
+            } else {
+                list.push(id);
+            }
+        }
+        list
+    }
+
+    fn tags(&mut self, node: &'n Node<'_>) -> Vec<String> {
+        let mut tags: Vec<String> = Vec::new();
+        for word in self.reader.texts(node, "tags") {
+            check_name(self.reader, &word, "tag");
+            if !tags.iter().any(|tag| tag == word.text) {
+                tags.push(word.text.to_owned());
+            }
+        }
+        tags
+    }
+}
+
+const DEADLINE_HELP: &str = "from the start of the run: \"90s\", \"10m\", \"1h30m\"; or a clock time: \"14:00\"";
+
+/// The next time that the clock shows `clock`, in the time zone of `now`; in a gap of that day, just after it.
+fn next_time(now: &jiff::Zoned, clock: jiff::civil::Time) -> Option<Time> {
+    let on = |date: jiff::civil::Date| date.to_datetime(clock).to_zoned(now.time_zone().clone()).ok();
+    let today = on(now.date())?;
+    let next = if today > *now { today } else { on(now.date().tomorrow().ok()?)? };
+    u64::try_from(next.timestamp().as_millisecond()).ok().map(Time)
+}
+
+fn retry(reader: &mut Reader, node: &Node<'_>) -> Option<Retry> {
+    if let Kind::Number(written) = &node.kind {
+        reader.wrong(node, "retry", "Retry(…)", &format!("write Retry(attempts: {})", shown(written)));
+        return None;
+    }
+    let fields = reader.fields(node, &RETRY)?;
+    let Some(attempts) = fields.get("attempts") else {
+        reader.report(Finding::new(head(node), "`Retry` does not say how often").label("`attempts` is missing"));
+        return None;
+    };
+    let attempts = reader.integer(attempts, "attempts", 1, i64::from(MAX_ATTEMPTS))?;
+    let backoff = fields.get("backoff").and_then(|node| backoff(reader, node)).unwrap_or_default();
+    Some(Retry { attempts: u32::try_from(attempts).ok()?, backoff })
+}
+
+fn backoff(reader: &mut Reader, node: &Node<'_>) -> Option<Backoff> {
+    match &node.kind {
+        Kind::Tuple(Some(name), items) if name.text == "Fixed" && items.len() == 1 => {
+            reader.duration(&items[0], "Fixed", Zero::Allowed).map(Backoff::Fixed)
+        }
+        Kind::Struct(Some(name), _) | Kind::Tuple(Some(name), _) if name.text == "Exponential" => {
+            exponential(reader, node)
+        }
+        _ => {
+            let help = match &node.kind {
+                Kind::Text(text) => format!("did you mean Fixed(\"{}\")?", shown(text)),
+                _ => "Fixed(\"2s\") or Exponential(base: \"2s\", max: \"1m\", jitter: 0.2)".to_owned(),
+            };
+            let finding = Finding::new(head(node), format!("`backoff` cannot be {}", describe(node)));
+            reader.report(finding.label("expected Fixed(…) or Exponential(…)").help(help));
+            None
+        }
+    }
+}
+
+fn exponential(reader: &mut Reader, node: &Node<'_>) -> Option<Backoff> {
+    let fields = reader.fields(node, &EXPONENTIAL)?;
+    let max = fields.get("max").map(|node| reader.duration(node, "max", Zero::Allowed));
+    let jitter = fields.get("jitter").map(|node| reader.share(node, "jitter"));
+    let Some(base_node) = fields.get("base") else {
+        reader.report(Finding::new(head(node), "`Exponential` has no `base`").label("`base` is missing"));
+        return None;
+    };
+    let base = reader.duration(base_node, "base", Zero::Refused)?;
+    let max = max.map_or(Some(DEFAULT_LONGEST_BACKOFF.max(base)), |max| max)?;
+    if max < base {
+        let finding = Finding::new(base_node.at, "`base` is longer than `max`");
+        reader.report(finding.label("the first wait would be longer than the longest"));
+        return None;
+    }
+    Some(Backoff::Exponential { base, max, jitter: jitter.map_or(Some(0.0), |jitter| jitter)? })
+}

@@ -1,0 +1,326 @@
+//! Parameters: their defaults in the file, their values on the command line, and `${params.name}` in commands. In shell
+//! text a value is never pasted: the reference becomes one to an environment variable (`QD_PARAM_NAME`), in double quotes
+//! that fit what stands around it, so no value can be read as code. Knows nothing of tasks.
+
+use indexmap::IndexMap;
+
+use super::diagnostic::{Extent, Finding, shown};
+use super::schema::{Reader, describe, within};
+use super::suggest::did_you_mean;
+use super::syntax::{Kind, Node};
+use crate::engine::definition::Param;
+
+/// What begins a reference.
+const OPEN: &str = "${params.";
+
+/// Slips for it that no shell would accept either.
+const SLIPS: [&str; 5] = ["${param.", "${parameters.", "${parameter.", "${Params.", "${PARAMS."];
+
+/// The parameters of a run.
+#[derive(Default)]
+pub(super) struct Params {
+    /// By name, in the order of the file.
+    pub values: IndexMap<String, Param>,
+}
+
+/// A command's text with its references replaced, and the variables they now refer to.
+pub(super) struct Replaced {
+    pub text: String,
+    pub env: Vec<(String, String)>,
+}
+
+impl Params {
+    /// The file's `params`, then what the command line says.
+    pub fn read(reader: &mut Reader, node: Option<&Node<'_>>, given: &[(String, String)]) -> Self {
+        let mut params = Self::default();
+        let mut variables: IndexMap<String, &str> = IndexMap::new();
+        for (key, value) in node.map(|node| reader.map(node, "params")).unwrap_or_default() {
+            if !is_name(key.text) {
+                let message = format!("`{}` cannot be the name of a parameter", shown(key.text));
+                reader.report(Finding::new(key.at, message).label("letters, digits, `_` and `-`, a letter first"));
+                continue;
+            }
+            if let Some(other) = variables.insert(variable(key.text), key.text) {
+                let message = format!("`{}` and `{other}` differ only in case or in `-` and `_`", key.text);
+                let help = format!("commands would see both as {}", variable(key.text));
+                reader.report(Finding::new(key.at, message).label("choose another name").help(help));
+            }
+            if let Some(value) = read_default(reader, value, key.text) {
+                params.values.insert(key.text.to_owned(), value);
+            }
+        }
+        for (name, text) in given {
+            params.set(reader, name, text);
+        }
+        params
+    }
+
+    /// `--param name=text`.
+    fn set(&mut self, reader: &mut Reader, name: &str, text: &str) {
+        let shown_text = format!("--param {}={}", shown(name), shown(text));
+        let name_at = Extent::new("--param ".len(), "--param ".len() + shown(name).len());
+        let value_at = Extent::new(name_at.end as usize + 1, shown_text.len());
+        let Some(value) = self.values.get_mut(name) else {
+            let names = self.values.keys().map(String::as_str);
+            let help = did_you_mean(name, names).unwrap_or_else(|| match self.values.len() {
+                0 => "the workflow has no `params`".to_owned(),
+                _ => format!(
+                    "it has: {}",
+                    self.values.keys().take(20).map(String::as_str).collect::<Vec<_>>().join(", ")
+                ),
+            });
+            let finding = Finding::argument(shown_text, name_at, format!("no parameter `{}`", shown(name)));
+            return reader.report(finding.label("not in this workflow").help(help));
+        };
+        match parse_as(value, text) {
+            Ok(parsed) => *value = parsed,
+            Err(wanted) => {
+                let message = format!("`{}` wants {wanted}, as its default is one", shown(name));
+                reader.report(Finding::argument(shown_text, value_at, message).label(format!("expected {wanted}")));
+            }
+        }
+    }
+
+    /// For text of the shell.
+    pub fn in_shell(&self, reader: &mut Reader, node: &Node<'_>, text: &str) -> Replaced {
+        let mut env: Vec<(String, String)> = Vec::new();
+        let mut quotes = Quotes::default();
+        let text = self.replace(reader, node, text, |reader, before, name, value, at| {
+            quotes.advance(before);
+            if quotes.here_document {
+                let help = format!("set env: {{\"VALUE\": \"${{params.{name}}}\"}} and write \"$VALUE\"");
+                let message = "a parameter cannot stand after a here-document (`<<`)";
+                reader.report(Finding::new(at, message).label("cannot be quoted safely here").help(help));
+            }
+            let variable = variable(name);
+            let reference = quotes.reference(&variable);
+            if !env.iter().any(|(name, _)| *name == variable) {
+                env.push((variable, param_text(value)));
+            }
+            reference
+        });
+        Replaced { text, env }
+    }
+
+    /// For an argument, a variable, a folder: no shell reads it, so the value stands there as it is.
+    pub fn in_plain(&self, reader: &mut Reader, node: &Node<'_>, text: &str) -> String {
+        self.replace(reader, node, text, |_, _, _, value, _| param_text(value))
+    }
+
+    fn replace(
+        &self,
+        reader: &mut Reader,
+        node: &Node<'_>,
+        text: &str,
+        mut put: impl FnMut(&mut Reader, &str, &str, &Param, Extent) -> String,
+    ) -> String {
+        find_slips(reader, node, text);
+        let mut out = String::with_capacity(text.len());
+        let mut done = 0;
+        while let Some(found) = text[done..].find(OPEN) {
+            let start = done + found;
+            out += &text[done..start];
+            let Some(length) = text[start..].find('}') else {
+                let at = within(node, start, start + OPEN.len());
+                reader.report(Finding::new(at, "a reference does not end").label("its `}` is missing"));
+                return out;
+            };
+            let end = start + length + 1;
+            let name = &text[start + OPEN.len()..end - 1];
+            match self.values.get(name) {
+                Some(value) => out += &put(reader, &text[done..start], name, value, within(node, start, end)),
+                None => self.unknown(reader, name, within(node, start, end)),
+            }
+            done = end;
+        }
+        out + &text[done..]
+    }
+
+    fn unknown(&self, reader: &mut Reader, name: &str, at: Extent) {
+        let help = did_you_mean(name, self.values.keys().map(String::as_str))
+            .unwrap_or_else(|| format!("declare it: params: {{ \"{}\": \"its default\" }}", shown(name)));
+        let finding = Finding::new(at, format!("no parameter `{}`", shown(name)));
+        reader.report(finding.label("not in `params`").help(help));
+    }
+}
+
+fn find_slips(reader: &mut Reader, node: &Node<'_>, text: &str) {
+    if !text.contains("${") {
+        return;
+    }
+    for slip in SLIPS {
+        if let Some(start) = text.find(slip) {
+            let at = within(node, start, start + slip.len());
+            reader.report(Finding::new(at, "a parameter is written ${params.name}").label("did you mean `${params.`?"));
+        }
+    }
+}
+
+/// A value as commands see it.
+fn param_text(value: &Param) -> String {
+    match value {
+        Param::Bool(value) => value.to_string(),
+        Param::Int(value) => value.to_string(),
+        Param::Float(value) => value.to_string(),
+        Param::Text(value) => value.clone(),
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    name.len() <= 100
+        && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
+/// The environment variable that holds a parameter: `QD_PARAM_` and its name in capitals, `-` as `_`.
+fn variable(name: &str) -> String {
+    format!("QD_PARAM_{}", name.to_ascii_uppercase().replace('-', "_"))
+}
+
+fn read_default(reader: &mut Reader, node: &Node<'_>, name: &str) -> Option<Param> {
+    let value = match &node.kind {
+        Kind::Text(text) if text.contains('\0') => None,
+        Kind::Text(text) => Some(Param::Text(text.clone().into_owned())),
+        Kind::Word("true") => Some(Param::Bool(true)),
+        Kind::Word("false") => Some(Param::Bool(false)),
+        Kind::Number(written) => number(written),
+        _ => None,
+    };
+    if value.is_none() {
+        let message = format!("the parameter `{name}` cannot be {}", describe(node));
+        let label = "expected a text without NUL, a number, true or false";
+        reader.report(Finding::new(super::schema::head(node), message).label(label));
+    }
+    value
+}
+
+fn number(written: &str) -> Option<Param> {
+    if let Ok(whole) = ron::from_str::<i64>(written) {
+        return Some(Param::Int(whole));
+    }
+    ron::from_str::<f64>(written).ok().filter(|number| number.is_finite()).map(Param::Float)
+}
+
+/// `text` as a value of the same type as `default`, or what was wanted.
+fn parse_as(default: &Param, text: &str) -> Result<Param, &'static str> {
+    match default {
+        Param::Bool(_) => text.parse().map(Param::Bool).map_err(|_| "true or false"),
+        Param::Int(_) => text.trim().parse().map(Param::Int).map_err(|_| "a whole number"),
+        Param::Float(_) => match text.trim().parse::<f64>() {
+            Ok(number) if number.is_finite() => Ok(Param::Float(number)),
+            _ => Err("a number"),
+        },
+        Param::Text(_) if text.contains('\0') => Err("a text without NUL"),
+        Param::Text(_) => Ok(Param::Text(text.to_owned())),
+    }
+}
+
+/// Which quotes of the shell are open. Only decides how a reference to a variable is quoted: were it ever wrong, a value
+/// could be split into words or stay a name, but never become code.
+#[derive(Default)]
+struct Quotes {
+    /// What is open, innermost last.
+    open: Vec<Open>,
+    /// The last character was a backslash that takes the next.
+    escaped: bool,
+    /// In a comment, up to the end of the line.
+    comment: bool,
+    /// The last character, to know where a word begins.
+    last: Option<char>,
+    /// `<<` was seen.
+    here_document: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Open {
+    Single,
+    Double,
+    Parenthesis,
+    Backquote,
+}
+
+impl Quotes {
+    /// The reference, in quotes that fit.
+    fn reference(&mut self, variable: &str) -> String {
+        self.escaped = false;
+        self.last = Some('}');
+        match self.open.last() {
+            Some(Open::Double) => format!("${{{variable}}}"),
+            Some(Open::Single) => format!("'\"${{{variable}}}\"'"),
+            Some(Open::Parenthesis | Open::Backquote) | None => format!("\"${{{variable}}}\""),
+        }
+    }
+
+    fn advance(&mut self, text: &str) {
+        for c in text.chars() {
+            self.step(c);
+            self.last = Some(c);
+        }
+    }
+
+    fn step(&mut self, c: char) {
+        let top = self.open.last().copied();
+        if top == Some(Open::Single) {
+            if c == '\'' {
+                self.open.pop();
+            }
+            return;
+        }
+        if std::mem::take(&mut self.escaped) {
+            return;
+        }
+        if self.comment {
+            self.comment = c != '\n';
+            return;
+        }
+        let word_begins = self.last.is_none_or(|last| last.is_whitespace() || matches!(last, ';' | '&' | '|' | '('));
+        match (c, top) {
+            ('\\', _) => self.escaped = true,
+            ('"', Some(Open::Double)) => _ = self.open.pop(),
+            ('"', _) => self.open.push(Open::Double),
+            ('`', _) if self.open.contains(&Open::Backquote) => while self.open.pop() != Some(Open::Backquote) {},
+            ('`', _) => self.open.push(Open::Backquote),
+            ('(', Some(Open::Double)) if self.last != Some('$') => {}
+            ('(', _) => self.open.push(Open::Parenthesis),
+            (')', Some(Open::Parenthesis)) => _ = self.open.pop(),
+            (_, Some(Open::Double)) => {}
+            ('\'', _) => self.open.push(Open::Single),
+            ('#', _) if word_begins => self.comment = true,
+            ('<', _) if self.last == Some('<') => self.here_document = true,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn referred(text: &str) -> String {
+        let mut params = Params::default();
+        params.values.insert("x".into(), Param::Text("value".into()));
+        let mut reader = Reader::default();
+        let node = Node { at: Extent::new(0, text.len() + 2), kind: Kind::Text(text.into()) };
+        let replaced = params.in_shell(&mut reader, &node, text);
+        assert_eq!(reader.findings.count(), 0, "{text}");
+        replaced.text
+    }
+
+    #[test]
+    fn a_reference_gets_the_quotes_that_fit_its_place() {
+        for (written, becomes) in [
+            ("a ${params.x} b", "a \"${QD_PARAM_X}\" b"),
+            ("a \"${params.x}\" b", "a \"${QD_PARAM_X}\" b"),
+            ("a '${params.x}' b", "a ''\"${QD_PARAM_X}\"'' b"),
+            ("it\\'s ${params.x}", "it\\'s \"${QD_PARAM_X}\""),
+            ("\"$(echo ${params.x})\"", "\"$(echo \"${QD_PARAM_X}\")\""),
+            ("\"`echo ${params.x}`\"", "\"`echo \"${QD_PARAM_X}\"`\""),
+            ("a # don't\nb ${params.x}", "a # don't\nb \"${QD_PARAM_X}\""),
+            ("a#b'c' ${params.x}", "a#b'c' \"${QD_PARAM_X}\""),
+            ("\"a (\" ${params.x}", "\"a (\" \"${QD_PARAM_X}\""),
+            ("--to=${params.x}${params.x}", "--to=\"${QD_PARAM_X}\"\"${QD_PARAM_X}\""),
+        ] {
+            assert_eq!(referred(written), becomes, "{written}");
+        }
+    }
+}

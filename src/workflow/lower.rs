@@ -84,7 +84,7 @@ fn settings(reader: &mut Reader, fields: &Fields<'_, '_>) -> Settings {
         check_name(reader, &word, "workflow");
         word.text.clone_into(&mut settings.name);
     }
-    let mut span = |reader: &mut Reader, name: &str, zero: Zero, into: &mut Span| {
+    let span = |reader: &mut Reader, name: &str, zero: Zero, into: &mut Span| {
         if let Some(span) = fields.get(name).and_then(|node| reader.duration(node, name, zero)) {
             *into = span;
         }

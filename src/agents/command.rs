@@ -468,7 +468,7 @@ mod tests {
             ("+x", Way::Shell),
             ("%1", Way::Shell),
             (".", Way::Shell),
-            ("sleep 0", Way::Shell),
+            ("sleep 0", Way::Direct),
         ] {
             assert_eq!(plan(line, "/usr/bin:/bin", c"/").map(|plan| plan.way), Ok(way), "{line:?}");
         }

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -20,6 +21,8 @@ use crate::engine::ids::{Attempt, TaskId};
 
 /// So many passes are made to find two that agree; a tree that moves faster than that is not empty.
 const PASSES: u32 = 8;
+/// One sweep may take so long; what it did not come to is left to the next, and nothing is proved meanwhile.
+const BUDGET: Duration = Duration::from_millis(5);
 /// An orphan that matched nothing is looked at so often in all: in the middle of an `execve` it shows no environment.
 const LOOKS: u8 = 8;
 /// At most so many orphans are watched each by a descriptor; the others are found by the timed sweep.
@@ -72,11 +75,13 @@ impl Orphans {
     /// faster than it could be read (or could not be read): then nothing is proved empty.
     pub fn sweep(&mut self, attempts: &Attempts) -> bool {
         let mut same = 0;
+        let mut until = None;
         for _ in 0..PASSES {
-            match self.pass(attempts) {
+            match self.pass(attempts, &mut until) {
                 Ok(Pass::Nothing) => return true,
                 Ok(Pass::Same) if same == 1 => return true,
                 Ok(Pass::Same) => same += 1,
+                Ok(Pass::Changed) if until.is_some_and(|until| Instant::now() > until) => return false,
                 Ok(Pass::Changed) => same = 0,
                 Err(_) => return false,
             }
@@ -84,7 +89,7 @@ impl Orphans {
         false
     }
 
-    fn pass(&mut self, attempts: &Attempts) -> io::Result<Pass> {
+    fn pass(&mut self, attempts: &Attempts, until: &mut Option<Instant>) -> io::Result<Pass> {
         let mut list = std::mem::take(&mut self.list);
         let read = self.processes.orphans(&mut list);
         let seen = read.map(|()| {
@@ -99,8 +104,14 @@ impl Orphans {
             }
             let mut changed = self.known.len() != before;
             let ours = rustix::process::getsid(None).map_or(-1, Pid::as_raw_pid);
+            // The clock is not read where there is nothing to do.
+            let until = *until.get_or_insert_with(|| Instant::now() + BUDGET);
             for &pid in &list {
-                changed |= self.look(pid, ours, attempts);
+                let new = self.look(pid, ours, attempts);
+                changed |= new;
+                if new && Instant::now() > until {
+                    break;
+                }
             }
             if changed { Pass::Changed } else { Pass::Same }
         });

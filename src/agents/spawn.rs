@@ -29,7 +29,8 @@ impl Attributes {
             check(libc::posix_spawnattr_setflags(attributes.as_mut_ptr(), flags))?;
             libc::sigemptyset(signals.as_mut_ptr());
             check(libc::posix_spawnattr_setsigmask(attributes.as_mut_ptr(), signals.as_ptr()))?;
-            libc::sigfillset(signals.as_mut_ptr());
+            // Every bit: `sigfillset` leaves out the C library's own two, which a spawn would then hand on as ignored.
+            signals.as_mut_ptr().write_bytes(0xff, 1);
             check(libc::posix_spawnattr_setsigdefault(attributes.as_mut_ptr(), signals.as_ptr()))?;
             Ok(Self(attributes.assume_init()))
         }

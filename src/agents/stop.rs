@@ -14,7 +14,7 @@ use super::orphans::{Orphan, Orphans};
 use super::tree::{self, Stat};
 
 /// A walk takes in so many processes of a tree; what is beyond comes with a later pass.
-const WALKED: usize = 1024;
+const WALKED: usize = 256;
 /// One kill may take so long before the poll goes on with other things.
 const BUDGET: Duration = Duration::from_millis(5);
 /// In one kill so many walks are made to find what is not frozen yet.
@@ -54,6 +54,7 @@ pub fn kill(attempts: &Attempts, orphans: &mut Orphans, key: Key) -> bool {
         if found.is_empty() {
             break;
         }
+        // Those already seen stay stopped, so each round comes further.
         for stat in &found {
             send(stat, &[Signal::STOP]);
         }

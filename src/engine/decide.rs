@@ -19,7 +19,7 @@ const NO_ROOM: Span = Span(500);
 const NO_ROOM_MAX: Span = Span(30_000);
 
 /// The State with its dispatcher.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Engine {
     /// The fold of the facts.
     pub state: State,
@@ -43,8 +43,23 @@ struct Intent {
     inverse: Option<Command>,
 }
 
+/// How an attempt ended, as its executor tells it.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    exit: Exit,
+    usage: Usage,
+    output: u64,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self::new(State::default())
+    }
+}
+
 impl Engine {
-    /// The engine over a State that was read back.
+    /// The engine over a State that was read back. What can start does so at the next [`decide`](Self::decide): a tick
+    /// will do.
     pub fn new(state: State) -> Self {
         let mut engine = Self { state, dispatch: Dispatch::default() };
         engine.dispatch.rebuild(&mut engine.state);
@@ -65,7 +80,7 @@ impl Engine {
         turn
     }
 
-    /// Records facts that the program itself knows (opened, recovered, closed).
+    /// Records facts that the program itself knows (opened, recovered, closed). Starts nothing: a tick after it does.
     pub fn record_all(&mut self, at: Time, facts: Vec<Fact>) -> Turn {
         let mut turn = Turn::default();
         self.state.now = self.state.now.max(at);
@@ -146,7 +161,7 @@ impl Engine {
             Command::Redo => self.redo(turn),
             Command::All(commands) => self.all(turn, by, commands),
             one => {
-                let intent = self.intend(one)?;
+                let intent = intend(&self.state, one)?;
                 let note = Fact::Commanded { by: by.clone(), command: one.clone(), inverse: intent.inverse };
                 self.record(turn, note);
                 self.record_intent(turn, intent.facts);
@@ -163,20 +178,18 @@ impl Engine {
 
     /// Does what can be done of several; refuses if none can.
     fn all(&mut self, turn: &mut Turn, by: &Origin, commands: &[Command]) -> Result<(), Refusal> {
+        // The command is noted first, as far as it can be done; so it is tried on a copy.
+        let mut trial = Trial::on(&self.state);
         let mut done = Vec::new();
         let mut inverses = Vec::new();
         let mut refusal = None;
         let mut reversible = true;
-        // The command is noted first, as far as it can be done; so it is tried on a copy.
-        let mut trial = self.clone();
-        let mut scrap = Turn::default();
         for command in commands {
-            match trial.intend(command) {
-                Ok(intent) => {
-                    reversible &= intent.inverse.is_some();
-                    inverses.extend(intent.inverse.clone());
-                    trial.record_intent(&mut scrap, intent.facts.clone());
-                    done.push((command.clone(), intent.facts));
+            match trial.go(command) {
+                Ok(inverse) => {
+                    reversible &= inverse.is_some();
+                    inverses.push(inverse.map_or_else(Vec::new, flat));
+                    done.push(command.clone());
                 }
                 Err(why) => refusal = refusal.or(Some(why)),
             }
@@ -184,13 +197,10 @@ impl Engine {
         if done.is_empty() {
             return Err(refusal.unwrap_or_else(|| Refusal("there is nothing to do".into())));
         }
-        inverses.reverse();
-        let command = Command::All(done.iter().map(|(command, _)| command.clone()).collect());
-        let inverse = reversible.then_some(Command::All(inverses));
-        self.record(turn, Fact::Commanded { by: by.clone(), command, inverse });
-        for (_, facts) in done {
-            self.record_intent(turn, facts);
-        }
+        let inverse = reversible.then(|| Command::All(inverses.into_iter().rev().flatten().collect()));
+        let facts = trial.facts();
+        self.record(turn, Fact::Commanded { by: by.clone(), command: Command::All(done), inverse });
+        self.record_intent(turn, facts);
         Ok(())
     }
 
@@ -205,169 +215,18 @@ impl Engine {
     }
 
     fn take_back(&mut self, turn: &mut Turn, note: Fact, command: &Command) -> Result<(), Refusal> {
-        let commands = match command {
-            Command::All(commands) => commands.clone(),
-            one => vec![one.clone()],
-        };
-        let mut trial = self.clone();
-        let mut scrap = Turn::default();
-        let mut facts = Vec::new();
-        for command in &commands {
-            let intent = trial.intend(command)?;
-            trial.record_intent(&mut scrap, intent.facts.clone());
-            facts.extend(intent.facts);
+        let mut trial = Trial::on(&self.state);
+        for command in flat(command.clone()) {
+            // Resuming also takes an ending back, which nobody asked for here.
+            if command == Command::Resume && self.state.ending.is_some() {
+                return refuse("the session is ending");
+            }
+            trial.go(&command)?;
         }
+        let facts = trial.facts();
         self.record(turn, note);
         self.record_intent(turn, facts);
         Ok(())
-    }
-
-    /// What a command would come to now, and what takes it back; or why it cannot be done. Changes nothing.
-    fn intend(&self, command: &Command) -> Result<Intent, Refusal> {
-        let state = &self.state;
-        if let Some(task) = task_of(command)
-            && task.index() >= state.tasks.len()
-        {
-            return refuse("there is no such task");
-        }
-        let plain = |fact| Ok(Intent { facts: vec![fact], inverse: None });
-        let back = |fact, inverse| Ok(Intent { facts: vec![fact], inverse: Some(inverse) });
-        match command {
-            Command::SetPriority { task, priority } => {
-                let old = state.task(*task).priority;
-                if old == *priority {
-                    return refuse(format!("{} has priority {old} already", state.name(*task)));
-                }
-                let inverse = Command::SetPriority { task: *task, priority: old };
-                back(Fact::PrioritySet { task: *task, priority: *priority }, inverse)
-            }
-            Command::Hold { task } => match state.task(*task) {
-                t if t.held => refuse(format!("{} is held already", state.name(*task))),
-                t if t.phase.is_open() => back(Fact::Held { task: *task }, Command::Release { task: *task }),
-                t => refuse(format!(
-                    "{} is {}: only what does not run yet can be held",
-                    state.name(*task),
-                    word(t.phase)
-                )),
-            },
-            Command::Release { task } => match state.task(*task).held {
-                true => back(Fact::Released { task: *task }, Command::Hold { task: *task }),
-                false => refuse(format!("{} is not held", state.name(*task))),
-            },
-            Command::Cancel { task } => self.intend_cancel(*task, StopSignal::Term),
-            Command::Kill { task } => self.intend_cancel(*task, StopSignal::Kill),
-            Command::Retry { task } => match state.task(*task).phase {
-                Phase::Failed | Phase::Cancelled | Phase::Lost => plain(Fact::Requeued { task: *task }),
-                Phase::Delayed => plain(Fact::Due { task: *task }),
-                phase => refuse(format!("{} is {}: nothing to retry", state.name(*task), word(phase))),
-            },
-            Command::Skip { task } => match state.task(*task).phase {
-                phase if phase.is_open() => back(Fact::Skipped { task: *task }, Command::Unskip { task: *task }),
-                Phase::Failed | Phase::Cancelled | Phase::Lost => plain(Fact::Skipped { task: *task }),
-                phase => refuse(format!("{} is {}: too late to skip", state.name(*task), word(phase))),
-            },
-            Command::Unskip { task } => self.intend_unskip(*task),
-            Command::Fallback { task } => self.intend_fallback(*task),
-            Command::Pause if state.paused => refuse("paused already"),
-            Command::Pause => back(Fact::Paused, Command::Resume),
-            Command::Resume if !state.paused && state.ending.is_none() => refuse("it is not paused"),
-            Command::Resume => back(Fact::Resumed, Command::Pause),
-            Command::Drain => plain(Fact::Ending(Ending::Drain)),
-            Command::Stop => Ok(self.intend_stop(Ending::Stop, StopSignal::Term)),
-            Command::StopNow => Ok(self.intend_stop(Ending::StopNow, StopSignal::Kill)),
-            Command::Detach => plain(Fact::Ending(Ending::Detach)),
-            Command::SetSlots { agent, slots } => {
-                let Some(entry) = state.agents.get(agent.index()) else { return refuse("there is no such agent") };
-                if entry.slots == *slots {
-                    return refuse(format!("{} has {slots} slots already", entry.definition.name));
-                }
-                let inverse = Command::SetSlots { agent: *agent, slots: entry.slots };
-                back(Fact::SlotsSet { agent: *agent, slots: *slots }, inverse)
-            }
-            Command::Load(_) | Command::Undo | Command::Redo | Command::All(_) => {
-                refuse("cannot be part of another command")
-            }
-        }
-    }
-
-    fn intend_cancel(&self, task: TaskId, signal: StopSignal) -> Result<Intent, Refusal> {
-        let entry = self.state.task(task);
-        if let Some(live) = &entry.live {
-            if live.stop.is_some_and(|(_, sent, _)| sent >= signal) {
-                return refuse(format!("{} is being stopped already", self.state.name(task)));
-            }
-            let attempt = Attempt(entry.attempt);
-            let fact = Fact::Stopping { task, attempt, reason: StopReason::Cancelled, signal };
-            return Ok(Intent { facts: vec![fact], inverse: None });
-        }
-        if entry.phase.is_open() || entry.phase == Phase::Lost {
-            let inverse = (entry.attempt == 0).then_some(Command::Unskip { task });
-            return Ok(Intent { facts: vec![Fact::Cancelled { task }], inverse });
-        }
-        refuse(format!("{} is {} already", self.state.name(task), word(entry.phase)))
-    }
-
-    fn intend_unskip(&self, task: TaskId) -> Result<Intent, Refusal> {
-        let state = &self.state;
-        let inverse = match state.task(task).phase {
-            Phase::Skipped => Command::Skip { task },
-            Phase::Cancelled => Command::Cancel { task },
-            phase => return refuse(format!("{} is {}, not skipped", state.name(task), word(phase))),
-        };
-        let began = |id: &TaskId| state.task(*id).attempt > 0 || state.task(*id).phase.is_satisfied();
-        let in_stage_after = || {
-            let stage = state.definition(task).stage;
-            let after = (0..state.stages.len()).filter(|n| state.stages.at(*n).definition.after.contains(&stage));
-            after.flat_map(|n| state.stages.at(n).tasks.iter()).find(|id| began(id)).copied()
-        };
-        let direct = state.dependents.at(task.index()).iter().find(|id| began(id)).copied();
-        if state.task(task).phase == Phase::Skipped
-            && let Some(other) = direct.or_else(in_stage_after)
-        {
-            return refuse(format!("{} has begun since", state.name(other)));
-        }
-        Ok(Intent { facts: vec![Fact::Requeued { task }], inverse: Some(inverse) })
-    }
-
-    fn intend_fallback(&self, task: TaskId) -> Result<Intent, Refusal> {
-        let state = &self.state;
-        let entry = state.task(task);
-        let Some(fallback) = state.next_fallback(task) else {
-            let none = if state.definition(task).fallback.is_empty() {
-                "no fallback is declared"
-            } else {
-                "no fallback is left"
-            };
-            return refuse(format!("{none} for {}", state.name(task)));
-        };
-        let chosen = Fact::FallbackChosen { task, fallback, by: Origin::Operator };
-        if entry.phase.is_satisfied() {
-            return refuse(format!("{} is {} already", state.name(task), word(entry.phase)));
-        }
-        let facts = match &entry.live {
-            Some(live) if live.stop.is_some() => return refuse(format!("{} is being stopped", state.name(task))),
-            Some(_) => {
-                let attempt = Attempt(entry.attempt);
-                let reason = StopReason::Fallback(fallback);
-                vec![Fact::Stopping { task, attempt, reason, signal: StopSignal::Term }]
-            }
-            None if entry.phase.is_open() => vec![chosen],
-            None => vec![chosen, Fact::Requeued { task }],
-        };
-        Ok(Intent { facts, inverse: None })
-    }
-
-    fn intend_stop(&self, how: Ending, signal: StopSignal) -> Intent {
-        let mut facts = vec![Fact::Ending(how)];
-        for (_, task) in self.state.on_agent.iter() {
-            let entry = self.state.task(*task);
-            let sent = entry.live.as_ref().and_then(|live| live.stop).map(|(_, sent, _)| sent);
-            if sent.is_none_or(|sent| sent < signal) {
-                let attempt = Attempt(entry.attempt);
-                facts.push(Fact::Stopping { task: *task, attempt, reason: StopReason::SessionStop, signal });
-            }
-        }
-        Intent { facts, inverse: None }
     }
 
     fn load(&mut self, turn: &mut Turn, workflow: &Arc<Workflow>) -> Result<(), Refusal> {
@@ -407,52 +266,60 @@ impl Engine {
         let Report { task, attempt, news } = report;
         let (task, attempt) = (*task, *attempt);
         let Some(live) = self.live(report) else { return };
-        let exited = live.exited;
+        let (stop, exited) = (live.stop, live.exited);
+        let unborn = live.process.is_none() && exited.is_none();
         match news {
             News::Started { process, log } if live.process.is_none() => {
-                let stop = live.stop;
                 self.record(turn, Fact::Running { task, attempt, process: process.clone(), log: *log });
-                // It was being stopped before it was there to be signalled.
-                if let Some((reason, signal, _)) = stop {
-                    self.record(turn, Fact::Stopping { task, attempt, reason, signal });
-                }
+                self.signal_again(turn, task, attempt);
             }
-            News::CouldNotStart(problem) if live.process.is_none() => {
-                self.could_not_start(turn, task, attempt, problem)
-            }
-            News::Exited { exit, usage, output, left: 0 } if exited.is_none() => {
-                self.end(turn, task, attempt, *exit, *usage, *output);
-            }
+            News::CouldNotStart(problem) if unborn => self.could_not_start(turn, task, attempt, problem),
             News::Exited { exit, usage, output, left } if exited.is_none() => {
                 let (exit, usage, output, left) = (*exit, *usage, *output, *left);
-                self.record(turn, Fact::Exited { task, attempt, exit, usage, output, left });
+                if left == 0 {
+                    self.end(turn, task, attempt, End { exit, usage, output });
+                } else {
+                    self.record(turn, Fact::Exited { task, attempt, exit, usage, output, left });
+                }
             }
             News::Emptied => {
                 if let Some((exit, usage, output, _)) = exited {
-                    self.end(turn, task, attempt, exit, usage, output);
+                    self.end(turn, task, attempt, End { exit, usage, output });
                 }
             }
-            News::Adopted { process, log } => {
-                let stop = live.stop;
+            News::Adopted { process, log } if live.process.is_none() || live.console < self.state.opened => {
                 self.record(turn, Fact::Adopted { task, attempt, process: process.clone(), log: *log });
-                if let Some((reason, signal, _)) = stop {
-                    self.record(turn, Fact::Stopping { task, attempt, reason, signal });
-                }
+                self.signal_again(turn, task, attempt);
             }
-            News::NotStarted => self.record(turn, Fact::NotStarted { task, attempt, why: None, until: None }),
+            // It can be proved only of what was never seen to run.
+            News::NotStarted if unborn => match stop {
+                Some((reason, _, _)) => self.never_ran(turn, task, attempt, reason),
+                None => self.record(turn, Fact::NotStarted { task, attempt, why: None, until: None }),
+            },
             News::Lost { why } => match exited {
-                Some((exit, usage, output, _)) => self.end(turn, task, attempt, exit, usage, output),
+                Some((exit, usage, output, _)) => self.end(turn, task, attempt, End { exit, usage, output }),
                 None => self.lost(turn, task, attempt, why),
             },
-            News::Started { .. } | News::CouldNotStart(_) | News::Exited { .. } => {}
+            News::Started { .. }
+            | News::CouldNotStart(_)
+            | News::Exited { .. }
+            | News::Adopted { .. }
+            | News::NotStarted => {}
+        }
+    }
+
+    /// It was being stopped before there was a process to be signalled, or by a console that is gone.
+    fn signal_again(&mut self, turn: &mut Turn, task: TaskId, attempt: Attempt) {
+        let stop = self.state.task(task).live.as_ref().and_then(|live| live.stop);
+        if let Some((reason, signal, _)) = stop {
+            self.record(turn, Fact::Stopping { task, attempt, reason, signal });
         }
     }
 
     fn could_not_start(&mut self, turn: &mut Turn, task: TaskId, attempt: Attempt, problem: &StartProblem) {
         let stop = self.state.task(task).live.as_ref().and_then(|live| live.stop);
         if let Some((reason, _, _)) = stop {
-            let (outcome, then) = self.stopped(task, reason);
-            self.ended(turn, task, attempt, outcome, Usage::default(), 0, then);
+            self.never_ran(turn, task, attempt, reason);
         } else if problem.transient {
             let past = attempt.0.min(16);
             let wait = Span((NO_ROOM.0 << past).min(NO_ROOM_MAX.0));
@@ -462,34 +329,39 @@ impl Engine {
             // The same command would fail to start again: no retry, but its fallback may do.
             let then = self.state.next_fallback(task).map_or(Then::Rest, Then::Fallback);
             let outcome = Outcome::Failed(Cause::CouldNotStart(problem.clone()));
-            self.ended(turn, task, attempt, outcome, Usage::default(), 0, then);
+            self.ended_unseen(turn, task, attempt, (outcome, then));
         }
     }
 
-    fn end(&mut self, turn: &mut Turn, task: TaskId, attempt: Attempt, exit: Exit, usage: Usage, output: u64) {
-        let stop = self.state.task(task).live.as_ref().and_then(|live| live.stop);
-        let (outcome, then) = match stop {
-            Some((StopReason::Leaked, _, _)) | None => match exit {
-                Exit::Code(0) => (Outcome::Succeeded, Then::Rest),
-                Exit::Code(code) => self.failed(task, Cause::Exit(code)),
-                Exit::Signal(signal) => self.failed(task, Cause::Signal(signal)),
-            },
-            Some((reason, _, _)) => self.stopped(task, reason),
-        };
-        self.ended(turn, task, attempt, outcome, usage, output, then);
+    /// It was being stopped, and nothing of it ever ran.
+    fn never_ran(&mut self, turn: &mut Turn, task: TaskId, attempt: Attempt, reason: StopReason) {
+        let what = self.stopped(task, reason);
+        self.ended_unseen(turn, task, attempt, what);
     }
 
-    fn ended(
-        &mut self,
-        turn: &mut Turn,
-        task: TaskId,
-        attempt: Attempt,
-        outcome: Outcome,
-        usage: Usage,
-        output: u64,
-        then: Then,
-    ) {
+    fn ended_unseen(&mut self, turn: &mut Turn, task: TaskId, attempt: Attempt, (outcome, then): (Outcome, Then)) {
+        self.record(turn, Fact::Ended { task, attempt, outcome, usage: Usage::default(), output: 0, then });
+    }
+
+    fn end(&mut self, turn: &mut Turn, task: TaskId, attempt: Attempt, end: End) {
+        let live = self.state.task(task).live.as_ref();
+        let (stop, by_itself) = live.map_or((None, true), |live| (live.stop, live.by_itself));
+        let reason = stop.map(|(reason, _, _)| reason);
+        let (outcome, then) = match reason {
+            Some(StopReason::Cancelled) if by_itself => (self.exited(task, end.exit).0, Then::Rest),
+            Some(reason) if !by_itself => self.stopped(task, reason),
+            _ => self.exited(task, end.exit),
+        };
+        let End { usage, output, .. } = end;
         self.record(turn, Fact::Ended { task, attempt, outcome, usage, output, then });
+    }
+
+    fn exited(&self, task: TaskId, exit: Exit) -> (Outcome, Then) {
+        match exit {
+            Exit::Code(0) => (Outcome::Succeeded, Then::Rest),
+            Exit::Code(code) => self.failed(task, Cause::Exit(code)),
+            Exit::Signal(signal) => self.failed(task, Cause::Signal(signal)),
+        }
     }
 
     fn stopped(&self, task: TaskId, reason: StopReason) -> (Outcome, Then) {
@@ -526,11 +398,16 @@ impl Engine {
     }
 
     fn lost(&mut self, turn: &mut Turn, task: TaskId, attempt: Attempt, why: &str) {
-        let then = match self.state.settings.on_lost {
-            OnLost::Retry => Then::Requeue,
-            OnLost::Hold | OnLost::Fail => Then::Rest,
+        let stop = self.state.task(task).live.as_ref().and_then(|live| live.stop);
+        let then = match (self.state.settings.on_lost, stop.map(|(reason, _, _)| reason)) {
+            (OnLost::Retry, Some(StopReason::Fallback(fallback))) => Then::Fallback(fallback),
+            // What was cancelled is not run again by a rule.
+            (OnLost::Retry, reason) if reason != Some(StopReason::Cancelled) => Then::Requeue,
+            _ => Then::Rest,
         };
-        self.ended(turn, task, attempt, Outcome::Lost(why.to_owned()), Usage::default(), 1, then);
+        // There may be output: its file is kept in sight.
+        let (outcome, usage) = (Outcome::Lost(why.to_owned()), Usage::default());
+        self.record(turn, Fact::Ended { task, attempt, outcome, usage, output: 1, then });
     }
 
     // ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -582,6 +459,211 @@ impl Engine {
             }
         }
     }
+}
+
+/// A copy of the State on which several commands are tried one after the other.
+struct Trial {
+    state: State,
+    facts: Vec<Fact>,
+}
+
+impl Trial {
+    fn on(state: &State) -> Self {
+        Self { state: state.clone(), facts: Vec::new() }
+    }
+
+    /// Tries one more; returns what takes it back.
+    fn go(&mut self, command: &Command) -> Result<Option<Command>, Refusal> {
+        let intent = intend(&self.state, command)?;
+        for fact in &intent.facts {
+            self.state.apply(&Stamped { at: self.state.now, fact: fact.clone() });
+        }
+        self.facts.extend(intent.facts);
+        Ok(intent.inverse)
+    }
+
+    /// What they come to together. The copy is gone then: what is written next is not shared with it.
+    fn facts(self) -> Vec<Fact> {
+        self.facts
+    }
+}
+
+fn flat(command: Command) -> Vec<Command> {
+    match command {
+        Command::All(commands) => commands,
+        one => vec![one],
+    }
+}
+
+fn plain(fact: Fact) -> Result<Intent, Refusal> {
+    Ok(Intent { facts: vec![fact], inverse: None })
+}
+
+fn back(fact: Fact, inverse: Command) -> Result<Intent, Refusal> {
+    Ok(Intent { facts: vec![fact], inverse: Some(inverse) })
+}
+
+/// What a command would come to now, and what takes it back; or why it cannot be done.
+fn intend(state: &State, command: &Command) -> Result<Intent, Refusal> {
+    if let Some(task) = task_of(command)
+        && task.index() >= state.tasks.len()
+    {
+        return refuse("there is no such task");
+    }
+    match command {
+        Command::SetPriority { task, priority } => {
+            let old = state.task(*task).priority;
+            if old == *priority {
+                return refuse(format!("{} has priority {old} already", state.name(*task)));
+            }
+            let inverse = Command::SetPriority { task: *task, priority: old };
+            back(Fact::PrioritySet { task: *task, priority: *priority }, inverse)
+        }
+        Command::Hold { task } => intend_hold(state, *task),
+        Command::Release { task } => match state.task(*task).held {
+            true => back(Fact::Released { task: *task }, Command::Hold { task: *task }),
+            false => refuse(format!("{} is not held", state.name(*task))),
+        },
+        Command::Cancel { task } => intend_cancel(state, *task, StopSignal::Term),
+        Command::Kill { task } => intend_cancel(state, *task, StopSignal::Kill),
+        Command::Retry { task } => match state.task(*task).phase {
+            Phase::Failed | Phase::Cancelled | Phase::Lost => plain(Fact::Requeued { task: *task }),
+            Phase::Delayed => plain(Fact::Due { task: *task }),
+            phase => refuse(format!("{} is {}: nothing to retry", state.name(*task), word(phase))),
+        },
+        Command::Skip { task } => match state.task(*task).phase {
+            phase if phase.is_open() => {
+                Ok(Intent { facts: vec![Fact::Skipped { task: *task }], inverse: take_up_again(state, *task) })
+            }
+            Phase::Failed | Phase::Cancelled | Phase::Lost => plain(Fact::Skipped { task: *task }),
+            phase => refuse(format!("{} is {}: too late to skip", state.name(*task), word(phase))),
+        },
+        Command::Unskip { task } => intend_unskip(state, *task),
+        Command::Fallback { task } => intend_fallback(state, *task),
+        Command::Pause if state.paused => refuse("paused already"),
+        Command::Pause => back(Fact::Paused, Command::Resume),
+        Command::Resume if state.ending.is_some() => plain(Fact::Resumed),
+        Command::Resume if !state.paused => refuse("it is not paused"),
+        Command::Resume => back(Fact::Resumed, Command::Pause),
+        Command::Drain => intend_ending(state, Ending::Drain, None),
+        Command::Stop => intend_ending(state, Ending::Stop, Some(StopSignal::Term)),
+        Command::StopNow => intend_ending(state, Ending::StopNow, Some(StopSignal::Kill)),
+        Command::Detach => intend_ending(state, Ending::Detach, None),
+        Command::SetSlots { agent, slots } => {
+            let Some(entry) = state.agents.get(agent.index()) else { return refuse("there is no such agent") };
+            if entry.slots == *slots {
+                return refuse(format!("{} has {slots} slots already", entry.definition.name));
+            }
+            let inverse = Command::SetSlots { agent: *agent, slots: entry.slots };
+            back(Fact::SlotsSet { agent: *agent, slots: *slots }, inverse)
+        }
+        Command::Load(_) | Command::Undo | Command::Redo | Command::All(_) => {
+            refuse("cannot be part of another command")
+        }
+    }
+}
+
+fn intend_hold(state: &State, task: TaskId) -> Result<Intent, Refusal> {
+    match state.task(task) {
+        t if t.held => refuse(format!("{} is held already", state.name(task))),
+        t if t.phase.is_open() => back(Fact::Held { task }, Command::Release { task }),
+        t => refuse(format!("{} is {}: only what does not run yet can be held", state.name(task), word(t.phase))),
+    }
+}
+
+/// What brings an open task back as it is now, once it was skipped or cancelled: nothing does between two attempts, whose
+/// delay and count would be forgotten.
+fn take_up_again(state: &State, task: TaskId) -> Option<Command> {
+    let entry = state.task(task);
+    let unskip = Command::Unskip { task };
+    match entry.held {
+        _ if entry.attempt > 0 => None,
+        true => Some(Command::All(vec![unskip, Command::Hold { task }])),
+        false => Some(unskip),
+    }
+}
+
+fn intend_cancel(state: &State, task: TaskId, signal: StopSignal) -> Result<Intent, Refusal> {
+    let entry = state.task(task);
+    if let Some(live) = &entry.live {
+        let asked = live.stop.filter(|(reason, _, _)| *reason == StopReason::Cancelled);
+        if asked.is_some_and(|(_, sent, _)| sent >= signal) {
+            return refuse(format!("{} is being stopped already", state.name(task)));
+        }
+        // What was asked harder before stays as hard.
+        let signal = live.stop.map_or(signal, |(_, sent, _)| sent.max(signal));
+        let attempt = Attempt(entry.attempt);
+        return plain(Fact::Stopping { task, attempt, reason: StopReason::Cancelled, signal });
+    }
+    if entry.phase.is_open() || entry.phase == Phase::Lost {
+        return Ok(Intent { facts: vec![Fact::Cancelled { task }], inverse: take_up_again(state, task) });
+    }
+    refuse(format!("{} is {} already", state.name(task), word(entry.phase)))
+}
+
+fn intend_unskip(state: &State, task: TaskId) -> Result<Intent, Refusal> {
+    let inverse = match state.task(task).phase {
+        Phase::Cancelled if state.task(task).attempt > 0 => {
+            return refuse(format!("{} ran before: retry it", state.name(task)));
+        }
+        Phase::Cancelled => return back(Fact::Requeued { task }, Command::Cancel { task }),
+        Phase::Skipped => Command::Skip { task },
+        phase => return refuse(format!("{} is {}, not skipped", state.name(task), word(phase))),
+    };
+    let began = |id: &&TaskId| state.task(**id).attempt > 0 || state.task(**id).phase.is_satisfied();
+    let stage = state.stage(state.definition(task).stage);
+    let in_stages_after = || stage.later.iter().flat_map(|later| state.stage(*later).tasks.iter()).find(began);
+    let direct = state.dependents.at(task.index()).iter().find(began);
+    if let Some(other) = direct.or_else(in_stages_after) {
+        return refuse(format!("{} has begun since", state.name(*other)));
+    }
+    back(Fact::Requeued { task }, inverse)
+}
+
+fn intend_fallback(state: &State, task: TaskId) -> Result<Intent, Refusal> {
+    let entry = state.task(task);
+    if entry.phase.is_satisfied() {
+        return refuse(format!("{} is {} already", state.name(task), word(entry.phase)));
+    }
+    let Some(fallback) = state.next_fallback(task) else {
+        let declared = !state.definition(task).fallback.is_empty();
+        let none = if declared { "no fallback is left" } else { "no fallback is declared" };
+        return refuse(format!("{none} for {}", state.name(task)));
+    };
+    let chosen = Fact::FallbackChosen { task, fallback, by: Origin::Operator };
+    let facts = match &entry.live {
+        Some(live) if live.stop.is_some() || live.exited.is_some() => {
+            return refuse(format!("{} is {}", state.name(task), word(entry.phase)));
+        }
+        Some(_) => {
+            let attempt = Attempt(entry.attempt);
+            let reason = StopReason::Fallback(fallback);
+            vec![Fact::Stopping { task, attempt, reason, signal: StopSignal::Term }]
+        }
+        None if entry.phase == Phase::Delayed => vec![chosen, Fact::Due { task }],
+        None if entry.phase.is_open() => vec![chosen],
+        None => vec![chosen, Fact::Requeued { task }],
+    };
+    Ok(Intent { facts, inverse: None })
+}
+
+fn intend_ending(state: &State, how: Ending, signal: Option<StopSignal>) -> Result<Intent, Refusal> {
+    if state.ending.is_some_and(|now| now >= how) {
+        return refuse("the session is ending so already");
+    }
+    let mut facts = vec![Fact::Ending(how)];
+    if let Some(signal) = signal {
+        facts.extend(state.on_agent.iter().filter_map(|(_, task)| stop_of_session(state, *task, signal)));
+    }
+    Ok(Intent { facts, inverse: None })
+}
+
+fn stop_of_session(state: &State, task: TaskId, signal: StopSignal) -> Option<Fact> {
+    let entry = state.task(task);
+    let sent = entry.live.as_ref()?.stop.map(|(_, sent, _)| sent);
+    let attempt = Attempt(entry.attempt);
+    let fact = Fact::Stopping { task, attempt, reason: StopReason::SessionStop, signal };
+    sent.is_none_or(|sent| sent < signal).then_some(fact)
 }
 
 fn refuse<T>(why: impl Into<String>) -> Result<T, Refusal> {

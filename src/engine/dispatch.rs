@@ -2,20 +2,32 @@
 //! that does not fit is parked under the first thing in its way and looked at again only when that changes. All of it
 //! can be made again from the State: nothing here is stored.
 //!
-//! Waking is a chain: when a blocker gives something back, the first class parked under it that would fit is put into
+//! Waking is a chain: when a lane gets room, the first class parked in it that would fit is put into
 //! the heap; when that one has started or is parked again, the next is. So a turn looks at what it starts, and no more.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use smallvec::SmallVec;
+
 use super::fact::Target;
 use super::ids::{ResourceId, TaskId, Time};
 use super::order::{Order, Weight};
-use super::place::{Blocker, could_fit, weight};
-use super::state::{ClassId, PoolId, Rank, State};
+use super::place::{Blocker, could_fit, need_of};
+use super::state::{Changes, Class, ClassId, PoolId, Rank, Reservation, State};
 
 /// While a reservation stands, at most so many classes behind it are tried after each change.
 const BACKFILL_LOOKS: u32 = 32;
+
+/// Where a class is parked: by the resource, or by the agents, of which it did not get what it asks, be it that it is
+/// taken or that it is kept free for a task before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// A resource of the session.
+    Resource(ResourceId),
+    /// Agents that offer what it asks.
+    Pool(PoolId),
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Spot {
@@ -24,7 +36,7 @@ enum Spot {
     /// In the heap.
     Heap(Rank),
     /// Parked.
-    Parked(Blocker, Rank),
+    Parked(Lane, Rank),
 }
 
 #[derive(Debug, Clone, Default)]
@@ -38,40 +50,41 @@ struct Chain {
 #[derive(Debug, Clone, Default)]
 pub struct Dispatch {
     spots: Vec<Spot>,
-    woken_by: BTreeMap<ClassId, Blocker>,
+    woken_by: BTreeMap<ClassId, Lane>,
     heap: Order<(Rank, ClassId)>,
-    parked: Order<(Blocker, Rank, ClassId)>,
-    chains: BTreeMap<Blocker, Chain>,
-    /// When the head of a blocker's line will have waited long enough for a reservation.
-    watch: Order<(Time, Blocker)>,
-    watched: BTreeMap<Blocker, Time>,
+    parked: Order<(Lane, Rank, ClassId)>,
+    chains: BTreeMap<Lane, Chain>,
+    /// When the head of a lane will have waited long enough for a reservation.
+    watch: Order<(Time, Lane)>,
+    watched: BTreeMap<Lane, Time>,
 }
 
 impl Dispatch {
     /// Takes up what changed in the State since the last call.
     pub fn absorb(&mut self, state: &mut State) {
-        let changes = std::mem::take(&mut state.changes);
-        for class in changes.classes {
+        let Changes { classes, resources, mut agents, reservations, .. } =
+            std::mem::replace(&mut state.changes, Changes { noted: true, ..Changes::default() });
+        for class in classes {
             self.head_changed(state, class);
         }
-        for resource in changes.resources {
-            self.restart(state, Blocker::Resource(resource));
+        for resource in resources {
+            self.restart(state, Lane::Resource(resource));
         }
-        for agent in changes.agents {
-            for pool in state.agent(agent).pools.clone() {
-                self.restart(state, Blocker::Agents(pool));
+        agents.dedup();
+        for agent in agents {
+            for pool in &state.agent(agent).pools {
+                self.restart(state, Lane::Pool(*pool));
             }
         }
-        for target in changes.reservations {
-            self.restart(state, Blocker::Reserved(target));
-            self.rewatch(state, target);
+        for target in reservations {
+            self.reservation_changed(state, target);
         }
     }
 
     /// Forgets all and looks at every class again (after a replay).
     pub fn rebuild(&mut self, state: &mut State) {
         *self = Self::default();
-        state.changes = super::state::Changes::default();
+        state.changes = Changes { noted: true, ..Changes::default() };
         for index in 0..state.classes.len() {
             self.head_changed(state, ClassId(index as u32));
         }
@@ -84,8 +97,8 @@ impl Dispatch {
 
     /// The class's first task was started: its next stands in the heap, and the chain that woke it goes on.
     pub fn started(&mut self, state: &State, class: ClassId) {
-        if let Some(blocker) = self.woken_by.remove(&class) {
-            self.wake(state, blocker);
+        if let Some(lane) = self.woken_by.remove(&class) {
+            self.wake(state, lane);
         }
     }
 
@@ -94,12 +107,13 @@ impl Dispatch {
         let woken_by = self.woken_by.remove(&class);
         let Spot::Heap(rank) = self.spot(class) else { return };
         self.heap.remove(&(rank, class));
-        self.parked.insert_weighing((blocker, rank, class), weight(state.class(class), blocker));
-        self.spots[class.0 as usize] = Spot::Parked(blocker, rank);
-        self.watch_line(state, blocker);
+        let lane = lane(blocker, state.class(class));
+        self.parked.insert_weighing((lane, rank, class), weight(state.class(class), lane));
+        self.spots[class.0 as usize] = Spot::Parked(lane, rank);
+        self.watch_lane(state, lane);
         if let Some(from) = woken_by {
-            if from == blocker {
-                let chain = self.chains.entry(blocker).or_default();
+            if from == lane {
+                let chain = self.chains.entry(lane).or_default();
                 chain.cursor = chain.cursor.max(Some((rank, class)));
                 chain.looks += 1;
             }
@@ -107,39 +121,37 @@ impl Dispatch {
         }
     }
 
-    /// When the head of some line will have waited long enough for a reservation.
+    /// When the head of some lane will have waited long enough for a reservation.
     pub fn next_watch(&self) -> Option<Time> {
         self.watch.first().map(|(at, _)| *at)
     }
 
-    /// The next reservation that is due: for whom, of what.
+    /// The next reservation that is due: for whom, of what. A task has one of each resource, and one agent.
     pub fn due_reservation(&mut self, state: &State) -> Option<(TaskId, Target)> {
-        while let Some((at, blocker)) = self.watch.first().copied() {
+        while let Some((at, lane)) = self.watch.first().copied() {
             if at > state.now {
                 return None;
             }
-            self.watch.remove(&(at, blocker));
-            self.watched.remove(&blocker);
-            let head = self.line(blocker).next();
-            let Some(head) = head else { continue };
+            self.watch.remove(&(at, lane));
+            self.watched.remove(&lane);
+            let Some(head) = self.head(lane) else { continue };
             let due = head.ready_at.plus(state.settings.reserve_after);
             if due > state.now {
-                self.watch_at(due, blocker);
+                self.watch_at(due, lane);
                 continue;
             }
-            if let Some(target) = target_of(state, blocker, head.task)
-                && !state.reservations.contains_key(&target)
-            {
+            let target = target_of(state, lane, head.task);
+            if let Some(target) = target.filter(|_| state.could_ever_start(state.class_of(head.task))) {
                 return Some((head.task, target));
             }
         }
         None
     }
 
-    /// Ranks of the first tasks of the classes parked under a blocker, best first.
-    pub fn line(&self, blocker: Blocker) -> impl Iterator<Item = Rank> {
-        let from = (blocker, Rank::FIRST, ClassId(0));
-        self.parked.iter_from(&from).take_while(move |(at, _, _)| *at == blocker).map(|(_, rank, _)| *rank)
+    /// The best of the tasks whose classes are parked in a lane.
+    fn head(&self, lane: Lane) -> Option<Rank> {
+        let first = self.parked.first_from(&(lane, Rank::FIRST, ClassId(0)));
+        first.filter(|(at, _, _)| *at == lane).map(|(_, rank, _)| *rank)
     }
 
     fn spot(&self, class: ClassId) -> Spot {
@@ -163,16 +175,16 @@ impl Dispatch {
             Spot::Heap(rank) => {
                 self.heap.remove(&(rank, class));
             }
-            Spot::Parked(blocker, rank) => {
-                self.parked.remove(&(blocker, rank, class));
+            Spot::Parked(lane, rank) => {
+                self.parked.remove(&(lane, rank, class));
             }
         }
         // A parked class with a better head is looked at again: what it waits for may be kept free for those behind it.
         let next = match (spot, head) {
             (_, None) => Spot::Away,
-            (Spot::Parked(blocker, old), Some(new)) if new > old => {
-                self.parked.insert_weighing((blocker, new, class), weight(state.class(class), blocker));
-                Spot::Parked(blocker, new)
+            (Spot::Parked(lane, old), Some(new)) if new > old => {
+                self.parked.insert_weighing((lane, new, class), weight(state.class(class), lane));
+                Spot::Parked(lane, new)
             }
             (_, Some(new)) => {
                 self.heap.insert((new, class));
@@ -181,92 +193,146 @@ impl Dispatch {
         };
         self.spots[class.0 as usize] = next;
         if next == Spot::Away
-            && let Some(blocker) = self.woken_by.remove(&class)
+            && let Some(lane) = self.woken_by.remove(&class)
         {
-            self.wake(state, blocker);
+            self.wake(state, lane);
         }
     }
 
-    /// A blocker changed: its line is looked at from its start.
-    fn restart(&mut self, state: &State, blocker: Blocker) {
-        self.chains.remove(&blocker);
-        self.wake(state, blocker);
+    /// Something changed behind a lane: it is looked at from its start.
+    fn restart(&mut self, state: &State, lane: Lane) {
+        self.chains.remove(&lane);
+        self.wake(state, lane);
     }
 
-    /// Puts the next class of a blocker's line that would fit into the heap.
-    fn wake(&mut self, state: &State, blocker: Blocker) {
-        let chain = self.chains.get(&blocker).cloned().unwrap_or_default();
-        if chain.looks >= BACKFILL_LOOKS
-            && matches!(blocker, Blocker::Reserved(target) if state.reservations.contains_key(&target))
-        {
-            return;
+    /// A reservation ended, or what will be free behind it changed.
+    fn reservation_changed(&mut self, state: &State, target: Target) {
+        // Whom it is for is looked at first, however many stand before it in the lane.
+        if let Some(held) = state.reservations.get(&target) {
+            self.rouse(state.task(held.task).class);
         }
-        let start = (blocker, Rank::FIRST, ClassId(0));
-        let after = chain.cursor.map(|(rank, class)| (blocker, rank, class));
-        let from = after.as_ref().map_or(Bound::Included(&start), Bound::Excluded);
-        let Some(room) = room(state, blocker) else { return };
-        let Some(&(at, rank, class)) = self.parked.first_fitting(from, room) else { return };
-        if at != blocker {
-            return;
-        }
-        self.parked.remove(&(blocker, rank, class));
-        self.heap.insert((rank, class));
-        self.spots[class.0 as usize] = Spot::Heap(rank);
-        self.woken_by.insert(class, blocker);
-    }
-
-    fn watch_line(&mut self, state: &State, blocker: Blocker) {
-        if matches!(blocker, Blocker::Reserved(_)) || self.watched.contains_key(&blocker) {
-            return;
-        }
-        let head = self.line(blocker).next();
-        if let Some(head) = head {
-            self.watch_at(head.ready_at.plus(state.settings.reserve_after), blocker);
-        }
-    }
-
-    fn watch_at(&mut self, at: Time, blocker: Blocker) {
-        self.watch.insert((at, blocker));
-        self.watched.insert(blocker, at);
-    }
-
-    /// A reservation ended: the lines that it stood for are watched again.
-    fn rewatch(&mut self, state: &State, target: Target) {
         match target {
-            Target::Resource(resource) => self.watch_line(state, Blocker::Resource(resource)),
+            Target::Resource(resource) => self.reconsider(state, Lane::Resource(resource)),
             Target::Agent(agent) => {
-                for pool in state.agent(agent).pools.clone() {
-                    self.watch_line(state, Blocker::Agents(pool));
+                for pool in &state.agent(agent).pools {
+                    self.reconsider(state, Lane::Pool(*pool));
                 }
             }
         }
     }
-}
 
-/// What is free behind a blocker, at most; `None` if nothing can be.
-fn room(state: &State, blocker: Blocker) -> Option<Weight> {
-    match blocker {
-        Blocker::Resource(resource) => {
-            let entry = state.resource(resource);
-            Some([entry.capacity.0.saturating_sub(entry.used.0), u64::MAX])
+    fn reconsider(&mut self, state: &State, lane: Lane) {
+        self.restart(state, lane);
+        self.watch_lane(state, lane);
+    }
+
+    fn rouse(&mut self, class: ClassId) {
+        let Spot::Parked(lane, rank) = self.spot(class) else { return };
+        self.parked.remove(&(lane, rank, class));
+        self.heap.insert((rank, class));
+        self.spots[class.0 as usize] = Spot::Heap(rank);
+    }
+
+    /// Puts the next class of a lane that would fit into the heap.
+    fn wake(&mut self, state: &State, lane: Lane) {
+        let chain = self.chains.get(&lane).cloned().unwrap_or_default();
+        if chain.looks >= BACKFILL_LOOKS && is_reserved(state, lane) {
+            return;
         }
-        Blocker::Agents(pool) => room_in(state, pool),
-        Blocker::Reserved(_) => Some([u64::MAX, u64::MAX]),
+        let Some((rank, class)) = self.next_fitting(state, lane, chain.cursor) else { return };
+        debug_assert_eq!(self.spot(class), Spot::Parked(lane, rank));
+        self.rouse(class);
+        self.woken_by.insert(class, lane);
+    }
+
+    /// The best class of a lane behind the cursor that what is free has room for.
+    fn next_fitting(&self, state: &State, lane: Lane, after: Option<(Rank, ClassId)>) -> Option<(Rank, ClassId)> {
+        let start = (lane, Rank::FIRST, ClassId(0));
+        let after = after.map(|(rank, class)| (lane, rank, class));
+        let from = after.as_ref().map_or(Bound::Included(&start), Bound::Excluded);
+        let first = |room: Weight| {
+            let found = self.parked.first_fitting(from, room).filter(|(at, _, _)| *at == lane);
+            found.map(|(_, rank, class)| (*rank, *class))
+        };
+        rooms(state, lane).into_iter().filter_map(first).min()
+    }
+
+    fn watch_lane(&mut self, state: &State, lane: Lane) {
+        if self.watched.contains_key(&lane) {
+            return;
+        }
+        if let Some(head) = self.head(lane) {
+            self.watch_at(head.ready_at.plus(state.settings.reserve_after), lane);
+        }
+    }
+
+    fn watch_at(&mut self, at: Time, lane: Lane) {
+        self.watch.insert((at, lane));
+        self.watched.insert(lane, at);
     }
 }
 
-fn room_in(state: &State, pool: PoolId) -> Option<Weight> {
-    let agents = state.pools[pool.0 as usize].agents.iter().map(|id| state.agent(*id));
-    let free = agents.filter(|agent| agent.busy < agent.slots);
-    free.map(|agent| [agent.free(ResourceId(0)).0, agent.free(ResourceId(1)).0])
-        .reduce(|a, b| [a[0].max(b[0]), a[1].max(b[1])])
+fn lane(blocker: Blocker, class: &Class) -> Lane {
+    match blocker {
+        Blocker::Resource(resource) | Blocker::Reserved(Target::Resource(resource)) => Lane::Resource(resource),
+        Blocker::Agents(_) | Blocker::Reserved(Target::Agent(_)) => Lane::Pool(class.pool),
+    }
 }
 
-/// What to keep free so that the head of a line gets its turn.
-fn target_of(state: &State, blocker: Blocker, task: TaskId) -> Option<Target> {
-    match blocker {
-        Blocker::Resource(resource) => Some(Target::Resource(resource)),
-        Blocker::Agents(pool) => {
+/// What a class weighs where it is parked: the amount of a resource; `cpu` and `mem` on agents.
+fn weight(class: &Class, lane: Lane) -> Weight {
+    match lane {
+        Lane::Resource(resource) => [need_of(class, resource).0, 0],
+        Lane::Pool(_) => [need_of(class, ResourceId(0)).0, need_of(class, ResourceId(1)).0],
+    }
+}
+
+/// Something behind a lane is kept free for a task.
+fn is_reserved(state: &State, lane: Lane) -> bool {
+    let reserved = |target| state.reservations.contains_key(&target);
+    match lane {
+        _ if state.reservations.is_empty() => false,
+        Lane::Resource(resource) => reserved(Target::Resource(resource)),
+        Lane::Pool(pool) => state.pools[pool.0 as usize].agents.iter().any(|agent| reserved(Target::Agent(*agent))),
+    }
+}
+
+/// What is free behind a lane: of a resource, or on each agent with a free slot (but for those with no more than another).
+fn rooms(state: &State, lane: Lane) -> SmallVec<[Weight; 2]> {
+    let mut rooms = SmallVec::new();
+    match lane {
+        Lane::Resource(resource) => {
+            let entry = state.resource(resource);
+            rooms.push([entry.capacity.0.saturating_sub(entry.used.0), u64::MAX]);
+        }
+        Lane::Pool(pool) => {
+            let agents = state.pools[pool.0 as usize].agents.iter().map(|id| state.agent(*id));
+            for agent in agents.filter(|agent| agent.busy < agent.slots) {
+                let room = [agent.free(ResourceId(0)).0, agent.free(ResourceId(1)).0];
+                let covers = |a: &Weight, b: &Weight| a[0] >= b[0] && a[1] >= b[1];
+                if !rooms.iter().any(|other| covers(other, &room)) {
+                    rooms.retain(|other| !covers(&room, other));
+                    rooms.push(room);
+                }
+            }
+        }
+    }
+    rooms
+}
+
+/// What to keep free so that the head of a lane gets its turn; nothing if it is kept free already, for it or another.
+fn target_of(state: &State, lane: Lane, task: TaskId) -> Option<Target> {
+    match lane {
+        Lane::Resource(resource) => {
+            let target = Target::Resource(resource);
+            (!state.reservations.contains_key(&target)).then_some(target)
+        }
+        Lane::Pool(pool) => {
+            let has_one =
+                |(target, held): (&Target, &Reservation)| held.task == task && matches!(target, Target::Agent(_));
+            if state.reservations.iter().any(has_one) {
+                return None;
+            }
             let class = state.class_of(task);
             let agents = state.pools[pool.0 as usize].agents.iter().copied();
             let able = agents.filter(|id| could_fit(class, state.agent(*id)));
@@ -277,7 +343,6 @@ fn target_of(state: &State, blocker: Blocker, task: TaskId) -> Option<Target> {
             };
             free.max_by_key(|id| (room(*id), std::cmp::Reverse(*id))).map(Target::Agent)
         }
-        Blocker::Reserved(_) => None,
     }
 }
 

@@ -176,6 +176,19 @@ impl<K: Ord + Clone> Order<K> {
         true
     }
 
+    /// Takes one key out and puts another in, unless they are the same.
+    pub fn exchange(&mut self, out: Option<K>, into: Option<K>) {
+        if out == into {
+            return;
+        }
+        if let Some(key) = out {
+            self.remove(&key);
+        }
+        if let Some(key) = into {
+            self.insert(key);
+        }
+    }
+
     fn remove_at(&mut self, at: u32, key: &K) -> u32 {
         match key.cmp(&self.node(at).key) {
             std::cmp::Ordering::Equal => {

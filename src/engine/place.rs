@@ -3,7 +3,6 @@
 
 use super::fact::Target;
 use super::ids::{AgentId, Amount, ResourceId, Span, TaskId, Time};
-use super::order::Weight;
 use super::state::{Agent, Class, PoolId, Reservation, Shown, State};
 
 /// What keeps the session as a whole from starting anything.
@@ -47,7 +46,7 @@ impl State {
         let class = self.class_of(id);
         for (resource, amount) in &class.shared {
             let entry = self.resource(*resource);
-            if entry.used.0 + amount.0 > entry.capacity.0 {
+            if amount.0 > entry.capacity.0.saturating_sub(entry.used.0) {
                 return Err(Blocker::Resource(*resource));
             }
             let target = Target::Resource(*resource);
@@ -92,11 +91,12 @@ impl State {
         }
     }
 
-    /// The reservation on `target` that a task must respect: that of another task ranked before it.
+    /// The reservation on `target` that a task must respect: that of another task ranked before it, which could start
+    /// if everything were free.
     fn reservation_before(&self, target: Target, id: TaskId) -> Option<&Reservation> {
         let held = self.reservations.get(&target)?;
-        (held.task != id && self.shown(held.task) == Shown::Ready && self.rank(held.task) < self.rank(id))
-            .then_some(held)
+        let before = held.task != id && self.shown(held.task) == Shown::Ready && self.rank(held.task) < self.rank(id);
+        (before && self.could_ever_start(self.class_of(held.task))).then_some(held)
     }
 
     /// Taking `amount` of a reserved resource does not delay its task: what was started since the reservation, with this,
@@ -105,8 +105,8 @@ impl State {
         let Target::Resource(resource) = target else { return false };
         let need = need_of(self.class_of(held.task), resource);
         let capacity = self.resource(resource).capacity;
-        let late = self.taken_since(resource, None, held.since);
-        if late.0 + amount.0 + need.0 <= capacity.0 {
+        let spare = capacity.0.saturating_sub(need.0).checked_sub(amount.0);
+        if spare.is_some_and(|spare| self.taken_since(resource, None, held.since).0 <= spare) {
             return true;
         }
         let Some(estimate) = class.estimate else { return false };
@@ -122,7 +122,8 @@ impl State {
         let all_left = slots_left
             && reserved.local.iter().all(|(resource, need)| {
                 let late = self.taken_since(*resource, Some(agent_id), held.since);
-                late.0 + need_of(class, *resource).0 + need.0 <= agent.capacity(*resource).0
+                let taken = late.0.saturating_add(need_of(class, *resource).0).saturating_add(need.0);
+                taken <= agent.capacity(*resource).0
             });
         if all_left {
             return true;
@@ -163,9 +164,9 @@ impl State {
     /// When an agent has room for a class by the estimates of what runs there.
     fn agent_free_by(&self, agent_id: AgentId, class: &Class) -> Option<Time> {
         let agent = self.agent(agent_id);
-        let mut free_slots = u64::from(agent.slots.saturating_sub(agent.busy));
+        let mut free_slots = i64::from(agent.slots) - i64::from(agent.busy);
         let mut free: Vec<(ResourceId, u64)> = class.local.iter().map(|(id, _)| (*id, agent.free(*id).0)).collect();
-        let fits = |slots: u64, free: &[(ResourceId, u64)]| {
+        let fits = |slots: i64, free: &[(ResourceId, u64)]| {
             slots >= 1 && class.local.iter().zip(free).all(|((_, need), (_, free))| *free >= need.0)
         };
         let mut ends = Vec::new();
@@ -210,15 +211,6 @@ pub(super) fn fits_on(class: &Class, agent: &Agent) -> bool {
 /// An agent could ever run a class.
 pub(super) fn could_fit(class: &Class, agent: &Agent) -> bool {
     agent.slots > 0 && class.local.iter().all(|(resource, amount)| agent.capacity(*resource) >= *amount)
-}
-
-/// What a class weighs where it is parked: the amount of a resource; `cpu` and `mem` on agents.
-pub(super) fn weight(class: &Class, blocker: Blocker) -> Weight {
-    match blocker {
-        Blocker::Resource(resource) => [need_of(class, resource).0, 0],
-        Blocker::Agents(_) => [need_of(class, ResourceId(0)).0, need_of(class, ResourceId(1)).0],
-        Blocker::Reserved(_) => [0, 0],
-    }
 }
 
 pub(super) fn need_of(class: &Class, resource: ResourceId) -> Amount {

@@ -142,6 +142,10 @@ pub struct Live {
     pub exited: Option<(Exit, Usage, u64, u32)>,
     /// Another console started it.
     pub adopted: bool,
+    /// Its leader ended before anything asked it to stop: how it ended is its outcome, whatever is asked since.
+    pub by_itself: bool,
+    /// Which opening of the session ([`State::opened`]) started it or adopted it last.
+    pub console: u32,
 }
 
 /// An ended attempt.
@@ -267,6 +271,8 @@ pub struct Stage {
     pub dead: u32,
     /// How many of the stages before it are not over.
     pub unmet: u32,
+    /// The stages that wait for it.
+    pub later: Vec<StageId>,
     /// Tasks by phase as shown: see [`Shown`].
     pub counts: Tally,
 }
@@ -379,6 +385,8 @@ pub enum DoneWhat {
 /// What changed since the dispatcher last looked. Not part of what a State is.
 #[derive(Debug, Clone, Default)]
 pub struct Changes {
+    /// A dispatcher looks: without one (a replay) nothing is noted.
+    pub noted: bool,
     /// Classes whose first ready task may be another.
     pub classes: Vec<ClassId>,
     /// Resources of which some was given back.
@@ -392,7 +400,7 @@ pub struct Changes {
 /// The fold of the facts.
 #[derive(Debug, Clone, Default)]
 pub struct State {
-    /// Time of the last fact.
+    /// Time of the last fact or input.
     pub now: Time,
     /// When the run began.
     pub started: Time,
@@ -419,6 +427,7 @@ pub struct State {
     class_ids: Arc<BTreeMap<(Requirements, Option<Span>), ClassId>>,
     /// Sets of agents.
     pub pools: Arc<Vec<Pool>>,
+    pool_ids: Arc<BTreeMap<(Vec<String>, Option<AgentId>), PoolId>>,
 
     /// Ready tasks by class and rank.
     pub ready: Order<(ClassId, Rank)>,
@@ -471,16 +480,30 @@ pub struct State {
 }
 
 impl PartialEq for State {
-    /// Equal in everything that facts determine (not in what the dispatcher has seen of it).
+    /// Equal in everything that facts determine: not in what the dispatcher has seen of it, nor in the time it was last
+    /// told, which may have led to no fact.
     fn eq(&self, other: &Self) -> bool {
-        self.tasks == other.tasks
+        self.settings == other.settings
+            && self.loaded == other.loaded
+            && self.tasks == other.tasks
+            && self.fallbacks == other.fallbacks
+            && self.dependents == other.dependents
+            && self.classes == other.classes
+            && self.pools == other.pools
+            && self.deadlines.iter().eq(other.deadlines.iter())
+            && self.actions == other.actions
+            && self.retries == other.retries
+            && self.by_fallback == other.by_fallback
+            && self.ended_attempts == other.ended_attempts
+            && self.opened == other.opened
+            && self.boot_id == other.boot_id
+            && self.closed == other.closed
             && self.definitions == other.definitions
             && self.resources == other.resources
             && self.agents == other.agents
             && self.stages == other.stages
             && self.counts == other.counts
             && self.live == other.live
-            && self.now == other.now
             && self.started == other.started
             && self.paused == other.paused
             && self.ending == other.ending
@@ -568,11 +591,36 @@ impl State {
         rank(&self.settings, id, self.task(id))
     }
 
-    /// Nothing can happen by itself any more.
+    /// Nothing can happen by itself any more: nothing runs, waits out a delay or could ever start as things are. (What
+    /// is paused could.)
     pub fn is_finished(&self) -> bool {
-        self.loaded
-            && self.live == 0
-            && (self.ending.is_some() || (self.counts.of(Shown::Ready) == 0 && self.counts.of(Shown::Delayed) == 0))
+        if !self.loaded || self.live > 0 {
+            return false;
+        }
+        if self.ending.is_some() {
+            return true;
+        }
+        self.counts.of(Shown::Delayed) == 0 && (self.counts.of(Shown::Ready) == 0 || !self.any_could_start())
+    }
+
+    /// Some ready task could start if everything were free. Looks at classes until one can: at the first, but when stuck.
+    fn any_could_start(&self) -> bool {
+        let mut from = ClassId(0);
+        while let Some((class, _)) = self.ready.first_from(&(from, Rank::FIRST)) {
+            if self.could_ever_start(self.class(*class)) {
+                return true;
+            }
+            from = ClassId(class.0 + 1);
+        }
+        false
+    }
+
+    /// A class would start if everything were free: there is enough of all it asks, and an agent that offers it.
+    pub fn could_ever_start(&self, class: &Class) -> bool {
+        let enough = class.shared.iter().all(|(resource, need)| *need <= self.resource(*resource).capacity);
+        let pool = &self.pools[class.pool.0 as usize];
+        let able = || pool.agents.iter().any(|agent| super::place::could_fit(class, self.agent(*agent)));
+        self.settings.max_running != Some(0) && enough && able()
     }
 
     /// The exit code of a session that ends like this (`design.md`, Command line).
@@ -605,7 +653,7 @@ impl State {
             }
             Fact::Recovered { .. } => {}
             Fact::Closed { code } => self.closed = Some(*code),
-            Fact::Configured(settings) => self.settings = Arc::new((**settings).clone()),
+            Fact::Configured(settings) => self.begin_workflow(settings),
             Fact::ResourceAdded(definition) => self.add_resource(definition),
             Fact::AgentAdded(definition) => self.add_agent(definition),
             Fact::StageAdded(definition) => self.add_stage(definition),
@@ -650,7 +698,9 @@ impl State {
             }
             Fact::Stopping { task, reason, signal, .. } => self.edit(*task, |t| {
                 let Some(live) = &mut t.live else { return };
-                let reason = live.stop.map_or(*reason, |(first, _, _)| first);
+                // The first reason stands, but for the operator's cancel: it also says that nothing is to follow.
+                let first = live.stop.map(|(first, _, _)| first).filter(|_| *reason != StopReason::Cancelled);
+                let reason = first.unwrap_or(*reason);
                 live.stop = Some((reason, *signal, now));
                 if t.phase != Phase::Lingering {
                     t.stand(Phase::Stopping, now);
@@ -659,6 +709,7 @@ impl State {
             Fact::Exited { task, exit, usage, output, left, .. } => self.edit(*task, |t| {
                 let Some(live) = &mut t.live else { return };
                 live.exited = Some((*exit, *usage, *output, *left));
+                live.by_itself = live.stop.is_none();
                 t.stand(Phase::Lingering, now);
             }),
             Fact::Ended { task, attempt, outcome, usage, output, then } => {
@@ -675,6 +726,16 @@ impl State {
     }
 
     // ── definitions ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// A workflow's definitions begin. Those of an earlier one whose end was never stored are forgotten.
+    fn begin_workflow(&mut self, settings: &Settings) {
+        if !self.loaded {
+            let (now, opened, closed) = (self.now, self.opened, self.closed);
+            let (boot_id, changes) = (std::mem::take(&mut self.boot_id), std::mem::take(&mut self.changes));
+            *self = Self { now, opened, closed, boot_id, changes, ..Self::default() };
+        }
+        self.settings = Arc::new(settings.clone());
+    }
 
     fn add_resource(&mut self, definition: &ResourceDefinition) {
         let capacity = match definition.kind {
@@ -709,7 +770,7 @@ impl State {
             Arc::make_mut(&mut self.pools)[pool.0 as usize].agents.push(id);
         }
         self.agents.at_mut(id.index()).pools = pools;
-        self.changes.agents.push(id);
+        self.note_agent(id);
     }
 
     fn add_stage(&mut self, definition: &WorkflowStage) {
@@ -719,6 +780,7 @@ impl State {
             remaining: 0,
             dead: 0,
             unmet: 0,
+            later: Vec::new(),
             counts: Tally::default(),
         });
     }
@@ -773,9 +835,9 @@ impl State {
     }
 
     fn pool_for(&mut self, capabilities: &[String], only: Option<AgentId>) -> PoolId {
-        let found = self.pools.iter().position(|pool| pool.capabilities == capabilities && pool.only == only);
-        if let Some(index) = found {
-            return PoolId(index as u32);
+        let key = (capabilities.to_vec(), only);
+        if let Some(id) = self.pool_ids.get(&key) {
+            return *id;
         }
         let id = PoolId(self.pools.len() as u32);
         let offers = |agent: &AgentId| {
@@ -786,6 +848,7 @@ impl State {
         for agent in &agents {
             self.agents.at_mut(agent.index()).pools.push(id);
         }
+        Arc::make_mut(&mut self.pool_ids).insert(key, id);
         Arc::make_mut(&mut self.pools).push(Pool { capabilities: capabilities.to_vec(), only, agents });
         id
     }
@@ -795,9 +858,12 @@ impl State {
         self.loaded = true;
         self.started = self.now;
         for index in 0..self.stages.len() {
-            let unmet =
-                self.stages.at(index).definition.after.iter().filter(|before| self.stage(**before).remaining > 0);
+            let definition = self.stages.at(index).definition.clone();
+            let unmet = definition.after.iter().filter(|before| self.stage(**before).remaining > 0);
             self.stages.at_mut(index).unmet = unmet.count() as u32;
+            for before in &definition.after {
+                self.stages.at_mut(before.index()).later.push(StageId::from(index));
+            }
         }
         for index in 0..self.tasks.len() {
             let id = TaskId::from(index);
@@ -854,7 +920,10 @@ impl State {
 
     fn set_slots(&mut self, id: AgentId, slots: u32) {
         self.change_agent(id, |agent| agent.slots = slots);
-        self.changes.agents.push(id);
+        self.note_agent(id);
+        // What is kept free for a task counts only while that task could start at all: that may be otherwise now.
+        let reserved: Vec<Target> = self.reservations.keys().copied().collect();
+        self.note_reservations(reserved);
     }
 
     // ── attempts ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -879,7 +948,7 @@ impl State {
         if attempt.0 > 1 {
             self.retries += 1;
         }
-        let now = self.now;
+        let (now, console) = (self.now, self.opened);
         self.edit(id, |t| {
             t.attempt = attempt.0;
             t.tries += 1;
@@ -893,20 +962,24 @@ impl State {
                 stop: None,
                 exited: None,
                 adopted: false,
+                by_itself: false,
+                console,
             }));
             t.stand(Phase::Starting, now);
         });
+        self.note_room_kept(id);
     }
 
     fn runs(&mut self, id: TaskId, process: &Process, log: u64, adopted: bool) {
-        self.next_log = self.next_log.max(log + 1);
-        let now = self.now;
+        self.next_log = self.next_log.max(log.saturating_add(1));
+        let (now, console) = (self.now, self.opened);
         self.edit(id, |t| {
             let Some(live) = &mut t.live else { return };
             let since = live.process.as_ref().map_or(now, |(_, since)| *since);
             live.process = Some((process.clone(), since));
             live.log = Some(log);
             live.adopted |= adopted;
+            live.console = console;
             if t.phase == Phase::Starting {
                 t.stand(Phase::Running, now);
             }
@@ -915,13 +988,16 @@ impl State {
 
     /// Gives back all that the live attempt holds.
     fn release(&mut self, id: TaskId) {
+        self.note_room_kept(id);
         let Some(live) = self.task(id).live.clone() else { return };
         for (resource, amount) in live.holds.iter() {
             self.holders.remove(&(*resource, id));
             let entry = self.resources.at_mut(resource.index());
             if entry.definition.kind != ResourceKind::PerAgent {
                 entry.used.0 -= amount.0;
-                self.changes.resources.push(*resource);
+                if self.changes.noted {
+                    self.changes.resources.push(*resource);
+                }
             }
         }
         self.change_agent(live.agent, |agent| {
@@ -931,13 +1007,31 @@ impl State {
             }
         });
         self.on_agent.remove(&(live.agent, id));
-        self.changes.agents.push(live.agent);
-        if !self.reservations.is_empty() {
-            let agent = Target::Agent(live.agent);
-            let targets = live.holds.iter().map(|(resource, _)| Target::Resource(*resource)).chain([agent]);
-            let reserved: Vec<Target> = targets.filter(|target| self.reservations.contains_key(target)).collect();
-            self.changes.reservations.extend(reserved);
+        self.note_agent(live.agent);
+    }
+
+    fn note_agent(&mut self, agent: AgentId) {
+        if self.changes.noted {
+            self.changes.agents.push(agent);
         }
+    }
+
+    fn note_reservations(&mut self, targets: Vec<Target>) {
+        if self.changes.noted {
+            self.changes.reservations.extend(targets);
+        }
+    }
+
+    /// A live attempt takes or gives back something that is being kept free: when there will be room is to be judged anew.
+    fn note_room_kept(&mut self, id: TaskId) {
+        if self.reservations.is_empty() {
+            return;
+        }
+        let Some(live) = &self.task(id).live else { return };
+        let targets = live.holds.iter().map(|(resource, _)| Target::Resource(*resource));
+        let targets = targets.chain([Target::Agent(live.agent)]);
+        let reserved = targets.filter(|target| self.reservations.contains_key(target)).collect();
+        self.note_reservations(reserved);
     }
 
     fn end(&mut self, id: TaskId, attempt: Attempt, outcome: &Outcome, usage: Usage, output: u64, then: Then) {
@@ -1008,18 +1102,16 @@ impl State {
     }
 
     fn edit_one(&mut self, id: TaskId, change: impl FnOnce(&mut Task), deltas: &mut Vec<Delta>) {
-        let before = self.unindex(id);
+        let before = self.keys(id);
         change(self.tasks.at_mut(id.index()));
-        self.index(id);
-        let after = Standing::of(self.task(id));
+        let after = self.keys(id);
+        self.reindex(id, &before, &after);
         let unmet = i32::from(before.satisfied) - i32::from(after.satisfied);
         let dead = i32::from(after.dead) - i32::from(before.dead);
         if unmet == 0 && dead == 0 {
             return;
         }
-        for task in self.dependents.at(id.index()) {
-            deltas.push(Delta { task: *task, unmet, dead });
-        }
+        deltas.extend(self.dependents.at(id.index()).iter().map(|task| Delta { task: *task, unmet, dead }));
         self.stage_changed(id, unmet, dead, deltas);
     }
 
@@ -1035,13 +1127,9 @@ impl State {
         if over == 0 && died == 0 {
             return;
         }
-        for index in 0..self.stages.len() {
-            let next = self.stages.at(index);
-            if !next.definition.after.contains(&stage_id) {
-                continue;
-            }
+        for later in stage.later.clone() {
+            let next = self.stages.at_mut(later.index());
             let was_closed = next.unmet > 0;
-            let next = self.stages.at_mut(index);
             next.unmet = next.unmet.checked_add_signed(over).expect("counted");
             let closed = i32::from(next.unmet > 0) - i32::from(was_closed);
             if closed != 0 || died != 0 {
@@ -1050,52 +1138,67 @@ impl State {
         }
     }
 
-    /// Enters a task into every index.
-    fn index(&mut self, id: TaskId) {
+    /// A task's place in every index, as it is now.
+    fn keys(&self, id: TaskId) -> Keys {
         let task = self.tasks.at(id.index());
+        let definition = self.definitions.at(id.index());
         let how = shown(task);
-        let stage = self.definitions.at(id.index()).stage;
-        self.counts.0[how as usize] += 1;
-        self.live += u32::from(task.phase.is_live());
-        self.stages.at_mut(stage.index()).counts.0[how as usize] += 1;
-        self.display.insert(display_key(&self.settings, stage, id, task));
-        if let Some(at) = timer(&self.settings, &self.definitions.at(id.index()).timeout, task) {
-            self.timers.insert((at, id));
-        }
-        if let Some(deadline) = task.deadline.filter(|_| !task.phase.is_satisfied() && !task.phase.is_dead()) {
-            self.deadlines.insert((deadline, id));
-        }
-        if how == Shown::Ready {
-            self.ready.insert((task.class, rank(&self.settings, id, task)));
-            self.changes.classes.push(task.class);
+        let dead = task.phase.is_dead() || (task.phase == Phase::Waiting && task.dead > 0);
+        let over = task.phase.is_satisfied() || task.phase.is_dead();
+        Keys {
+            shown: how,
+            live: task.phase.is_live(),
+            satisfied: task.phase.is_satisfied(),
+            dead,
+            display: display_key(&self.settings, definition.stage, id, task),
+            timer: timer(&self.settings, &definition.timeout, task),
+            deadline: task.deadline.filter(|_| !over),
+            ready: (how == Shown::Ready).then(|| (task.class, rank(&self.settings, id, task))),
         }
     }
 
-    /// Takes a task out of every index.
-    fn unindex(&mut self, id: TaskId) -> Standing {
-        let task = self.tasks.at(id.index());
-        let standing = Standing::of(task);
-        let how = shown(task);
-        let stage = self.definitions.at(id.index()).stage;
-        self.counts.0[how as usize] -= 1;
-        self.live -= u32::from(task.phase.is_live());
-        self.stages.at_mut(stage.index()).counts.0[how as usize] -= 1;
-        self.display.remove(&display_key(&self.settings, stage, id, task));
-        if let Some(at) = timer(&self.settings, &self.definitions.at(id.index()).timeout, task) {
-            self.timers.remove(&(at, id));
+    /// Enters a new task into every index.
+    fn index(&mut self, id: TaskId) {
+        let keys = self.keys(id);
+        self.count(&keys, 1);
+        self.display.insert(keys.display);
+        self.timers.exchange(None, keys.timer.map(|at| (at, id)));
+        self.deadlines.exchange(None, keys.deadline.map(|at| (at, id)));
+        self.reready(id, None, keys.ready);
+    }
+
+    /// Moves a task in those indexes in which its place changed.
+    fn reindex(&mut self, id: TaskId, before: &Keys, after: &Keys) {
+        if before.shown != after.shown || before.live != after.live {
+            self.count(before, -1);
+            self.count(after, 1);
         }
-        if let Some(deadline) = task.deadline {
-            self.deadlines.remove(&(deadline, id));
+        self.display.exchange(Some(before.display), Some(after.display));
+        self.timers.exchange(before.timer.map(|at| (at, id)), after.timer.map(|at| (at, id)));
+        self.deadlines.exchange(before.deadline.map(|at| (at, id)), after.deadline.map(|at| (at, id)));
+        self.reready(id, before.ready, after.ready);
+    }
+
+    fn count(&mut self, keys: &Keys, by: i32) {
+        let add = |count: &mut u32| *count = count.checked_add_signed(by).expect("counted");
+        add(&mut self.counts.0[keys.shown as usize]);
+        add(&mut self.stages.at_mut(keys.display.stage.index()).counts.0[keys.shown as usize]);
+        if keys.live {
+            add(&mut self.live);
         }
-        if how == Shown::Ready {
-            let key = (task.class, rank(&self.settings, id, task));
-            self.changes.classes.push(key.0);
-            self.ready.remove(&key);
-            if !self.reservations.is_empty() {
-                self.end_reservations(id);
-            }
+    }
+
+    fn reready(&mut self, id: TaskId, before: Option<(ClassId, Rank)>, after: Option<(ClassId, Rank)>) {
+        if before == after {
+            return;
         }
-        standing
+        self.ready.exchange(before, after);
+        if self.changes.noted {
+            self.changes.classes.extend(after.or(before).map(|(class, _)| class));
+        }
+        if before.is_some() && !self.reservations.is_empty() {
+            self.end_reservations(id);
+        }
     }
 
     fn end_reservations(&mut self, id: TaskId) {
@@ -1104,7 +1207,7 @@ impl State {
         for target in &ended {
             self.reservations.remove(target);
         }
-        self.changes.reservations.extend(ended);
+        self.note_reservations(ended);
     }
 
     fn change_agent(&mut self, id: AgentId, change: impl FnOnce(&mut Agent)) {
@@ -1156,17 +1259,16 @@ impl Task {
     }
 }
 
-/// What of a task matters to those that wait for it.
-struct Standing {
+/// A task's place in every index, and what of it matters to those that wait for it.
+struct Keys {
+    shown: Shown,
+    live: bool,
     satisfied: bool,
     dead: bool,
-}
-
-impl Standing {
-    fn of(task: &Task) -> Self {
-        let dead = task.phase.is_dead() || (task.phase == Phase::Waiting && task.dead > 0);
-        Self { satisfied: task.phase.is_satisfied(), dead }
-    }
+    display: DisplayKey,
+    timer: Option<Time>,
+    deadline: Option<Time>,
+    ready: Option<(ClassId, Rank)>,
 }
 
 /// How a task is shown.

@@ -24,6 +24,9 @@ pub mod storage;
 pub mod sync;
 pub mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use read::{Damage, End, Read, ReadError, Reader, Tail, read};
 pub use recover::{Repaired, ResumeError, Resumed, create, repair, resume};
 pub use storage::{Disk, Storage};

@@ -122,7 +122,7 @@ const BLOCKED: Duration = Duration::from_secs(2);
 /// A pause of ours longer than this was not ours: the program was stopped.
 const STOPPED: Duration = Duration::from_secs(5);
 /// At most so many snapshots are asked for to find the cursor again.
-const MAX_SETTLE: usize = 4;
+const MAX_SETTLE: usize = 8;
 /// After so many display errors the screen gives up.
 const MAX_FAILURES: u32 = 3;
 

@@ -118,6 +118,10 @@ pub struct Queue {
     pub seek: Seek,
     /// Stages whose lines have been seen, by name: at most [`MAX_STAGES`].
     pub stages: Vec<(String, StageId)>,
+    /// Stages that were folded by themselves because they had not begun; they open when they do.
+    pub folded_early: Vec<StageId>,
+    /// Stages that are not folded by themselves (again): the operator did it, or they were once.
+    pub hands_off: Vec<StageId>,
 }
 
 /// The log of the cursor's task.
@@ -302,6 +306,8 @@ impl Model {
                 total: 0,
                 seek: Seek::First,
                 stages: Vec::new(),
+                folded_early: Vec::new(),
+                hands_off: Vec::new(),
             },
             focus: Pane::Queue,
             upper: Pane::Queue,
@@ -361,6 +367,9 @@ impl Model {
         self.queue.total = snapshot.total_rows;
         self.queue.offset = snapshot.offset;
         self.remember_stages(snapshot);
+        if self.fold_quiet_stages(snapshot) {
+            return true;
+        }
         let before = self.queue.cursor;
         let again = self.settle(snapshot);
         if self.queue.cursor != before {
@@ -397,6 +406,39 @@ impl Model {
             (Seek::First, _) => self.settle_first(snapshot),
             _ => self.settle_row(snapshot),
         }
+    }
+
+    /// Where not all rows fit, stages that are done or have not begun are one line, until the operator says otherwise.
+    fn fold_quiet_stages(&mut self, snapshot: &Snapshot) -> bool {
+        if self.queue.group != Group::Stage || !self.queue.filter.terms.is_empty() {
+            return false;
+        }
+        let crowded = snapshot.total_rows > self.queue_height();
+        let home = self.task(snapshot).map(|row| row.stage.clone()).filter(|_| self.queue.seek != Seek::First);
+        let mut changed = false;
+        for row in &snapshot.rows {
+            let Row::Group(group) = row else { continue };
+            let counts = &group.counts;
+            let done = counts.total > 0 && counts.succeeded + counts.skipped == counts.total;
+            let begun = counts.total != counts.waiting + counts.held;
+            if begun && let Some(at) = self.queue.folded_early.iter().position(|stage| *stage == group.stage) {
+                self.queue.folded_early.swap_remove(at);
+                self.queue.collapsed.retain(|stage| *stage != group.stage);
+                changed = true;
+            } else if crowded
+                && !group.collapsed
+                && (done || !begun && group.why.is_some())
+                && home.as_ref() != Some(&group.name)
+                && !self.queue.hands_off.contains(&group.stage)
+                && !self.queue.folded_early.contains(&group.stage)
+                && self.queue.hands_off.len() + self.queue.folded_early.len() < MAX_STAGES
+            {
+                if done { &mut self.queue.hands_off } else { &mut self.queue.folded_early }.push(group.stage);
+                self.queue.collapsed.push(group.stage);
+                changed = true;
+            }
+        }
+        changed
     }
 
     fn remember_stages(&mut self, snapshot: &Snapshot) {

@@ -24,6 +24,8 @@ pub struct Pen<'a> {
     pub buffer: &'a mut Buffer,
     /// Its colours.
     pub theme: &'a Theme,
+    /// Parts of bars differ by their glyph, for there is no colour (or no block) to tell them apart.
+    pub patterned: bool,
 }
 
 impl Pen<'_> {
@@ -148,11 +150,13 @@ impl Pen<'_> {
             sum += share;
             let least = u16::from(*share > 0.0);
             let end = ((sum * f64::from(width)).floor() as u16).max(at + least).min(width);
+            let glyph = if self.patterned { glyph } else { solid(glyph) };
             for i in at..end {
                 self.cell(x + i, y, glyph, *meaning);
             }
             at = end;
         }
+        let rest = if self.patterned { rest } else { solid(rest) };
         for i in at..width {
             self.cell(x + i, y, rest, Meaning::BarRest);
         }
@@ -185,6 +189,11 @@ impl Pen<'_> {
             }
         }
     }
+}
+
+/// Shades are noise where colours tell the parts apart.
+fn solid(glyph: &str) -> &str {
+    if matches!(glyph, "▒" | "▓" | "░") { "█" } else { glyph }
 }
 
 /// Cells of words.

@@ -112,6 +112,17 @@ fn running(name: &str, priority: i32, age: u64, estimate: Option<u64>, note: &st
     TaskRow { estimate: estimate.map(Span::secs), agent: Some(agent.into()), attempt: 1, ..row }
 }
 
+/// A log as a migration writes one.
+pub const LOG: &str = "\
+12:03:41 db: connected to primary, schema v40
+12:03:44 migrate: plan has 7 steps
+12:03:52 migrate: 2 of 7 steps applied
+12:03:58 db: waiting for exclusive lock on schema v41
+12:04:02 migrate: 3 of 7 steps applied
+12:04:11 \x1b[1mmigrate: step 4\x1b[0m  ALTER TABLE orders ADD COLUMN region
+12:04:29 W slow statement 17.1 s
+";
+
 /// A session that answers views as the real one does.
 pub struct Sample {
     tasks: Vec<TaskRow>,
@@ -521,13 +532,23 @@ pub(super) fn model(
 pub fn pictures(folder: &std::path::Path) {
     use super::theme::Depth;
     for (name, size) in [("wide", (160, 45)), ("main", (120, 36)), ("small", (80, 24))] {
+        let log = folder.join("sample.log");
+        std::fs::write(&log, LOG).expect("the folder can be written");
         for theme in ["dark", "light", "high-contrast", "terminal16", "mono"] {
             let depth = if theme == "terminal16" { Depth::Ansi16 } else { Depth::True };
             let (mut model, mut sample, mut snapshot) = model(size, theme, depth);
-            model.queue.row = 18;
-            model.queue.seek = super::model::Seek::Row;
+            model.jump_to(TaskId(if name == "wide" { 15 } else { 16 }));
             model.tab = super::model::Tab::Why;
+            sample.log = Some(log.clone());
             super::settle(&mut sample, &mut model, &mut snapshot);
+            if let Some(area) = model.areas().log() {
+                super::reader::Reader::default().serve(
+                    &mut model.log,
+                    Some(&log),
+                    area.height.into(),
+                    area.width.into(),
+                );
+            }
             let mut buffer = ratatui::buffer::Buffer::empty(ratatui::layout::Rect::new(0, 0, size.0, size.1));
             super::view::draw(&model, &snapshot, &mut buffer);
             let svg = super::svg::render(&buffer, [255; 3], [0; 3]);

@@ -8,7 +8,7 @@ use ratatui::style::{Color, Modifier};
 use super::theme::rgb;
 
 /// Size of a cell in pixels; the font is 16 px high.
-const CELL: (f64, f64) = (8.8, 19.0);
+const CELL: (f64, f64) = (8.79, 17.0);
 /// Room around the screen.
 const MARGIN: f64 = 12.0;
 
@@ -69,7 +69,7 @@ fn row(out: &mut String, buffer: &Buffer, y: u16, page: [u8; 3], (ground, ink): 
         if cell.modifier.contains(Modifier::UNDERLINED) {
             look += " text-decoration=\"underline\"";
         }
-        let base = top + CELL.1 * 0.76;
+        let base = top + CELL.1 * 0.8;
         let _ = writeln!(
             out,
             "<text x=\"{:.1}\" y=\"{base:.1}\" fill=\"{}\"{look}>{}</text>",

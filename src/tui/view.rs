@@ -31,7 +31,8 @@ pub fn draw(model: &Model, snapshot: &Snapshot, buffer: &mut Buffer) {
     let screen = buffer.area;
     let areas = model.areas();
     let scene = Scene { model, snapshot, areas: &areas };
-    let mut pen = Pen { buffer, theme: &model.theme };
+    let patterned = model.ascii || model.theme.of(Meaning::BarRest).fg.is_none();
+    let mut pen = Pen { buffer, theme: &model.theme, patterned };
     pen.clear(screen, Meaning::Base);
     if screen.width > 0 && screen.height > 0 {
         match areas.shape {
@@ -82,10 +83,14 @@ fn frame(pen: &mut Pen<'_>, scene: &Scene<'_>, pane: Pane, area: Rect) -> Rect {
     let tabbed = scene.areas.shape == Shape::Tabs && !scene.model.zoom;
     let mut words = Words::new();
     match pane {
-        Pane::Log | Pane::Detail if shared_place(scene) => words.extend(lower_tabs(scene.model)),
+        Pane::Log | Pane::Detail if shared_place(scene) => words.extend(lower_tabs(scene.model, true)),
         Pane::Queue | Pane::Agents | Pane::Locks | Pane::Progress if tabbed => {
             words.extend(upper_tabs(scene.model));
             title.retain(|(_, meaning)| *meaning != Meaning::Title);
+        }
+        Pane::Detail => {
+            words.push(w("6 ", if focus { Meaning::Focus } else { Meaning::Muted }));
+            words.extend(lower_tabs(scene.model, false));
         }
         _ => {
             let meaning = if focus { Meaning::Focus } else { Meaning::Muted };
@@ -114,13 +119,14 @@ fn upper_tabs(model: &Model) -> Words {
     Pane::ALL[..4].iter().flat_map(|pane| tab(*pane)).collect()
 }
 
-fn lower_tabs(model: &Model) -> Words {
+fn lower_tabs(model: &Model, log: bool) -> Words {
     let mut words = Words::new();
-    for tab in Tab::ALL {
+    for tab in Tab::ALL.into_iter().filter(|tab| log || *tab != Tab::Log) {
         if !words.is_empty() {
             words.push(w(" │ ", Meaning::Border));
         }
-        words.push(w(tab.name(), if tab == model.tab { Meaning::Title } else { Meaning::Muted }));
+        let here = tab == model.tab || !log && model.tab == Tab::Log && tab == Tab::Why;
+        words.push(w(tab.name(), if here { Meaning::Title } else { Meaning::Muted }));
     }
     words.push(w("  ", Meaning::Base));
     words

@@ -32,7 +32,9 @@ pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>, area: Rect) {
     if area.height == 0 {
         return;
     }
-    let name = (area.width / 4).clamp(6, 14);
+    // As wide as the longest name: agents seldom change, so the columns stay where they are.
+    let longest = scene.snapshot.agents.iter().take(100).map(|agent| crate::text::width(&agent.name)).max();
+    let name = u16::try_from(longest.unwrap_or(0)).unwrap_or(u16::MAX).clamp(6, (area.width / 3).max(6));
     let load = if area.width >= 34 { 8 } else { 0 };
     let at_load = name + 2 + 6;
     let at_task = at_load + if load > 0 { load + 1 } else { 0 };

@@ -35,14 +35,14 @@ fn first(pen: &mut Pen<'_>, scene: &Scene<'_>) {
     let mut words = vec![w(&header.workflow, Meaning::Title), w(" ▸ ", Meaning::Muted)];
     words.extend(mode(scene));
     words.push(w("  ", Meaning::Base));
-    if wide && header.session != header.workflow {
+    if area.width >= 140 && header.session != header.workflow {
         words.push(w(format!("{}  ", header.session), Meaning::Muted));
     }
     words.push(w(format::clock(scene.model.now, &scene.model.zone), Meaning::Base));
     words.push(w(if wide { "  elapsed " } else { "  " }, Meaning::Muted));
     words.push(w(format::stopwatch(end.since(header.started)), Meaning::Base));
-    words.extend(eta(scene, !wide));
-    words.extend(due(scene, wide));
+    words.extend(eta(scene, area.width < 140));
+    words.extend(due(scene, area.width >= 140));
     pen.words(area.x + 1, area.y, area.width.saturating_sub(used + 3), &words);
 }
 
@@ -138,10 +138,10 @@ fn eta(scene: &Scene<'_>, short: bool) -> Words {
 }
 
 /// The next deadline and whether it will be kept.
-fn due(scene: &Scene<'_>, wide: bool) -> Words {
+fn due(scene: &Scene<'_>, named: bool) -> Words {
     let Some((at, task)) = &scene.snapshot.header.due else { return Words::new() };
     let mut words = vec![w("   due ", Meaning::Muted), w(format::minute(*at, &scene.model.zone), Meaning::Base)];
-    if wide {
+    if named {
         words.push(w(format!(" {task}"), Meaning::Muted));
     }
     let (word, meaning) = risk(*at, scene.model.now, scene.snapshot.progress.eta);

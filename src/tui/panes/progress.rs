@@ -7,7 +7,7 @@ use super::super::paint::{Pen, Words, w};
 use super::super::theme::Meaning;
 use super::super::view::Scene;
 
-const LABEL: u16 = 8;
+const LABEL: u16 = 10;
 
 /// Nothing beside its name.
 pub fn edges(_: &Scene<'_>) -> (Words, Words) {
@@ -25,7 +25,7 @@ pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>, area: Rect) {
         pen.text(area.x + 1, y, LABEL, label, Meaning::Muted);
         let mut x = area.x + 1 + LABEL;
         let mut room = area.width - 1 - LABEL;
-        if *label == "flow" && room > 40 || *label == "flow" && room > 24 {
+        if *label == "flow" && room > 24 {
             let width = (room / 3).min(20);
             let flow = &scene.snapshot.progress.throughput;
             let top = flow.iter().copied().fold(1.0f32, f32::max);

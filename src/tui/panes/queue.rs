@@ -187,8 +187,11 @@ fn note(pen: &mut Pen<'_>, scene: &Scene<'_>, line: Rect, columns: &Columns, row
             words.push(w(format!("{:>3.0} %  ", share * 100.0), Meaning::Base));
             used = BAR + 1;
         } else {
-            words.push(w(format!("{share:.1}× its estimate  "), Meaning::Warn));
+            words.push(w(format!("{share:.1}× estimate  "), Meaning::Warn));
         }
+    }
+    if let Some(agent) = row.agent.as_ref().filter(|_| matches!(row.phase, Phase::Running | Phase::Stopping)) {
+        words.push(w(format!("{agent}  "), Meaning::Muted));
     }
     if let Some(fallback) = &row.fallback {
         words.push(w(format!("↶ {fallback}  "), Meaning::Held));
@@ -205,11 +208,8 @@ fn note(pen: &mut Pen<'_>, scene: &Scene<'_>, line: Rect, columns: &Columns, row
     if !row.note.is_empty() {
         words.push(w(format!("{}  ", row.note), text));
     }
-    if let Some(agent) = row.agent.as_ref().filter(|_| matches!(row.phase, Phase::Running | Phase::Stopping)) {
-        words.push(w(agent, Meaning::Muted));
-    }
     if row.adopted {
-        words.push(w("  adopted", Meaning::Muted));
+        words.push(w("adopted", Meaning::Muted));
     }
     pen.words(x + used, line.y, width.saturating_sub(used), &words);
 }

@@ -217,6 +217,10 @@ fn fold(model: &mut Model, snapshot: &Snapshot, collapse: bool) {
         return step_pane(model, if collapse { Pane::ALL.len() - 1 } else { 1 });
     }
     let Some(stage) = stage_of_cursor(model, snapshot) else { return };
+    model.queue.folded_early.retain(|known| *known != stage);
+    if !model.queue.hands_off.contains(&stage) {
+        model.queue.hands_off.push(stage);
+    }
     if !collapse {
         model.queue.collapsed.retain(|known| *known != stage);
     } else if !model.queue.collapsed.contains(&stage) {

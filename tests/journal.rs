@@ -81,7 +81,12 @@ fn stamped(number: u64) -> Stamped {
     let process = Process { pid: 1, start_ticks: number };
     let fact = match number % 3 {
         0 => Fact::Held { task },
-        1 => Fact::HeldAsLost { task, why: format!("a b\n00000041 2659b298 0000000001 00000000 ({number})\n") },
+        1 => Fact::NotStarted {
+            task,
+            attempt: Attempt(1),
+            why: Some(format!("a b\n00000041 2659b298 0000000001 00000000 ({number})\n")),
+            until: None,
+        },
         _ => Fact::Running { task, attempt: Attempt(1), process, log: number },
     };
     Stamped { at: Time(1000 + number), fact }

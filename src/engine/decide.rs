@@ -712,9 +712,9 @@ fn splitmix(mut x: u64) -> u64 {
 }
 
 impl Engine {
-    /// The first few tasks that wait in a blocker's line, and how many there are (of the first classes in it).
-    pub fn line(&self, blocker: super::place::Blocker) -> (Vec<TaskId>, usize) {
-        self.dispatch.waiting(&self.state, blocker)
+    /// The first few tasks that wait for a resource, and how many do (of the first classes in its line).
+    pub fn line(&self, resource: super::ids::ResourceId) -> (Vec<TaskId>, usize) {
+        self.dispatch.waiting(&self.state, resource)
     }
 }
 

@@ -365,10 +365,11 @@ const LINE_NAMED: usize = 6;
 const LINE_COUNTED: usize = 200;
 
 impl Dispatch {
-    /// The first few tasks that wait in a blocker's line, and how many wait there.
-    pub fn waiting(&self, state: &State, blocker: Blocker) -> (Vec<TaskId>, usize) {
-        let from = (blocker, Rank::FIRST, ClassId(0));
-        let classes = self.parked.iter_from(&from).take_while(|(at, _, _)| *at == blocker).map(|(_, _, class)| *class);
+    /// The first few tasks that wait for a resource, and how many do.
+    pub fn waiting(&self, state: &State, resource: ResourceId) -> (Vec<TaskId>, usize) {
+        let lane = Lane::Resource(resource);
+        let from = (lane, Rank::FIRST, ClassId(0));
+        let classes = self.parked.iter_from(&from).take_while(|(at, _, _)| *at == lane).map(|(_, _, class)| *class);
         let (mut ranks, mut count) = (Vec::new(), 0);
         for (n, class) in classes.take(LINE_COUNTED).enumerate() {
             let (first, next) = ((class, Rank::FIRST), (ClassId(class.0 + 1), Rank::FIRST));

@@ -12,7 +12,6 @@ use crate::engine::definition::ResourceKind;
 use crate::engine::fact::{Cause, Ending, Outcome};
 use crate::engine::ids::{AgentId, Amount, ResourceId, Span, TaskId, Time};
 use crate::engine::message::{Command, Origin};
-use crate::engine::place::Blocker;
 use crate::engine::state::{DoneWhat, Shown, State, Tally};
 
 /// How many alerts and actions are shown at most.
@@ -209,7 +208,7 @@ fn lock_row(frozen: &Frozen, id: ResourceId) -> LockRow {
         let held = live.holds.iter().find(|(resource, _)| *resource == id)?.1;
         Some((state.name(task).to_owned(), how(is_lock, held)))
     };
-    let (line, waiting) = frozen.engine.line(Blocker::Resource(id));
+    let (line, waiting) = frozen.engine.line(id);
     let reserved = state.reservations.get(&crate::engine::fact::Target::Resource(id));
     let used = match (is_lock, entry.used) {
         (false, used) => format!("{}/{}", amount(used), amount(entry.capacity)),
@@ -275,7 +274,7 @@ fn limits(frozen: &Frozen) -> Vec<(String, f32)> {
     }
     let shared = (0..state.resources.len().min(LOCKS)).map(ResourceId::from);
     let mut all: Vec<(String, usize)> = shared
-        .map(|id| (state.resource(id).definition.name.clone(), frozen.engine.line(Blocker::Resource(id)).1))
+        .map(|id| (state.resource(id).definition.name.clone(), frozen.engine.line(id).1))
         .filter(|(_, waiting)| *waiting > 0)
         .collect();
     let locked: usize = all.iter().map(|(_, n)| n).sum();

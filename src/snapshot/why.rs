@@ -9,7 +9,7 @@ use crate::engine::explain::{Reason, explain};
 use crate::engine::fact::{Outcome, Target};
 use crate::engine::ids::{Attempt, Span, TaskId, Time};
 use crate::engine::message::{StopReason, StopSignal};
-use crate::engine::place::{Blocker, Closed};
+use crate::engine::place::Closed;
 use crate::engine::state::{Shown, State};
 
 /// How many names are listed.
@@ -141,7 +141,7 @@ pub fn short(frozen: &Frozen, id: TaskId, reason: &Reason) -> String {
         Reason::Closed(Closed::Ending) => "session is ending".into(),
         Reason::Closed(Closed::MaxRunning(most)) => format!("{most} run already (MaxRunning)"),
         Reason::Resource { resource, .. } => {
-            let (line, count) = frozen.engine.line(Blocker::Resource(*resource));
+            let (line, count) = frozen.engine.line(*resource);
             let place = line.iter().position(|other| *other == id).map(|n| format!(" {}/{count}", n + 1));
             let entry = &state.resource(*resource).definition;
             let kind = if entry.kind == ResourceKind::Lock { "lock" } else { "pool" };
@@ -408,7 +408,7 @@ fn long(frozen: &Frozen, id: TaskId, reason: &Reason, at: Time) -> WhyLine {
                     duration(at.since(since))
                 ));
             }
-            let (line, count) = frozen.engine.line(Blocker::Resource(*resource));
+            let (line, count) = frozen.engine.line(*resource);
             if !line.is_empty() {
                 let names: Vec<String> =
                     line.iter().enumerate().map(|(n, id)| format!("{} {}", n + 1, state.name(*id))).collect();

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::*;
 use crate::engine::fact::{FACT_VERSION, Fact, Stamped};
 use crate::engine::ids::{Attempt, TaskId, Time};
-use crate::engine::message::{Process, StartProblem};
+use crate::engine::message::Process;
 use crate::session::folder::{Folder, Sessions};
 use crate::session::lock::Lock;
 use crate::session::{checkpoint, folder};
@@ -22,7 +22,12 @@ fn facts(count: u64) -> Vec<Stamped> {
         match number % 4 {
             0 => Fact::Paused,
             1 => Fact::Held { task },
-            2 => Fact::HeldAsLost { task, why: format!("line\n{}\u{1b}\"é", "x".repeat(number as usize % 50)) },
+            2 => Fact::NotStarted {
+                task,
+                attempt: Attempt(1),
+                why: Some(format!("line\n{}\u{1b}\"é", "x".repeat(number as usize % 50))),
+                until: None,
+            },
             _ => Fact::Running {
                 task,
                 attempt: Attempt(1),

@@ -17,6 +17,8 @@ use quarterdeck::guard::{
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 const LONG: Duration = Duration::from_secs(20);
+/// No test takes longer.
+const TEST_LIMIT: Duration = Duration::from_secs(90);
 const SESSION: &str = "night";
 
 fn main() {
@@ -1091,7 +1093,16 @@ fn run_tests() {
     println!("\nrunning {} tests", chosen.len());
     let (mut failed, begin) = (0, Instant::now());
     for (name, test) in &chosen {
+        let (over, told) = std::sync::mpsc::channel::<()>();
+        let name_of_it = (*name).to_owned();
+        std::thread::spawn(move || {
+            if told.recv_timeout(TEST_LIMIT) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                println!("test {name_of_it} ... FAILED (hangs)\n\ntest result: FAILED. A test hangs.");
+                std::process::exit(101);
+            }
+        });
         let passed = catch_unwind(AssertUnwindSafe(test)).is_ok();
+        drop(over);
         failed += usize::from(!passed);
         println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
     }

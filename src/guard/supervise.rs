@@ -127,8 +127,9 @@ impl Supervisor {
             self.session.server.turn(self.store.text());
             if !self.is_done() {
                 // With thousands of children a look costs something: it gets its share of the time and no more.
-                std::thread::sleep((took * LOOK_SHARE).min(LONGEST_PAUSE));
-                self.wait(self.next_turn());
+                if !self.pause((took * LOOK_SHARE).min(LONGEST_PAUSE)) {
+                    self.wait(self.next_turn());
+                }
             }
         }
         self.say_goodbye();
@@ -147,6 +148,12 @@ impl Supervisor {
             self.session.server.turn(self.store.text());
         }
         self.session.server.unbind(self.session.folder.as_fd());
+    }
+
+    /// Lets ends gather, but not orders: returns early, with true, if a client wants something.
+    fn pause(&self, time: Duration) -> bool {
+        let wanted = self.session.server.wanted(self.store.text().len());
+        wire::wait_for(&wanted, Some(time)).contains(&true)
     }
 
     fn wait(&mut self, limit: Duration) {

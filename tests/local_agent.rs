@@ -313,11 +313,13 @@ fn a_running_attempt_is_neither_reaped_nor_started_twice() {
 }
 
 #[test]
-fn usage_is_that_of_the_whole_tree_that_was_waited_for() {
+fn usage_is_that_of_the_whole_tree_that_was_waited_for_and_not_our_own() {
     on_hands(|hands| {
         let end = hands.run("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; /bin/cat /proc/self/stat; true");
         assert!(end.usage.user_ms + end.usage.system_ms > 10, "{:?}", end.usage);
-        assert!(end.usage.max_rss_kib > 300, "{:?}", end.usage);
+        let end = hands.run("head -c 400000000 /dev/zero | tail -c 300000000 >/dev/null");
+        assert!(end.usage.max_rss_kib > 290_000, "{:?}", end.usage);
+        assert_eq!(hands.run("/bin/true").usage.max_rss_kib, 0, "not that of this process");
     });
 }
 

@@ -489,7 +489,7 @@ mod tests {
         let mut planner = Planner::default();
         let environment = environment(folder.path().to_str().unwrap());
         let command = CommandSpec { run: CommandLine::Shell("tool".into()), env: Vec::new(), cwd: None };
-        let mut way = |planner: &mut Planner| planner.plan(&command, &environment, c"/").map(|plan| plan.way);
+        let way = |planner: &mut Planner| planner.plan(&command, &environment, c"/").map(|plan| plan.way);
         assert_eq!(way(&mut planner).unwrap_err().code, Some(127));
         std::fs::write(&file, "#!/bin/sh\n").unwrap();
         assert_eq!(way(&mut planner), Ok(Way::Shell), "not executable");

@@ -89,6 +89,8 @@ pub struct LocalExecutor {
     orphans: Orphans,
     adoption: Option<Box<dyn Adoption>>,
     pending: Vec<Report>,
+    /// Leaders that may have ended without epoll telling again: no descriptor was left for them.
+    unsure: Vec<Key>,
     next_sweep: Instant,
 }
 
@@ -126,6 +128,7 @@ impl LocalExecutor {
             orphans: Orphans::new(Processes::new(config.scan), &config.session),
             adoption: config.adoption,
             pending: Vec::new(),
+            unsure: Vec::new(),
             next_sweep: Instant::now(),
         })
     }
@@ -208,6 +211,9 @@ impl LocalExecutor {
         let process = Process { pid, start_ticks };
         let number = log.number;
         let pidfd = self.watch(pid);
+        if pidfd.is_none() {
+            self.unsure.push((order.task, order.attempt));
+        }
         let live =
             Live { process: process.clone(), pidfd, place, log, phase: Phase::Running, reaped: false, kill: None };
         self.attempts.insert((order.task, order.attempt), live);
@@ -380,15 +386,11 @@ impl LocalExecutor {
                 break;
             }
         }
-        // Leaders for which no descriptor was left.
-        let unwatched = |live: &Live| live.phase == Phase::Running && live.pidfd.is_none();
-        if self.reserve.is_none() {
-            let blind: Vec<Key> =
-                self.attempts.iter().filter(|(_, live)| unwatched(live)).map(|(key, _)| key).collect();
-            for key in blind {
+        for key in std::mem::take(&mut self.unsure) {
+            if self.attempts.get(key).is_some_and(|live| live.pidfd.is_none()) {
                 self.rewatch(key);
-                ended.push(key);
             }
+            ended.push(key);
         }
         (ended, orphan_ended)
     }
@@ -407,9 +409,19 @@ impl LocalExecutor {
         let mut ends = Vec::with_capacity(ended.len());
         for key in ended {
             let Some(live) = self.attempts.get(*key).filter(|live| live.phase == Phase::Running) else { continue };
-            let Some(pidfd) = &live.pidfd else { continue };
-            if let Ok(Some(end)) = wait::peek(pidfd.as_fd()) {
-                ends.push((*key, end));
+            match live.pidfd.as_ref().map(|pidfd| wait::peek(pidfd.as_fd())) {
+                Some(Ok(Some(mut end))) => {
+                    if end.usage.max_rss_kib <= wait::own_peak_rss_kib() {
+                        // It may be ours that the kernel tells; then nothing is known of the task's.
+                        end.usage.max_rss_kib = 0;
+                    }
+                    ends.push((*key, end));
+                }
+                None | Some(Ok(None)) => self.unsure.push(*key),
+                Some(Err(error)) => {
+                    let why = format!("its end was taken by someone else ({})", reason(&error));
+                    reports.push(Report { task: key.0, attempt: key.1, news: News::Lost { why } });
+                }
             }
         }
         let settled = self.orphans.sweep(&self.attempts);
@@ -571,7 +583,7 @@ impl Executor for LocalExecutor {
         if !self.attempts.waiting().is_empty() && !self.orphans.watch(&self.poll, &self.attempts) {
             self.next_sweep = self.next_sweep.min(now + Duration::from_millis(UNWATCHED_MS));
         }
-        if self.reserve.is_none() && self.attempts.len() > 0 {
+        if !self.unsure.is_empty() {
             again = sooner(again, Some(UNWATCHED_MS));
         }
         self.logs.refill();

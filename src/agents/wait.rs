@@ -25,6 +25,18 @@ pub fn peek(pidfd: BorrowedFd<'_>) -> io::Result<Option<Ended>> {
     waitid(libc::P_PIDFD, pidfd.as_raw_fd().unsigned_abs(), libc::WEXITED | libc::WNOWAIT | libc::WNOHANG)
 }
 
+/// The largest resident set that this process ever had, KiB. A child's own figure never comes out below what it was when
+/// the child was spawned: the kernel counts the memory that both shared until the child executed its program.
+pub fn own_peak_rss_kib() -> u64 {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: writes one rusage to memory of that type; all-zero bytes, if it fails, are a valid one.
+    let usage = unsafe {
+        libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    usage.ru_maxrss.unsigned_abs()
+}
+
 /// Reaps a child that has ended. False if it has not.
 ///
 /// # Errors

@@ -187,7 +187,7 @@ mod console {
             .args(["sh", "-c", script])
             .current_dir(dir())
             .env("QD_SESSION", SESSION)
-            .env("QD_TASK", task.to_string())
+            .env("QD_TASK_ID", task.to_string())
             .env("QD_ATTEMPT", "1")
             .env("WAIT", wait("go"))
             .env("WAIT_DAEMON", wait("daemon"))

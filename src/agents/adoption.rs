@@ -15,6 +15,8 @@ pub trait Adoption: Send {
     fn signal(&mut self, task: TaskId, attempt: Attempt, signal: StopSignal);
     /// The attempt's end is stored: it may be forgotten. Unknown attempts are ignored.
     fn reap(&mut self, task: TaskId, attempt: Attempt);
+    /// This console ends on purpose: what runs goes on without a limit.
+    fn leave(&mut self) {}
     /// Readable when [`poll`](Adoption::poll) has something to do. The same descriptor for life.
     fn fd(&self) -> BorrowedFd<'_>;
     /// Adds its reports; returns in how many milliseconds it wants to be polled again in any case.

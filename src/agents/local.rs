@@ -560,6 +560,12 @@ impl Executor for LocalExecutor {
         }
     }
 
+    fn leave(&mut self) {
+        if let Some(adoption) = &mut self.adoption {
+            adoption.leave();
+        }
+    }
+
     fn fd(&self) -> BorrowedFd<'_> {
         self.poll.as_fd()
     }

@@ -33,6 +33,8 @@ pub trait Executor: Send {
     fn reap(&mut self, task: TaskId, attempt: Attempt);
     /// Finds out what became of an attempt of an earlier console. Answers by `Adopted`, `Exited`, `NotStarted` or `Lost`.
     fn reconcile(&mut self, survivor: &Survivor);
+    /// This console ends on purpose and leaves what runs to whoever guards it.
+    fn leave(&mut self) {}
     /// Readable when [`poll`](Executor::poll) has something to do.
     fn fd(&self) -> BorrowedFd<'_>;
     /// Looks at what happened since, without waiting; adds its reports to `reports`. Returns in how many milliseconds it

@@ -32,7 +32,7 @@ pub struct Stat {
 pub struct Marker {
     /// `QD_SESSION`.
     pub session: String,
-    /// `QD_TASK`.
+    /// `QD_TASK_ID`.
     pub task: String,
     /// `QD_ATTEMPT`.
     pub attempt: u32,
@@ -85,7 +85,7 @@ fn parse_marker(environment: &[u8]) -> Option<Marker> {
     };
     Some(Marker {
         session: value("QD_SESSION")?.to_owned(),
-        task: value("QD_TASK")?.to_owned(),
+        task: value("QD_TASK_ID")?.to_owned(),
         attempt: value("QD_ATTEMPT")?.parse().ok()?,
     })
 }
@@ -188,11 +188,11 @@ mod tests {
 
     #[test]
     fn the_marker_needs_all_three_variables_by_their_whole_names() {
-        let all = b"A=1\0QD_SESSION=night\0XQD_TASK=no\0QD_TASK=7\0QD_ATTEMPT=2\0";
+        let all = b"A=1\0QD_SESSION=night\0XQD_TASK_ID=no\0QD_TASK_ID=7\0QD_ATTEMPT=2\0";
         let expected = Marker { session: "night".into(), task: "7".into(), attempt: 2 };
         assert_eq!(parse_marker(all), Some(expected));
         assert_eq!(parse_marker(b"QD_SESSION=night\0QD_TASKS=7\0QD_ATTEMPT=2"), None);
-        assert_eq!(parse_marker(b"QD_SESSION=night\0QD_TASK=7\0QD_ATTEMPT=two"), None);
+        assert_eq!(parse_marker(b"QD_SESSION=night\0QD_TASK_ID=7\0QD_ATTEMPT=two"), None);
         assert_eq!(parse_marker(b""), None);
     }
 

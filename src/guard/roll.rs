@@ -40,7 +40,7 @@ pub struct Roll {
     /// Which attempt a leader's pid stands for.
     leaders: HashMap<i32, Key>,
     children: BTreeMap<i32, Child>,
-    /// Markers as the leaders carry them (`QD_TASK` may be a name).
+    /// Markers as the leaders carry them (`QD_TASK_ID` may be a name).
     markers: HashMap<Marker, Key>,
     /// Descendants below the direct children as last seen: they keep their owner when their parent ends.
     seen: HashMap<i32, (u64, Key)>,

@@ -57,13 +57,6 @@ impl GuardAdoption {
         Ok(Self { folder, session, boot_id, last_console, guards, poll, open: BTreeMap::new(), reports: Vec::new() })
     }
 
-    /// Tells the guards that this console leaves on purpose: what they watch goes on without a grace limit.
-    pub fn leave(&mut self) {
-        for link in self.guards.iter_mut().filter_map(|past| past.link.as_mut()) {
-            link.order(Order::Leave);
-        }
-    }
-
     fn say(&mut self, task: TaskId, attempt: Attempt, news: News) {
         self.reports.push(Report { task, attempt, news });
     }
@@ -190,6 +183,12 @@ impl Adoption for GuardAdoption {
 
     fn reap(&mut self, task: TaskId, attempt: Attempt) {
         self.open.remove(&(task, attempt));
+    }
+
+    fn leave(&mut self) {
+        for link in self.guards.iter_mut().filter_map(|past| past.link.as_mut()) {
+            link.order(Order::Leave);
+        }
     }
 
     fn fd(&self) -> BorrowedFd<'_> {

@@ -208,6 +208,8 @@ impl Worker {
             }
             self.tell(batch.items, batch.answers, first_seq);
             if batch.last {
+                // Nothing lives now, or it is left behind on purpose.
+                self.executor.leave();
                 return true;
             }
         }

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::*;
 use crate::engine::fact::{FACT_VERSION, Fact, Stamped};
 use crate::engine::ids::{Attempt, TaskId, Time};
-use crate::engine::message::{Process, StartProblem};
+use crate::engine::message::Process;
 use crate::session::folder::{Folder, Sessions};
 use crate::session::lock::Lock;
 use crate::session::{checkpoint, folder};
@@ -45,6 +45,12 @@ fn encoded(facts: &[Stamped]) -> Vec<u8> {
         prev = line::encode(&mut bytes, index as u64 + 1, prev, fact).unwrap();
     }
     bytes
+}
+
+/// Records of the tests that go over every byte. Their cost grows with its square: 40 in every run, 200 when asked for by
+/// `QD_THOROUGH` (minutes in a debug build).
+fn many() -> u64 {
+    if std::env::var_os("QD_THOROUGH").is_some() { 200 } else { 40 }
 }
 
 /// A session in a temporary folder.
@@ -139,7 +145,7 @@ fn a_journal_over_many_chunks_comes_in_order_and_can_be_left_at_any_time() {
 
 #[test]
 fn truncated_at_every_byte_it_opens_with_the_prefix_and_the_rest_is_kept_aside() {
-    let all = facts(200);
+    let all = facts(many());
     let bytes = encoded(&all);
     let ends: Vec<usize> = (0..bytes.len()).filter(|&at| bytes[at] == b'\n').map(|at| at + 1).collect();
     let bed = Bed::new();
@@ -190,7 +196,7 @@ fn recovers(bed: &Bed, end: &End, before: &[u8], good: usize, kept: &[Stamped]) 
 
 #[test]
 fn with_a_bit_flipped_at_every_byte_nothing_wrong_is_read_and_nothing_is_lost() {
-    let all = facts(200);
+    let all = facts(many());
     let bytes = encoded(&all);
     let begins: Vec<usize> =
         std::iter::once(0).chain((0..bytes.len() - 1).filter(|&at| bytes[at] == b'\n').map(|at| at + 1)).collect();
@@ -551,7 +557,7 @@ fn a_full_disk_is_known_before_a_fact_is_refused() {
         writer.append(&batch).unwrap();
     }
     let length = storage.bytes().len() as u64;
-    assert!(length < 2 << 19 && length >= 1 << 19, "{length}: half of the reserve is left");
+    assert!((1 << 19..2 << 19).contains(&length), "{length}: half of the reserve is left");
     writer.append(&batch).expect("and it can be written");
     storage.room.store(9 << 20, Ordering::SeqCst);
     assert_eq!(*writer.look_for_space(), Space::Reserved);

@@ -211,7 +211,10 @@ fn with_a_bit_flipped_at_every_byte_nothing_wrong_is_read_and_nothing_is_lost() 
         assert_eq!((end.position.seq, end.position.offset), (hit as u64, begins[hit] as u64), "byte {at}");
         if hit + 1 == all.len() {
             assert_eq!(end.tail, Tail::Torn { lost_bytes: (bytes.len() - begins[hit]) as u64 }, "byte {at}");
-            recovers(&bed, &end, &bad, begins[hit], &all[..hit]);
+            // It waits for the disk: not at each of them.
+            if at % 8 == 0 {
+                recovers(&bed, &end, &bad, begins[hit], &all[..hit]);
+            }
         } else {
             let (seq, byte, good_after) = (hit as u64 + 1, begins[hit] as u64, (all.len() - hit - 1) as u64);
             assert_eq!(end.tail, Tail::Damaged(Damage { seq, byte, good_after }), "byte {at}");
@@ -627,6 +630,16 @@ fn a_checkpoint_damaged_at_any_byte_or_left_half_written_is_as_good_as_none() {
         let read = checkpoint::read(&bed.folder);
         assert!(read.is_none() || read == Some((position, b"payload".to_vec())), "bit at {at}");
         assert!(read.is_none() || bad[at].is_ascii_whitespace() || bad[at] == b'!', "bit at {at}");
+    }
+    // With the right sum for each version: only that of this program is taken.
+    let header = good.len() - b"payload".len();
+    let text = std::str::from_utf8(&good[..header]).unwrap().trim_end().rsplit_once(' ').unwrap().0;
+    for (format, taken) in [(FACT_VERSION, true), (FACT_VERSION + 1, false)] {
+        let text = text.replacen(&format!("/{FACT_VERSION} "), &format!("/{format} "), 1);
+        let sum = crc32fast::hash(&[text.as_bytes(), b"payload"].concat());
+        let padded = format!("{:<width$}\n", format!("{text} {sum:08x}"), width = header - 1);
+        put(&[padded.as_bytes(), b"payload"].concat());
+        assert_eq!(checkpoint::read(&bed.folder).is_some(), taken, "format {format}");
     }
     put(&vec![0; good.len()]);
     assert_eq!(checkpoint::read(&bed.folder), None);

@@ -235,7 +235,7 @@ fn child_fills_the_disk() {
 fn after_full(root: &Path) {
     let path = root.join("sessions/s/journal");
     let records = read_again(&std::fs::read(&path).unwrap()).unwrap();
-    assert!(records.len() > 50 && records.len() % 10 == 0, "{}: whole batches", records.len());
+    assert!(records.len() > 50 && records.len().is_multiple_of(10), "{}: whole batches", records.len());
     assert_eq!(journal::read(&path).unwrap().end.tail, journal::Tail::Clean);
 }
 

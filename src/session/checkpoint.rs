@@ -3,6 +3,8 @@
 
 use std::io::{self, Read};
 
+use crate::engine::fact::FACT_VERSION;
+
 use super::folder::Folder;
 use super::journal::Position;
 
@@ -10,10 +12,16 @@ use super::journal::Position;
 pub const FILE: &str = "checkpoint";
 /// A checkpoint has at most so many bytes.
 pub const MAX_BYTES: u64 = 2 << 30;
-/// The first word of the file: with another version it is of no use.
+/// The first word of the file.
 const MAGIC: &str = "qd-checkpoint-1";
-/// `magic seq crc offset line length sum⏎`, padded with blanks before the newline.
-const HEADER: usize = 128;
+/// `magic program/format seq crc offset line length sum⏎`, padded with blanks before the newline.
+const HEADER: usize = 192;
+
+/// Which program makes and takes it, and the format of the facts it was made of. One of another program is of no use: its
+/// State may look otherwise, and a newer one's journal must be read from its start to be known as such.
+fn maker() -> String {
+    format!("{}/{FACT_VERSION}", env!("CARGO_PKG_VERSION"))
+}
 
 /// Stores `payload` as the State after all facts before `position`, which must be stored themselves. Replaces the one
 /// before at once or not at all.
@@ -22,9 +30,9 @@ const HEADER: usize = 128;
 /// As of the file system. Nothing is lost then: the one before stays.
 pub fn write(folder: &Folder, position: Position, payload: &[u8]) -> io::Result<()> {
     let Position { seq, crc, offset, line } = position;
-    let text = format!("{MAGIC} {seq} {crc:08x} {offset} {line} {}", payload.len());
+    let text = format!("{MAGIC} {} {seq} {crc:08x} {offset} {line} {}", maker(), payload.len());
     let header = format!("{:<width$}\n", format!("{text} {:08x}", sum(&text, payload)), width = HEADER - 1);
-    assert_eq!(header.len(), HEADER, "four numbers of at most 20 digits and two sums fit");
+    assert_eq!(header.len(), HEADER, "a version, four numbers of at most 20 digits and two sums fit");
     folder.replace_file(FILE, &[header.as_bytes(), payload])
 }
 
@@ -37,7 +45,7 @@ pub fn read(folder: &Folder) -> Option<(Position, Vec<u8>)> {
     let header = std::str::from_utf8(&header).ok()?.strip_suffix('\n')?.trim_end();
     let (text, expected) = header.rsplit_once(' ')?;
     let mut words = text.split(' ');
-    if words.next() != Some(MAGIC) {
+    if words.next() != Some(MAGIC) || words.next() != Some(&maker()) {
         return None;
     }
     let mut number = |radix| u64::from_str_radix(words.next()?, radix).ok();

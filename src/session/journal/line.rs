@@ -7,6 +7,8 @@ use crate::engine::fact::Stamped;
 
 use super::MAX_LINE;
 
+mod quick;
+
 /// Bytes of `len crc `.
 const FRAME: usize = 18;
 /// Bytes of `len crc seq prev `.
@@ -133,6 +135,11 @@ impl fmt::Write for Text<'_> {
 /// # Errors
 /// If this program does not know it: a newer one wrote it.
 pub fn decode(body: &[u8]) -> Result<Stamped, String> {
+    quick::decode(body).map_or_else(|| decode_ron(body), Ok)
+}
+
+/// The same without the short way.
+pub(super) fn decode_ron(body: &[u8]) -> Result<Stamped, String> {
     ron::de::from_bytes(body).map_err(|error| error.to_string())
 }
 

@@ -65,7 +65,7 @@ pub enum Tail {
 /// Where and how reading ended.
 #[derive(Debug)]
 pub struct End {
-    /// After the last good line.
+    /// After the last good line (with [`Tail::Newer`] it may be further than the facts that were given).
     pub position: Position,
     /// What follows it.
     pub tail: Tail,

@@ -10,6 +10,7 @@ use rustix::fs::{SeekFrom, seek};
 use thiserror::Error;
 
 use crate::error;
+use crate::fault::{self, Call};
 use crate::session::folder::Folder;
 use crate::session::lock::Lock;
 
@@ -128,8 +129,7 @@ pub fn resume(folder: &Folder, _lock: &Lock, end: &End) -> Result<Resumed, Resum
         None
     } else {
         let kept_as = keep(folder, &file, position.offset)?;
-        file.set_len(position.offset)?;
-        file.sync_all()?;
+        cut_off(&file, position.offset)?;
         Some(Lost { bytes: lost_bytes, kept_as })
     };
     Ok(Resumed { writer: Writer::new(Arc::new(Disk(file)), position), lost })
@@ -148,9 +148,14 @@ pub fn repair(folder: &Folder, _lock: &Lock) -> Result<Option<Repaired>, ResumeE
     let file = folder.open_file_for_appending(FILE)?;
     let length = file.metadata()?.len();
     let kept_as = keep(folder, &file, 0)?;
-    file.set_len(end.position.offset)?;
-    file.sync_all()?;
+    cut_off(&file, end.position.offset)?;
     Ok(Some(Repaired { facts: end.position.seq, lost_bytes: length - end.position.offset, kept_as }))
+}
+
+fn cut_off(file: &File, length: u64) -> io::Result<()> {
+    file.set_len(length)?;
+    fault::hit(Call::Sync);
+    file.sync_all()
 }
 
 /// Copies the bytes of `file` from `begin` on into the first free `damaged-N`, holes as holes. They are on the disk when
@@ -192,5 +197,6 @@ fn copy_from(file: &File, begin: u64, copy: File) -> io::Result<()> {
         at += got as u64;
     }
     copy.set_len(end - begin)?;
+    fault::hit(Call::Sync);
     copy.sync_all()
 }

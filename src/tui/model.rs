@@ -227,7 +227,7 @@ pub struct Pending {
     /// When it began, by the screen's clock.
     pub since: u64,
     /// Digits typed before a command.
-    pub count: Option<u32>,
+    pub digits: String,
     /// Focus and zoom before the first digit, which may have been the number of a pane.
     pub before: Option<(Pane, bool, Tab, Pane)>,
 }

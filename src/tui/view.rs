@@ -190,9 +190,9 @@ fn hint_line(pen: &mut Pen<'_>, scene: &Scene<'_>) {
     let model = scene.model;
     let mut right = Words::new();
     let typed: String = model.pending.keys.iter().map(|key| keymap::show(*key)).collect();
-    let count = model.pending.count.filter(|_| model.pending.before.is_none()).map(|n| n.to_string());
-    if !typed.is_empty() || count.is_some() {
-        right.push(w(format!("{}{typed}… ", count.unwrap_or_default()), Meaning::Key));
+    let count = if model.pending.digits.len() > 1 { model.pending.digits.as_str() } else { "" };
+    if !typed.is_empty() || !count.is_empty() {
+        right.push(w(format!("{count}{typed}… "), Meaning::Key));
     } else if let Some(leaving) = model.leaving {
         right.push(w(format!("{leaving}… "), Meaning::Warn));
     }

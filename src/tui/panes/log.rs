@@ -71,11 +71,10 @@ pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>, area: Rect) {
     let skip = if log.follow { shown.len().saturating_sub(rows) } else { 0 };
     for (i, (text, hit, cut)) in shown.iter().skip(skip).take(rows).enumerate() {
         let y = area.y + i as u16;
-        let room = area.width.saturating_sub(u16::from(*cut));
-        pen.text(area.x, y, room, text, Meaning::Base);
-        if *cut {
-            pen.text(area.right() - 1, y, 1, "…", Meaning::Muted);
-        }
+        let room = area.width;
+        // The cut is marked once, whether the line or the pane ends first.
+        let end = if *cut { "…" } else { "" };
+        pen.text(area.x, y, room, &format!("{text}{end}"), Meaning::Base);
         if *hit {
             pen.lay(Rect { y, height: 1, ..area }, Meaning::Marked);
         }

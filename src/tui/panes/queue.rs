@@ -35,7 +35,7 @@ impl Columns {
         };
         let roomy = width >= 70;
         let name = take((width / 4).clamp(12, 36));
-        let state = take(if roomy { 12 } else { 9 });
+        let state = take(if roomy { 11 } else { 9 });
         let priority = take(if width >= 50 { 4 } else { 0 });
         let age = take(if roomy { 5 } else { 0 });
         let eta = take(if width >= 60 { 7 } else { 0 });

@@ -442,7 +442,7 @@ mod tests {
             let before = seen.insert((binding.context, keys.clone()), binding.act);
             assert_eq!(before, None, "{keys:?} twice in {:?}", binding.context);
         }
-        for ((context, keys), _) in &seen {
+        for (context, keys) in seen.keys() {
             for n in 1..keys.len() {
                 for over in [*context, Context::Anywhere, Context::Task, Context::Log, Context::Agents] {
                     assert!(!seen.contains_key(&(over, keys[..n].to_vec())), "{keys:?} is hidden by a shorter one");

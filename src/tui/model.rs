@@ -145,6 +145,8 @@ pub struct Log {
     pub needle: String,
     /// The line of the last hit.
     pub hit: Option<u64>,
+    /// The last search found nothing.
+    pub missed: bool,
     /// A search under way: where it is, whether forwards, and whether it went past the end.
     pub searching: Option<Searching>,
     /// What the reader is to do next.

@@ -64,10 +64,11 @@ pub fn tasks() -> Vec<TaskRow> {
         tasks[index] = at;
     }
     tasks[16].deadline = Some(Time(NOW.0 + 6_929_000));
-    for i in 23..64 {
-        tasks[i].phase = if i < 61 { Phase::Succeeded } else { Phase::Blocked };
-        tasks[i].note = if i < 61 { String::new() } else { "docs:links failed".into() };
-        tasks[i].ran = (i < 61).then(|| Span::secs(20 + i as u64));
+    for (i, task) in tasks.iter_mut().enumerate().take(64).skip(23) {
+        let done = i < 61;
+        task.phase = if done { Phase::Succeeded } else { Phase::Blocked };
+        task.note = if done { String::new() } else { "docs:links failed".into() };
+        task.ran = done.then(|| Span::secs(20 + i as u64));
     }
     tasks
 }

@@ -182,8 +182,7 @@ fn the_smallest_screens_say_the_most_important() {
 fn columns_stay_where_they_are_whatever_is_in_them() {
     let column = |snapshot: &Snapshot, model: &Model| {
         let text = screen(model, snapshot);
-        let line = text.lines().find(|line| line.contains("TASK")).unwrap().to_owned();
-        line
+        text.lines().find(|line| line.contains("TASK")).unwrap().to_owned()
     };
     let (model, _, snapshot) = at((120, 36));
     let before = column(&snapshot, &model);

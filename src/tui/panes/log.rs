@@ -20,16 +20,20 @@ pub fn edges(scene: &Scene<'_>) -> (Words, Words) {
     }
     if log.path.is_some() {
         title.push(w(format!("  {}", format::bytes(log.length)), Meaning::Muted));
-        title.push(if log.follow {
-            w("  ▼ following", Meaning::Good)
-        } else {
-            w("  paused: F follows", Meaning::Warn)
-        });
     }
     let mut foot = Words::new();
+    if log.path.is_some() {
+        foot.push(if log.follow {
+            w("▼ following  ", Meaning::Good)
+        } else {
+            w("F follows the end  ", Meaning::Muted)
+        });
+    }
     if let Some(search) = log.searching {
-        let share = if log.length == 0 { 0 } else { search.at * 100 / log.length };
+        let share = (search.at * 100).checked_div(log.length).unwrap_or(0);
         foot.push(w(format!("searching “{}” … at {share} %", log.needle), Meaning::Warn));
+    } else if log.missed {
+        foot.push(w(format!("“{}” is nowhere in it", log.needle), Meaning::Warn));
     } else if !log.needle.is_empty() {
         foot.push(w(format!("“{}”  n next  N previous", log.needle), Meaning::Muted));
     } else if log.wrap {

@@ -275,10 +275,14 @@ fn compact_task(pen: &mut Pen<'_>, scene: &Scene<'_>, line: Rect, row: &TaskRow)
     );
     let age = format::short(scene.model.now.since(row.since));
     pen.right(line.x + name + 9, line.y, 5, &age, Meaning::Muted);
+    let share = row.estimate.filter(|_| row.phase == Phase::Running);
+    let share = share.map(|estimate| scene.model.now.since(row.since).0 * 100 / estimate.0.max(1));
+    let share = share.map(|share| if share > 100 { "over ".into() } else { format!("{share} % ") }).unwrap_or_default();
+    let word = if share.is_empty() { word } else { "" };
     let note = if row.note.is_empty() { word } else { &row.note };
     let late = if row.late { "▲ " } else { "" };
     let x = line.x + name + 10;
-    let words = [w(late, Meaning::Warn), w(note, state_meaning(meaning))];
+    let words = [w(late, Meaning::Warn), w(share, Meaning::Base), w(note, state_meaning(meaning))];
     pen.words(x, line.y, line.right().saturating_sub(x), &words);
 }
 

@@ -23,22 +23,24 @@ pub fn edges(scene: &Scene<'_>) -> (Words, Words) {
     }
     let mut foot = Words::new();
     if log.path.is_some() {
-        foot.push(if log.follow {
-            w("▼ following  ", Meaning::Good)
-        } else {
-            w("F follows the end  ", Meaning::Muted)
-        });
+        foot.push(if log.follow { w("▼ following", Meaning::Good) } else { w("F follows the end", Meaning::Muted) });
     }
-    if let Some(search) = log.searching {
+    let more = if let Some(search) = log.searching {
         let share = (search.at * 100).checked_div(log.length).unwrap_or(0);
-        foot.push(w(format!("searching “{}” … at {share} %", log.needle), Meaning::Warn));
+        w(format!("searching “{}” … at {share} %", log.needle), Meaning::Warn)
     } else if log.missed {
-        foot.push(w(format!("“{}” is nowhere in it", log.needle), Meaning::Warn));
+        w(format!("“{}” is nowhere in it", log.needle), Meaning::Warn)
     } else if !log.needle.is_empty() {
-        foot.push(w(format!("“{}”  n next  N previous", log.needle), Meaning::Muted));
+        w(format!("“{}”  n next  N previous", log.needle), Meaning::Muted)
     } else if log.wrap {
-        foot.push(w("wrapped", Meaning::Muted));
+        w("wrapped", Meaning::Muted)
+    } else {
+        return (title, foot);
+    };
+    if !foot.is_empty() {
+        foot.push(w(" · ", Meaning::Muted));
     }
+    foot.push(more);
     (title, foot)
 }
 

@@ -92,7 +92,7 @@ fn each_key_on_a_task_sends_its_command() {
     sends(task, "P", &[Command::Pause]);
     sends(task, "PP", &[Command::Pause, Command::Resume]);
     sends(DOCS_LINKS, "r", &[Command::Retry { task: DOCS_LINKS }]);
-    sends(task, ":skip it<Enter>", &[Command::Skip { task }]);
+    sends(task, ":skip<Enter>", &[Command::Skip { task }]);
 }
 
 #[test]
@@ -336,16 +336,18 @@ fn the_palette_finds_by_words_and_shows_why_not() {
     let desk = desk((120, 36));
     let found = entries(&desk.model, "undo last", &desk.snapshot);
     assert_eq!(found[0].act, Act::Undo);
+    let retry = &entries(&desk.model, "ret", &desk.snapshot)[0];
+    assert_eq!((retry.act, retry.why_not.is_some()), (Act::Retry, true), "what was meant comes first, with its reason");
     let kill = entries(&desk.model, "kill now", &desk.snapshot).into_iter().find(|e| e.act == Act::Kill).unwrap();
     assert_eq!((kill.key.as_str(), kill.why_not.is_some()), ("X", true));
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
     fn any_keys_at_any_size_neither_panic_nor_destroy_unasked(
         width in 0u16..300, height in 0u16..300,
-        keys in prop::collection::vec(0usize..40, 0..60),
+        keys in prop::collection::vec(0usize..40, 0..40),
     ) {
         const WORDS: [&str; 40] = [
             "j", "k", "<Down>", "<PageDown>", "<PageUp>", "g", "G", "h", "l", "<Enter>", "<Tab>", "<S-Tab>", "1", "2", "3",

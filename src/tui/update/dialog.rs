@@ -221,7 +221,8 @@ pub fn entries(model: &Model, words: &str, snapshot: &Snapshot) -> Vec<Entry> {
         .filter_map(|entry| Some((pattern.score(Utf32Str::new(entry.help, &mut buffer), &mut matcher)?, entry)))
         .collect();
     // What was meant comes first even if it cannot be done now: then the reason is what was wanted.
-    scored.sort_by_key(|(score, entry)| (std::cmp::Reverse(*score), entry.why_not.is_some()));
+    let begins = |entry: &Entry| entry.help.to_lowercase().starts_with(&words.trim().to_lowercase());
+    scored.sort_by_key(|(score, entry)| (!begins(entry), std::cmp::Reverse(*score), entry.why_not.is_some()));
     scored.into_iter().map(|(_, entry)| entry).collect()
 }
 

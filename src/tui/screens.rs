@@ -341,3 +341,37 @@ fn a_frame_costs_little() {
     // A debug build on a busy machine; release is an order of magnitude faster.
     assert!(best < Duration::from_millis(30), "{best:?}");
 }
+
+#[test]
+fn a_blocked_display_is_told_of_when_it_is_over() {
+    let (mut model, _, snapshot) = at((120, 36));
+    model.ui_ms = 1000;
+    note_blocked(&mut model, Duration::from_secs(9), Duration::from_secs(10));
+    update(&mut model, Message::Tick(sample::NOW, 10_050), &snapshot);
+    assert!(screen(&model, &snapshot).contains("the display was blocked for 9 s"));
+}
+
+/// `QD_PICTURES=folder cargo test pictures -- --ignored` draws the README's pictures.
+#[test]
+#[ignore = "writes files where it is told to"]
+fn pictures_of_the_main_screen_in_every_theme() {
+    let folder = std::path::PathBuf::from(std::env::var_os("QD_PICTURES").expect("QD_PICTURES names a folder"));
+    let log = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(log.path(), sample::LOG).unwrap();
+    for size in SIZES {
+        for (theme, _) in BUILT_IN {
+            let depth = if *theme == "terminal16" { Depth::Ansi16 } else { Depth::True };
+            let (mut model, mut sample, mut snapshot) = sample::model(size, theme, depth);
+            sample.log = Some(log.path().to_owned());
+            model.jump_to(TaskId(if size.0 >= 150 { 15 } else { 16 }));
+            model.tab = Tab::Why;
+            settle(&mut sample, &mut model, &mut snapshot);
+            if let Some(area) = model.areas().log() {
+                let (rows, cells) = (area.height.into(), area.width.into());
+                reader::Reader::default().serve(&mut model.log, Some(log.path()), rows, cells);
+            }
+            let picture = svg::render(&drawn(&model, &snapshot), [255; 3], [0; 3]);
+            std::fs::write(folder.join(format!("{}-{theme}.svg", size_name(size))), picture).unwrap();
+        }
+    }
+}

@@ -48,10 +48,17 @@ pub fn line(bytes: &[u8], max_cells: usize) -> Line {
             return Line { text: out.text, cut: true };
         }
     }
-    if open || bytes.last().is_some_and(|b| *b >= 0xc0) {
+    if open || ends_within_a_character(bytes) {
         out.push(if open { ESCAPE_MARK } else { HIDDEN_MARK });
     }
     Line { cut: out.full, text: out.text }
+}
+
+/// The last bytes begin a character of UTF-8 that does not end.
+fn ends_within_a_character(bytes: &[u8]) -> bool {
+    let tail = &bytes[bytes.len().saturating_sub(3)..];
+    let Some(lead) = tail.iter().rposition(|b| *b >= 0xc0) else { return false };
+    std::str::from_utf8(&tail[lead..]).is_err_and(|e| e.error_len().is_none())
 }
 
 /// Whether a character may stand in a line that is shown: neither control, nor bidi, nor invisible.

@@ -39,7 +39,7 @@ pub fn level(share: f32) -> &'static str {
 
 /// Turns every cell of a drawn screen into ASCII.
 pub fn to_ascii(buffer: &mut Buffer, area: Rect) {
-    for_each_foreign(buffer, area, |symbol| ascii(symbol));
+    for_each_foreign(buffer, area, ascii);
 }
 
 /// The last line of defence: whatever a pane forgot to clean cannot leave the process.

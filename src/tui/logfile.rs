@@ -266,7 +266,8 @@ mod tests {
         let top = log.back(log.length(), 50).unwrap();
         let lines = log.lines(top, 50, 200).unwrap();
         assert!(lines.len() >= 49 && lines[0].cut);
-        assert!(began.elapsed() < std::time::Duration::from_millis(500), "{:?}", began.elapsed());
+        // Reading it all would take far longer than a busy machine may need for this.
+        assert!(began.elapsed() < std::time::Duration::from_secs(3), "{:?}", began.elapsed());
     }
 
     #[test]

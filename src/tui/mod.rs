@@ -13,9 +13,8 @@ mod model;
 mod paint;
 mod panes;
 mod reader;
-#[cfg(any(test, debug_assertions))]
-#[doc(hidden)]
-pub mod sample;
+#[cfg(test)]
+mod sample;
 pub mod svg;
 pub mod terminal;
 pub mod theme;
@@ -299,9 +298,7 @@ impl Screen<'_> {
         }
         view::draw(self.model, &self.snapshot, &mut self.frame);
         let took = self.terminal.show(&mut self.frame)?;
-        if took > BLOCKED {
-            self.model.toast(format!("the display was blocked for {} s; tasks went on", took.as_secs()), true);
-        }
+        note_blocked(self.model, took, self.began.elapsed());
         Ok(())
     }
 
@@ -313,6 +310,15 @@ impl Screen<'_> {
         let ui_ms = self.began.elapsed().as_millis() as u64;
         let wake = self.model.wake_at().map(|at| Duration::from_millis(at.saturating_sub(ui_ms) + 1));
         wake.map_or(POLL, |wake| wake.min(POLL))
+    }
+}
+
+/// Says how long the terminal took no frame. The screen's clock stood still meanwhile: it is set first, or the note would be
+/// over before it is seen.
+fn note_blocked(model: &mut Model, took: Duration, since_start: Duration) {
+    if took > BLOCKED {
+        model.ui_ms = since_start.as_millis() as u64;
+        model.toast(format!("the display was blocked for {} s; tasks went on", took.as_secs()), true);
     }
 }
 

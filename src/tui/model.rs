@@ -145,6 +145,8 @@ pub struct Log {
     pub needle: String,
     /// The line of the last hit.
     pub hit: Option<u64>,
+    /// The last search found nothing.
+    pub missed: bool,
     /// A search under way: where it is, whether forwards, and whether it went past the end.
     pub searching: Option<Searching>,
     /// What the reader is to do next.
@@ -227,7 +229,7 @@ pub struct Pending {
     /// When it began, by the screen's clock.
     pub since: u64,
     /// Digits typed before a command.
-    pub count: Option<u32>,
+    pub digits: String,
     /// Focus and zoom before the first digit, which may have been the number of a pane.
     pub before: Option<(Pane, bool, Tab, Pane)>,
 }

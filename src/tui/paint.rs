@@ -3,7 +3,7 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::style::{Modifier, Style};
+use ratatui::style::{Color, Modifier, Style};
 
 use crate::text;
 
@@ -123,9 +123,16 @@ impl Pen<'_> {
         }
         let cells = u16::try_from(width_of(words)).unwrap_or(u16::MAX).min(room - 2);
         let x = if right { area.right() - 4 - cells } else { area.left() + 1 };
-        self.text(x, y, 1, " ", Meaning::Base);
-        let used = self.words(x + 1, y, cells, words);
-        self.text(x + 1 + used, y, 1, " ", Meaning::Base);
+        // The frame's own look must not show through its words.
+        for x in x..x + cells + 2 {
+            if self.buffer.area.contains((x, y).into()) {
+                let cell = &mut self.buffer[(x, y)];
+                cell.set_symbol(" ");
+                cell.fg = self.theme.of(Meaning::Base).fg.unwrap_or(Color::Reset);
+                cell.modifier = Modifier::empty();
+            }
+        }
+        self.words(x + 1, y, cells, words);
     }
 
     /// One cell.
@@ -179,12 +186,13 @@ impl Pen<'_> {
     /// Marks a row as chosen.
     pub fn select(&mut self, area: Rect, focused: bool) {
         self.lay(area, if focused { Meaning::Selected } else { Meaning::Marked });
-        // Dim text on a reversed ground cannot be read.
+        // On a reversed ground dim text cannot be read, and coloured text would make a patchwork.
         for x in area.left()..area.right() {
             if self.buffer.area.contains((x, area.y).into()) {
                 let cell = &mut self.buffer[(x, area.y)];
                 if cell.modifier.contains(Modifier::REVERSED) {
                     cell.modifier.remove(Modifier::DIM);
+                    (cell.fg, cell.bg) = (Color::Reset, Color::Reset);
                 }
             }
         }

@@ -123,6 +123,7 @@ fn carry_out(file: &LogFile, log: &mut Log, step: LogMove, rows: usize) -> io::R
                 (None, true) => log.top,
                 (None, false) => log.length,
             };
+            log.missed = false;
             log.searching = Some(Searching { at: from, forwards, wrapped: false });
         }
     }
@@ -146,6 +147,7 @@ fn search(file: &LogFile, log: &mut Log, rows: usize) -> io::Result<()> {
         }
         SearchStep::Nowhere => {
             log.searching = None;
+            log.missed = true;
             log.hit = None;
         }
     }
@@ -204,7 +206,7 @@ mod tests {
         assert_eq!(hit(&mut reader, &mut log, true), Some(0), "round the end");
         log.needle = "y".into();
         assert_eq!(hit(&mut reader, &mut log, true), None);
-        assert_eq!(log.searching, None);
+        assert_eq!((log.searching, log.missed), (None, true));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A session made by hand, as the drawings show one: for screen tests and for looking at the console without a runtime.
+//! A session made by hand, as the drawings show one: for tests and pictures of the screen.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -64,10 +64,11 @@ pub fn tasks() -> Vec<TaskRow> {
         tasks[index] = at;
     }
     tasks[16].deadline = Some(Time(NOW.0 + 6_929_000));
-    for i in 23..64 {
-        tasks[i].phase = if i < 61 { Phase::Succeeded } else { Phase::Blocked };
-        tasks[i].note = if i < 61 { String::new() } else { "docs:links failed".into() };
-        tasks[i].ran = (i < 61).then(|| Span::secs(20 + i as u64));
+    for (i, task) in tasks.iter_mut().enumerate().take(64).skip(23) {
+        let done = i < 61;
+        task.phase = if done { Phase::Succeeded } else { Phase::Blocked };
+        task.note = if done { String::new() } else { "docs:links failed".into() };
+        task.ran = done.then(|| Span::secs(20 + i as u64));
     }
     tasks
 }
@@ -135,7 +136,6 @@ pub struct Sample {
     /// How it was left.
     pub left: Option<QuitHow>,
     answers: VecDeque<(u64, Result<String, Refusal>)>,
-    began: Option<std::time::Instant>,
     changed: bool,
     mode: Mode,
 }
@@ -149,7 +149,6 @@ impl Default for Sample {
             sent: Vec::new(),
             left: None,
             answers: VecDeque::new(),
-            began: None,
             changed: true,
             mode: Mode::Running,
         }
@@ -157,11 +156,6 @@ impl Default for Sample {
 }
 
 impl Sample {
-    /// One whose clock runs.
-    pub fn live(log: PathBuf) -> Self {
-        Self { began: Some(std::time::Instant::now()), log: Some(log), ..Self::default() }
-    }
-
     /// The picture for a view.
     pub fn picture(&self, view: &View) -> Snapshot {
         let rows = self.rows(view);
@@ -358,7 +352,6 @@ impl Sample {
 
 impl Feed for Sample {
     fn snapshot(&mut self, view: &View) -> Arc<Snapshot> {
-        self.now = Feed::now(self);
         Arc::new(self.picture(view))
     }
     fn changed(&mut self) -> bool {
@@ -375,11 +368,9 @@ impl Feed for Sample {
         self.answers.drain(..).collect()
     }
     fn now(&self) -> Time {
-        self.began.map_or(self.now, |began| Time(NOW.0 + began.elapsed().as_millis() as u64))
+        self.now
     }
-    fn suspend(&mut self) {
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TSTP);
-    }
+    fn suspend(&mut self) {}
     fn quit(&mut self, how: QuitHow) {
         self.left = Some(how);
     }
@@ -526,33 +517,4 @@ pub(super) fn model(
     let mut snapshot = Arc::default();
     super::settle(&mut sample, &mut model, &mut snapshot);
     (model, sample, snapshot)
-}
-
-/// Draws the screens for the README into a folder.
-pub fn pictures(folder: &std::path::Path) {
-    use super::theme::Depth;
-    for (name, size) in [("wide", (160, 45)), ("main", (120, 36)), ("small", (80, 24))] {
-        let log = folder.join("sample.log");
-        std::fs::write(&log, LOG).expect("the folder can be written");
-        for theme in ["dark", "light", "high-contrast", "terminal16", "mono"] {
-            let depth = if theme == "terminal16" { Depth::Ansi16 } else { Depth::True };
-            let (mut model, mut sample, mut snapshot) = model(size, theme, depth);
-            model.jump_to(TaskId(if name == "wide" { 15 } else { 16 }));
-            model.tab = super::model::Tab::Why;
-            sample.log = Some(log.clone());
-            super::settle(&mut sample, &mut model, &mut snapshot);
-            if let Some(area) = model.areas().log() {
-                super::reader::Reader::default().serve(
-                    &mut model.log,
-                    Some(&log),
-                    area.height.into(),
-                    area.width.into(),
-                );
-            }
-            let mut buffer = ratatui::buffer::Buffer::empty(ratatui::layout::Rect::new(0, 0, size.0, size.1));
-            super::view::draw(&model, &snapshot, &mut buffer);
-            let svg = super::svg::render(&buffer, [255; 3], [0; 3]);
-            std::fs::write(folder.join(format!("{name}-{theme}.svg")), svg).expect("the folder can be written");
-        }
-    }
 }

@@ -1,1 +1,377 @@
+//! Screens as they are drawn, at the sizes that people have; and with text that would like to leave its cell.
 
+use std::sync::Arc;
+use std::time::Instant;
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Modifier;
+
+use super::model::{Dialog, Model, Pane, Tab, field};
+use super::sample::{self, Sample};
+use super::theme::{BUILT_IN, Depth, Meaning};
+use super::update::{Message, update};
+use super::*;
+use crate::engine::ids::TaskId;
+use crate::snapshot::{Counts, Header, Mode, Row, Storage};
+use crate::text;
+
+const SIZES: [(u16, u16); 4] = [(160, 45), (120, 36), (80, 24), (40, 12)];
+
+fn at(size: (u16, u16)) -> (Model, Sample, Arc<Snapshot>) {
+    let (mut model, mut sample, mut snapshot) = sample::model(size, "dark", Depth::True);
+    model.jump_to(TaskId(16));
+    model.tab = Tab::Why;
+    settle(&mut sample, &mut model, &mut snapshot);
+    (model, sample, snapshot)
+}
+
+fn drawn(model: &Model, snapshot: &Snapshot) -> Buffer {
+    let mut buffer = Buffer::empty(Rect::new(0, 0, model.size.0, model.size.1));
+    view::draw(model, snapshot, &mut buffer);
+    buffer
+}
+
+/// The screen as text; the second cell of a wide character is left out.
+fn words(buffer: &Buffer) -> String {
+    let mut out = String::new();
+    for y in 0..buffer.area.height {
+        let mut line = String::new();
+        let mut x = 0;
+        while x < buffer.area.width {
+            let symbol = buffer[(x, y)].symbol();
+            line.push_str(symbol);
+            x += text::width(symbol).max(1) as u16;
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+fn screen(model: &Model, snapshot: &Snapshot) -> String {
+    words(&drawn(model, snapshot))
+}
+
+fn size_name((w, h): (u16, u16)) -> String {
+    format!("{w}x{h}")
+}
+
+#[test]
+fn the_main_screen_at_every_size() {
+    for size in SIZES {
+        let (model, _, snapshot) = at(size);
+        insta::assert_snapshot!(format!("main_{}", size_name(size)), screen(&model, &snapshot));
+    }
+}
+
+#[test]
+fn the_main_screen_in_ascii_without_colour() {
+    for size in SIZES {
+        let (mut model, mut sample, mut snapshot) = sample::model(size, "mono", Depth::None);
+        model.ascii = true;
+        model.jump_to(TaskId(16));
+        settle(&mut sample, &mut model, &mut snapshot);
+        let buffer = drawn(&model, &snapshot);
+        assert!(words(&buffer).is_ascii());
+        assert!(buffer.content.iter().all(|cell| rgb_of(cell).is_none()));
+        insta::assert_snapshot!(format!("ascii_{}", size_name(size)), words(&buffer));
+    }
+}
+
+fn rgb_of(cell: &ratatui::buffer::Cell) -> Option<[u8; 3]> {
+    theme::rgb(cell.fg).or(theme::rgb(cell.bg))
+}
+
+#[test]
+fn every_pane_alone() {
+    for pane in Pane::ALL {
+        let (mut model, mut sample, mut snapshot) = at((100, 20));
+        model.focus = pane;
+        model.zoom = true;
+        model.tab = Tab::Why;
+        settle(&mut sample, &mut model, &mut snapshot);
+        insta::assert_snapshot!(format!("pane_{}", pane.name().to_lowercase()), screen(&model, &snapshot));
+    }
+    for tab in [Tab::Info, Tab::Attempts] {
+        let (mut model, mut sample, mut snapshot) = at((100, 20));
+        model.jump_to(TaskId(21));
+        (model.focus, model.zoom, model.tab) = (Pane::Detail, true, tab);
+        settle(&mut sample, &mut model, &mut snapshot);
+        insta::assert_snapshot!(format!("tab_{}", tab.name().to_lowercase()), screen(&model, &snapshot));
+    }
+}
+
+#[test]
+fn every_dialog() {
+    let keys = ["?", "w", ".", ":", "!", "@", "T", "q", "/", "x"];
+    let names = ["help", "why", "menu", "palette", "alerts", "actions", "themes", "quit", "filter", "confirm"];
+    for (key, name) in keys.into_iter().zip(names) {
+        let (mut model, mut sample, mut snapshot) = at((100, 30));
+        update(&mut model, Message::Key(keymap::parse(key)[0]), &snapshot);
+        settle(&mut sample, &mut model, &mut snapshot);
+        assert!(model.dialog.is_some(), "{key} opens {name}");
+        insta::assert_snapshot!(format!("dialog_{name}"), screen(&model, &snapshot));
+    }
+}
+
+#[test]
+fn the_which_key_popup_comes_after_its_time_and_not_before() {
+    let (mut model, _, snapshot) = at((100, 30));
+    update(&mut model, Message::Key(keymap::Key::Char('g')), &snapshot);
+    assert!(!screen(&model, &snapshot).contains("to the first failed task"));
+    model.ui_ms += model::WHICH_KEY_MS;
+    insta::assert_snapshot!("which_key", screen(&model, &snapshot));
+}
+
+#[test]
+fn what_is_wrong_is_said_in_the_header() {
+    let (mut model, _, snapshot) = at((160, 45));
+    let mut snapshot = (*snapshot).clone();
+    let mut said = String::new();
+    let since = sample::NOW;
+    for storage in [
+        Storage::Slow(crate::engine::ids::Span(2000)),
+        Storage::Full { since, why: "no space".into() },
+        Storage::Broken { since, why: "I/O error".into() },
+    ] {
+        snapshot.header.storage = storage;
+        said += screen(&model, &snapshot).lines().next().unwrap();
+        said.push('\n');
+    }
+    snapshot.header = Header { guard_lost: true, mode: Mode::Paused, ..snapshot.header };
+    snapshot.header.storage = Storage::Good;
+    snapshot.header.due = Some((crate::engine::ids::Time(sample::NOW.0 - 90_000), "link:server".into()));
+    said += screen(&model, &snapshot).lines().next().unwrap();
+    said.push('\n');
+    snapshot.header.mode = Mode::Finished;
+    snapshot.header.guard_lost = false;
+    model.toast("priority of link:server is 55".into(), false);
+    said += screen(&model, &snapshot).lines().next().unwrap();
+    insta::assert_snapshot!("header_troubles", said);
+}
+
+#[test]
+fn an_empty_session_and_an_empty_filter_look_different() {
+    let (model, _, snapshot) = at((80, 24));
+    let mut none = (*snapshot).clone();
+    (none.rows, none.counts, none.total_rows, none.detail) = (vec![], Counts::default(), 0, None);
+    let empty = screen(&model, &none);
+    assert!(empty.contains("No tasks yet"));
+    let (mut model, mut sample, mut snapshot) = at((80, 24));
+    model.queue.filter = filter::parse("nothing-is-called-so").unwrap();
+    model.queue.filter_text = "nothing-is-called-so".into();
+    settle(&mut sample, &mut model, &mut snapshot);
+    let filtered = screen(&model, &snapshot);
+    assert!(filtered.contains("Nothing passes the filter") && filtered.contains("0 of 248"), "{filtered}");
+}
+
+#[test]
+fn the_smallest_screens_say_the_most_important() {
+    for (size, want) in
+        [((39, 11), "50/248  ✗ 1"), ((20, 3), "50/248"), ((19, 3), "50/248"), ((6, 1), "50/248"), ((1, 1), "")]
+    {
+        let (model, _, snapshot) = at(size);
+        assert!(screen(&model, &snapshot).contains(want), "{size:?}: {}", screen(&model, &snapshot));
+    }
+    let (model, _, snapshot) = at((0, 0));
+    assert_eq!(screen(&model, &snapshot), "");
+}
+
+#[test]
+fn columns_stay_where_they_are_whatever_is_in_them() {
+    let column = |snapshot: &Snapshot, model: &Model| {
+        let text = screen(model, snapshot);
+        text.lines().find(|line| line.contains("TASK")).unwrap().to_owned()
+    };
+    let (model, _, snapshot) = at((120, 36));
+    let before = column(&snapshot, &model);
+    let mut changed = (*snapshot).clone();
+    for row in &mut changed.rows {
+        if let Row::Task(row) = row {
+            row.name = "a-name-that-is-much-longer-than-its-column-can-hold".into();
+            row.note = "and a reason that never seems to end, for the best of reasons".into();
+            row.priority = -1_000_000;
+            row.since = crate::engine::ids::Time(0);
+        }
+    }
+    assert_eq!(column(&changed, &model), before);
+    for line in screen(&model, &changed).lines() {
+        assert!(text::width(line) <= 120);
+    }
+}
+
+/// Puts hostile text into every field that a snapshot or the model can carry it in.
+fn poison(model: &mut Model, snapshot: &mut Snapshot, bad: &str) {
+    let s = || bad.to_owned();
+    snapshot.header.workflow = s();
+    snapshot.header.session = s();
+    snapshot.header.due = Some((sample::NOW, s()));
+    snapshot.header.undo = Some(s());
+    snapshot.header.storage = Storage::Broken { since: sample::NOW, why: s() };
+    for row in &mut snapshot.rows {
+        match row {
+            Row::Group(row) => (row.name, row.why) = (s(), Some(s())),
+            Row::Task(row) => {
+                (row.name, row.note, row.agent, row.fallback) = (bad.into(), s(), Some(s()), Some(s()));
+                row.stage = s();
+            }
+        }
+    }
+    for agent in &mut snapshot.agents {
+        (agent.name, agent.tasks, agent.resources) = (s(), vec![s(), s()], vec![(s(), s(), 0.5)]);
+    }
+    for lock in &mut snapshot.locks {
+        (lock.name, lock.used, lock.holders, lock.line) = (s(), s(), vec![(s(), s())], vec![s()]);
+        lock.reserved_for = Some(s());
+    }
+    snapshot.progress.critical = vec![s()];
+    snapshot.progress.limits = vec![(s(), 0.1)];
+    snapshot.progress.eta_why_not = Some(s());
+    if let Some(detail) = &mut snapshot.detail {
+        detail.row.name = bad.into();
+        for why in &mut detail.why {
+            (why.text, why.more) = (s(), vec![s()]);
+        }
+        (detail.command, detail.replaced_by, detail.facts) = (s(), Some(s()), vec![(s(), s())]);
+        (detail.after, detail.before, detail.log) = (vec![s()], vec![s()], Some(bad.into()));
+        let attempt = crate::snapshot::AttemptLine {
+            attempt: crate::engine::ids::Attempt(1),
+            agent: s(),
+            started: sample::NOW,
+            ran: None,
+            outcome: s(),
+            good: false,
+            log: None,
+        };
+        detail.attempts = vec![attempt];
+    }
+    for alert in &mut snapshot.alerts {
+        alert.text = s();
+    }
+    for action in &mut snapshot.actions {
+        (action.text, action.who) = (s(), s());
+    }
+    model.queue.filter_text = s();
+    model.log.needle = s();
+    model.log.problem = Some(s());
+    model.toast(s(), true);
+}
+
+#[test]
+fn hostile_text_in_every_field_reaches_no_cell() {
+    for bad in text::HOSTILE {
+        for size in SIZES {
+            for tab in Tab::ALL {
+                let (mut model, _, snapshot) = at(size);
+                let mut snapshot = (*snapshot).clone();
+                poison(&mut model, &mut snapshot, bad);
+                model.tab = tab;
+                let dialogs = [
+                    None,
+                    Some(Dialog::Why { scroll: 0 }),
+                    Some(Dialog::Alerts { row: 0 }),
+                    Some(Dialog::Actions { scroll: 0 }),
+                    Some(Dialog::Menu { row: 0 }),
+                    Some(Dialog::Confirm {
+                        title: (*bad).into(),
+                        lines: vec![(*bad).into()],
+                        yes: (*bad).into(),
+                        command: crate::engine::message::Command::Pause,
+                    }),
+                    Some(Dialog::Filter {
+                        field: field(&text::clean(bad)),
+                        before: String::new(),
+                        problem: Some((*bad).into()),
+                    }),
+                    Some(Dialog::Quit),
+                ];
+                for dialog in dialogs {
+                    model.dialog = dialog;
+                    let buffer = drawn(&model, &snapshot);
+                    for cell in &buffer.content {
+                        assert!(cell.symbol().chars().all(text::is_plain), "{bad:?} gave {:?}", cell.symbol());
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_pane_relies_on_the_last_line_of_defence() {
+    // The mark that `neutralise` leaves is `�`; text that holds an escape must have been cleaned to `␛` before.
+    let (mut model, _, snapshot) = at((120, 36));
+    let mut snapshot = (*snapshot).clone();
+    poison(&mut model, &mut snapshot, "\x1b[2Jx");
+    model.tab = Tab::Info;
+    let text = screen(&model, &snapshot);
+    assert!(text.contains('␛') && !text.contains('�'), "{text}");
+}
+
+#[test]
+fn every_theme_tells_every_state_apart_without_colour() {
+    use crate::snapshot::Phase::*;
+    let phases =
+        [Running, Stopping, Ready, Delayed, Waiting, Held, Blocked, Failed, Lost, Cancelled, Skipped, Succeeded];
+    let mut seen = std::collections::HashSet::new();
+    for phase in phases {
+        let (glyph, word, _) = glyphs::phase(phase);
+        assert!(seen.insert(word) && text::width(glyph) == 1, "{word}");
+    }
+    for (name, _) in BUILT_IN {
+        let (model, _, snapshot) = sample::model((120, 36), name, Depth::None);
+        let buffer = drawn(&model, &snapshot);
+        let selected = model.theme.of(Meaning::Selected).add_modifier;
+        assert!(!selected.is_empty() && buffer.content.iter().any(|c| c.modifier.contains(selected)), "{name}");
+        assert!(selected != Modifier::empty());
+    }
+}
+
+#[test]
+fn a_frame_costs_little() {
+    let (model, _, snapshot) = at((200, 50));
+    let mut buffer = Buffer::empty(Rect::new(0, 0, 200, 50));
+    let mut best = Duration::MAX;
+    for _ in 0..20 {
+        let began = Instant::now();
+        view::draw(&model, &snapshot, &mut buffer);
+        best = best.min(began.elapsed());
+    }
+    // A debug build on a busy machine; release is an order of magnitude faster.
+    assert!(best < Duration::from_millis(30), "{best:?}");
+}
+
+#[test]
+fn a_blocked_display_is_told_of_when_it_is_over() {
+    let (mut model, _, snapshot) = at((120, 36));
+    model.ui_ms = 1000;
+    note_blocked(&mut model, Duration::from_secs(9), Duration::from_secs(10));
+    update(&mut model, Message::Tick(sample::NOW, 10_050), &snapshot);
+    assert!(screen(&model, &snapshot).contains("the display was blocked for 9 s"));
+}
+
+/// `QD_PICTURES=folder cargo test pictures -- --ignored` draws the README's pictures.
+#[test]
+#[ignore = "writes files where it is told to"]
+fn pictures_of_the_main_screen_in_every_theme() {
+    let folder = std::path::PathBuf::from(std::env::var_os("QD_PICTURES").expect("QD_PICTURES names a folder"));
+    let log = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(log.path(), sample::LOG).unwrap();
+    for size in SIZES {
+        for (theme, _) in BUILT_IN {
+            let depth = if *theme == "terminal16" { Depth::Ansi16 } else { Depth::True };
+            let (mut model, mut sample, mut snapshot) = sample::model(size, theme, depth);
+            sample.log = Some(log.path().to_owned());
+            model.jump_to(TaskId(if size.0 >= 150 { 15 } else { 16 }));
+            model.tab = Tab::Why;
+            settle(&mut sample, &mut model, &mut snapshot);
+            if let Some(area) = model.areas().log() {
+                let (rows, cells) = (area.height.into(), area.width.into());
+                reader::Reader::default().serve(&mut model.log, Some(log.path()), rows, cells);
+            }
+            let picture = svg::render(&drawn(&model, &snapshot), [255; 3], [0; 3]);
+            std::fs::write(folder.join(format!("{}-{theme}.svg", size_name(size))), picture).unwrap();
+        }
+    }
+}

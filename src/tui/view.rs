@@ -190,18 +190,26 @@ fn hint_line(pen: &mut Pen<'_>, scene: &Scene<'_>) {
     let model = scene.model;
     let mut right = Words::new();
     let typed: String = model.pending.keys.iter().map(|key| keymap::show(*key)).collect();
-    let count = model.pending.count.filter(|_| model.pending.before.is_none()).map(|n| n.to_string());
-    if !typed.is_empty() || count.is_some() {
-        right.push(w(format!("{}{typed}… ", count.unwrap_or_default()), Meaning::Key));
+    let count = if model.pending.digits.len() > 1 { model.pending.digits.as_str() } else { "" };
+    if !typed.is_empty() || !count.is_empty() {
+        right.push(w(format!("{count}{typed}… "), Meaning::Key));
     } else if let Some(leaving) = model.leaving {
         right.push(w(format!("{leaving}… "), Meaning::Warn));
     }
+    let tight = area.width < 60;
+    let mut seen: Vec<String> = Vec::new();
+    if right.is_empty() && model.dialog.is_none() {
+        // The way out and the way to help have a place of their own.
+        for (key, word) in [("?", "keys"), ("q", "quit")] {
+            seen.push(key.into());
+            right.push(w(key, Meaning::Key));
+            right.push(w(if tight { " ".into() } else { format!(" {word} ") }, Meaning::Muted));
+        }
+    }
     let used = pen.words_right(area.right(), area.y, area.width / 2, &right);
-    let end = area.right().saturating_sub(used);
+    let end = area.right().saturating_sub(used + 1);
     let mut x = area.x + 1;
     let contexts = model.contexts();
-    let mut seen = Vec::new();
-    let tight = area.width < 60;
     for context in &contexts {
         for binding in BINDINGS.iter().filter(|b| b.context == *context && !b.hint.is_empty()) {
             let key = keymap::label(binding);

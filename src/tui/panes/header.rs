@@ -32,18 +32,26 @@ fn first(pen: &mut Pen<'_>, scene: &Scene<'_>) {
     let end = header.ended.unwrap_or(scene.model.now);
     let right = badges(scene);
     let used = pen.words_right(area.right() - 1, area.y, area.width / 2, &right);
-    let mut words = vec![w(&header.workflow, Meaning::Title), w(" ▸ ", Meaning::Muted)];
-    words.extend(mode(scene));
-    words.push(w("  ", Meaning::Base));
+    let room = area.width.saturating_sub(used + 3);
+    let mut identity = vec![w(&header.workflow, Meaning::Title), w(" ▸ ", Meaning::Muted)];
+    identity.extend(mode(scene));
+    identity.push(w("  ", Meaning::Base));
     if area.width >= 140 && header.session != header.workflow {
-        words.push(w(format!("{}  ", header.session), Meaning::Muted));
+        identity.push(w(format!("{}  ", header.session), Meaning::Muted));
     }
-    words.push(w(format::clock(scene.model.now, &scene.model.zone), Meaning::Base));
-    words.push(w(if wide { "  elapsed " } else { "  " }, Meaning::Muted));
-    words.push(w(format::stopwatch(end.since(header.started)), Meaning::Base));
-    words.extend(eta(scene, area.width < 140));
-    words.extend(due(scene, area.width >= 140));
-    pen.words(area.x + 1, area.y, area.width.saturating_sub(used + 3), &words);
+    identity.push(w(format::clock(scene.model.now, &scene.model.zone), Meaning::Base));
+    identity.push(w(if wide { "  elapsed " } else { "  " }, Meaning::Muted));
+    identity.push(w(format::stopwatch(end.since(header.started)), Meaning::Base));
+    // What explains is the first to go where there is no room.
+    for (short, named) in [(false, true), (false, false), (true, false)] {
+        let mut words = identity.clone();
+        words.extend(eta(scene, short));
+        words.extend(due(scene, named));
+        if short || width_of(&words) <= usize::from(room) {
+            pen.words(area.x + 1, area.y, room, &words);
+            break;
+        }
+    }
 }
 
 fn second(pen: &mut Pen<'_>, scene: &Scene<'_>) {
@@ -84,6 +92,8 @@ fn ratio(counts: &Counts) -> String {
 fn summary(counts: &Counts, words: bool) -> Words {
     let mut out = vec![w(ratio(counts), Meaning::Base), w(" ✓", Meaning::Good)];
     let parts = [
+        (counts.failed, "✗", "failed", Meaning::Bad),
+        (counts.lost, "‽", "lost", Meaning::Bad),
         (counts.running, "●", "running", Meaning::Running),
         (counts.stopping, "◍", "stopping", Meaning::Warn),
         (counts.ready, "◎", "ready", Meaning::Base),
@@ -91,8 +101,6 @@ fn summary(counts: &Counts, words: bool) -> Words {
         (counts.delayed, "↻", "delayed", Meaning::Warn),
         (counts.held, "⊘", "held", Meaning::Held),
         (counts.blocked, "◌", "blocked", Meaning::Off),
-        (counts.failed, "✗", "failed", Meaning::Bad),
-        (counts.lost, "‽", "lost", Meaning::Bad),
         (counts.cancelled, "⊗", "cancelled", Meaning::Off),
         (counts.skipped, "»", "skipped", Meaning::Off),
     ];

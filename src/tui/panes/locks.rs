@@ -2,8 +2,10 @@
 
 use ratatui::layout::Rect;
 
+use crate::snapshot::LockRow;
+
 use super::super::model::Pane;
-use super::super::paint::{Pen, Words, w};
+use super::super::paint::{Pen, Words, w, wrap};
 use super::super::theme::Meaning;
 use super::super::view::Scene;
 
@@ -39,7 +41,7 @@ pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>, area: Rect) {
     }
     let mut y = top;
     let rows = usize::from(area.bottom().saturating_sub(top));
-    let first = (scene.model.lock_row + 2).saturating_sub(rows.max(2));
+    let first = (scene.model.lock_row + 1).saturating_sub(rows);
     let focused = scene.model.focus == Pane::Locks;
     for (i, lock) in scene.snapshot.locks.iter().enumerate().skip(first) {
         if y >= area.bottom() {
@@ -69,36 +71,35 @@ pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>, area: Rect) {
             pen.select(line, true);
         }
         y += 1;
-        if let Some(task) = &lock.reserved_for
-            && y < area.bottom()
-        {
-            pen.words(area.x + 2, y, area.width - 2, &[w("kept free for ", Meaning::Muted), w(task, Meaning::Running)]);
-            y += 1;
-        }
-        if chosen && focused {
-            y = line_of(pen, area, y, lock);
-        }
+    }
+    // Below the table, at the same place whichever is chosen: nothing above it moves.
+    if let Some(lock) = scene.snapshot.locks.get(scene.model.lock_row) {
+        let area = Rect { y: y + 1, height: area.bottom().saturating_sub(y + 1), ..area };
+        about(pen, area, lock);
     }
 }
 
-/// Holders and waiters of the chosen resource.
-fn line_of(pen: &mut Pen<'_>, area: Rect, mut y: u16, lock: &crate::snapshot::LockRow) -> u16 {
-    let mut lines = Vec::new();
-    if lock.holders.len() > 1 {
-        let names: Vec<_> = lock.holders.iter().map(|(name, how)| format!("{name} {how}")).collect();
-        lines.push(format!("held: {}", names.join(", ")));
+/// Who holds the chosen resource, who waits, for whom it is kept free.
+fn about(pen: &mut Pen<'_>, area: Rect, lock: &LockRow) {
+    let mut lines = vec![(lock.name.clone(), Meaning::Title)];
+    let holders: Vec<_> = lock.holders.iter().map(|(name, how)| format!("{name} {how}")).collect();
+    if !holders.is_empty() {
+        lines.push((format!("held by {}", holders.join(", ")), Meaning::Muted));
     }
-    if !lock.line.is_empty() {
-        let names: Vec<_> = lock.line.iter().enumerate().map(|(i, name)| format!("{} {name}", i + 1)).collect();
-        lines.push(format!("line: {}", names.join("  ")));
+    if let Some(task) = &lock.reserved_for {
+        lines.push((format!("kept free for {task}"), Meaning::Running));
     }
-    for line in lines {
-        for part in super::super::paint::wrap(&line, usize::from(area.width.saturating_sub(3))) {
-            if y < area.bottom() {
-                pen.text(area.x + 2, y, area.width - 2, &part, Meaning::Muted);
-                y += 1;
-            }
-        }
+    let waiters: Vec<_> = lock.line.iter().enumerate().map(|(i, name)| format!("{} {name}", i + 1)).collect();
+    if !waiters.is_empty() {
+        let more = lock.waiting.saturating_sub(lock.line.len());
+        let more = if more > 0 { format!("  and {more} more") } else { String::new() };
+        lines.push((format!("line {}{more}", waiters.join("  ")), Meaning::Muted));
     }
-    y
+    let wrapped = lines.into_iter().flat_map(|(line, meaning)| {
+        let parts = wrap(&line, usize::from(area.width.saturating_sub(2)));
+        parts.into_iter().map(move |part| (part, meaning))
+    });
+    for (i, (line, meaning)) in wrapped.take(usize::from(area.height)).enumerate() {
+        pen.text(area.x + 1, area.y + i as u16, area.width.saturating_sub(1), &line, meaning);
+    }
 }

@@ -20,21 +20,27 @@ pub fn edges(scene: &Scene<'_>) -> (Words, Words) {
     }
     if log.path.is_some() {
         title.push(w(format!("  {}", format::bytes(log.length)), Meaning::Muted));
-        title.push(if log.follow {
-            w("  ▼ following", Meaning::Good)
-        } else {
-            w("  paused: F follows", Meaning::Warn)
-        });
     }
     let mut foot = Words::new();
-    if let Some(search) = log.searching {
-        let share = if log.length == 0 { 0 } else { search.at * 100 / log.length };
-        foot.push(w(format!("searching “{}” … at {share} %", log.needle), Meaning::Warn));
-    } else if !log.needle.is_empty() {
-        foot.push(w(format!("“{}”  n next  N previous", log.needle), Meaning::Muted));
-    } else if log.wrap {
-        foot.push(w("wrapped", Meaning::Muted));
+    if log.path.is_some() {
+        foot.push(if log.follow { w("▼ following", Meaning::Good) } else { w("F follows the end", Meaning::Muted) });
     }
+    let more = if let Some(search) = log.searching {
+        let share = (search.at * 100).checked_div(log.length).unwrap_or(0);
+        w(format!("searching “{}” … at {share} %", log.needle), Meaning::Warn)
+    } else if log.missed {
+        w(format!("“{}” is nowhere in it", log.needle), Meaning::Warn)
+    } else if !log.needle.is_empty() {
+        w(format!("“{}”  n next  N previous", log.needle), Meaning::Muted)
+    } else if log.wrap {
+        w("wrapped", Meaning::Muted)
+    } else {
+        return (title, foot);
+    };
+    if !foot.is_empty() {
+        foot.push(w(" · ", Meaning::Muted));
+    }
+    foot.push(more);
     (title, foot)
 }
 
@@ -71,11 +77,10 @@ pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>, area: Rect) {
     let skip = if log.follow { shown.len().saturating_sub(rows) } else { 0 };
     for (i, (text, hit, cut)) in shown.iter().skip(skip).take(rows).enumerate() {
         let y = area.y + i as u16;
-        let room = area.width.saturating_sub(u16::from(*cut));
-        pen.text(area.x, y, room, text, Meaning::Base);
-        if *cut {
-            pen.text(area.right() - 1, y, 1, "…", Meaning::Muted);
-        }
+        let room = area.width;
+        // The cut is marked once, whether the line or the pane ends first.
+        let end = if *cut { "…" } else { "" };
+        pen.text(area.x, y, room, &format!("{text}{end}"), Meaning::Base);
         if *hit {
             pen.lay(Rect { y, height: 1, ..area }, Meaning::Marked);
         }

@@ -44,7 +44,7 @@ fn rows(scene: &Scene<'_>) -> Vec<(&'static str, Words)> {
     let mut rows = vec![("flow", vec![number(format!("{:.1}", progress.per_minute)), quiet(" tasks/min")])];
     let eta = match (progress.eta, &progress.eta_why_not) {
         (Some(at), _) => vec![number(format::minute(at, &scene.model.zone))],
-        (None, Some(why)) => vec![quiet("cannot be said: "), quiet(why)],
+        (None, Some(why)) => vec![quiet("— "), quiet(why)],
         (None, None) => vec![quiet("no forecast yet")],
     };
     rows.push(("ETA", eta));

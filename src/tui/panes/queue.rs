@@ -35,7 +35,7 @@ impl Columns {
         };
         let roomy = width >= 70;
         let name = take((width / 4).clamp(12, 36));
-        let state = take(if roomy { 12 } else { 9 });
+        let state = take(if roomy { 11 } else { 9 });
         let priority = take(if width >= 50 { 4 } else { 0 });
         let age = take(if roomy { 5 } else { 0 });
         let eta = take(if width >= 60 { 7 } else { 0 });
@@ -275,10 +275,14 @@ fn compact_task(pen: &mut Pen<'_>, scene: &Scene<'_>, line: Rect, row: &TaskRow)
     );
     let age = format::short(scene.model.now.since(row.since));
     pen.right(line.x + name + 9, line.y, 5, &age, Meaning::Muted);
+    let share = row.estimate.filter(|_| row.phase == Phase::Running);
+    let share = share.map(|estimate| scene.model.now.since(row.since).0 * 100 / estimate.0.max(1));
+    let share = share.map(|share| if share > 100 { "over ".into() } else { format!("{share} % ") }).unwrap_or_default();
+    let word = if share.is_empty() { word } else { "" };
     let note = if row.note.is_empty() { word } else { &row.note };
     let late = if row.late { "▲ " } else { "" };
     let x = line.x + name + 10;
-    let words = [w(late, Meaning::Warn), w(note, state_meaning(meaning))];
+    let words = [w(late, Meaning::Warn), w(share, Meaning::Base), w(note, state_meaning(meaning))];
     pen.words(x, line.y, line.right().saturating_sub(x), &words);
 }
 

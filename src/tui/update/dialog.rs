@@ -206,7 +206,7 @@ pub fn menu(model: &Model, snapshot: &Snapshot) -> Vec<Entry> {
     all
 }
 
-/// The palette: commands that match, best first; without a word, in the order of the table, possible ones first.
+/// The palette: commands that match, best first (possible or not); without a word, in the order of the table, possible ones first.
 pub fn entries(model: &Model, words: &str, snapshot: &Snapshot) -> Vec<Entry> {
     let mut all = all_entries(model, snapshot);
     if words.trim().is_empty() {
@@ -220,7 +220,9 @@ pub fn entries(model: &Model, words: &str, snapshot: &Snapshot) -> Vec<Entry> {
         .into_iter()
         .filter_map(|entry| Some((pattern.score(Utf32Str::new(entry.help, &mut buffer), &mut matcher)?, entry)))
         .collect();
-    scored.sort_by_key(|(score, entry)| (entry.why_not.is_some(), std::cmp::Reverse(*score)));
+    // What was meant comes first even if it cannot be done now: then the reason is what was wanted.
+    let begins = |entry: &Entry| entry.help.to_lowercase().starts_with(&words.trim().to_lowercase());
+    scored.sort_by_key(|(score, entry)| (!begins(entry), std::cmp::Reverse(*score), entry.why_not.is_some()));
     scored.into_iter().map(|(_, entry)| entry).collect()
 }
 

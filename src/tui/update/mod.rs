@@ -21,6 +21,9 @@ use super::model::{Dialog, Model, Pane};
 
 pub use mouse::{Mouse, MouseKind};
 
+/// Digits of a count, and the key after them, come at most so many ms apart.
+const COUNT_MS: u64 = 1500;
+
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Message {
@@ -92,12 +95,12 @@ fn note(model: &mut Model, text: String, bad: bool) -> Vec<Request> {
 }
 
 fn on_key(model: &mut Model, key: Key, snapshot: &Snapshot) -> Vec<Request> {
-    if let Key::Char(digit @ '0'..='9') = key
-        && model.dialog.is_none()
-        && model.pending.keys.is_empty()
-        && count(model, digit)
-    {
-        return vec![];
+    if model.dialog.is_none() && model.pending.keys.is_empty() {
+        match key {
+            Key::Char(digit @ '0'..='9') => return digit_typed(model, digit),
+            Key::Char('+' | '=' | '-') => settle_count(model),
+            _ => model.pending.digits.clear(),
+        }
     }
     if model.pending.keys.is_empty() {
         model.pending.since = model.ui_ms;
@@ -107,17 +110,13 @@ fn on_key(model: &mut Model, key: Key, snapshot: &Snapshot) -> Vec<Request> {
     match keymap::lookup(&model.pending.keys, &contexts) {
         Found::Binding(binding) => {
             model.pending.keys.clear();
-            let count = model.pending.count.take();
-            if !matches!(binding.act, Act::Focus(_)) {
-                model.pending.before = None;
-            }
+            let count = std::mem::take(&mut model.pending.digits).parse().ok();
             act(model, binding.act, count, snapshot)
         }
         Found::Prefix => vec![],
         Found::Nothing => {
             let keys = std::mem::take(&mut model.pending.keys);
-            model.pending.count = None;
-            model.pending.before = None;
+            model.pending.digits.clear();
             if contexts == [Context::Field] {
                 return field::on_typed(model, keys[0], snapshot);
             }
@@ -148,31 +147,35 @@ fn foreign_pane(typed: &str, focus: Pane) -> Option<String> {
     None
 }
 
-/// Takes a digit as part of a count, if it is one. A first digit 1–6 is the number of a pane, until another digit that
-/// is not the same follows.
-fn count(model: &mut Model, digit: char) -> bool {
-    let value = digit.to_digit(10).expect("a digit was matched");
-    if let Some(count) = model.pending.count {
-        let fresh = model.pending.before.is_some();
-        if fresh && count == value {
-            model.pending.count = None;
-            return false;
-        }
-        if let Some((focus, zoom, tab, upper)) = model.pending.before.take() {
-            (model.focus, model.zoom, model.tab, model.upper) = (focus, zoom, tab, upper);
-        }
-        model.pending.count = Some((count * 10 + value).min(9999));
-        return true;
+/// A digit is the number of a pane, or part of a count, or both until it is known which: `20+` must not need a key of its
+/// own, and `2` must act at once.
+fn digit_typed(model: &mut Model, digit: char) -> Vec<Request> {
+    let pending = &mut model.pending;
+    if model.ui_ms.saturating_sub(pending.since) > COUNT_MS || pending.digits.len() >= 4 {
+        pending.digits.clear();
     }
-    if (1..=6).contains(&value) {
-        model.pending.before = Some((model.focus, model.zoom, model.tab, model.upper));
-        let pane = Pane::ALL[value as usize - 1];
-        navigate::focus(model, pane);
-        model.pending.count = Some(value);
-        return true;
+    pending.since = model.ui_ms;
+    if pending.digits.is_empty() {
+        pending.before = Some((model.focus, model.zoom, model.tab, model.upper));
     }
-    model.pending.count = Some(value);
-    true
+    pending.digits.push(digit);
+    if let Some(pane) = digit.to_digit(10).and_then(|n| Pane::ALL.get((n as usize).wrapping_sub(1))) {
+        navigate::to_pane(model, *pane);
+    }
+    vec![]
+}
+
+/// Before `+` and `-`: digits typed just now were a count, and the panes they led to were not meant. A single digit that
+/// is a pane's number was one.
+fn settle_count(model: &mut Model) {
+    let pending = &mut model.pending;
+    let fresh = model.ui_ms.saturating_sub(pending.since) <= COUNT_MS;
+    let pane = matches!(pending.digits.as_str(), "1" | "2" | "3" | "4" | "5" | "6");
+    if !fresh || pane {
+        pending.digits.clear();
+    } else if let Some((focus, zoom, tab, upper)) = pending.before.take().filter(|_| !pending.digits.is_empty()) {
+        (model.focus, model.zoom, model.tab, model.upper) = (focus, zoom, tab, upper);
+    }
 }
 
 /// Does what a key, the palette or the menu asked for.

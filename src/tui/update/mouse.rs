@@ -64,7 +64,8 @@ pub fn on_mouse(model: &mut Model, mouse: Mouse, snapshot: &Snapshot) -> Vec<Req
             }
             navigate::focus(model, pane);
             let Some(row) = row else { return vec![] };
-            select(model, pane, row, snapshot);
+            let rows = usize::from(inside.height.saturating_sub(areas.heading()));
+            select(model, pane, row, rows, snapshot);
             if double {
                 model.last_click = None;
                 navigate::act(model, Act::Open, snapshot);
@@ -76,11 +77,19 @@ pub fn on_mouse(model: &mut Model, mouse: Mouse, snapshot: &Snapshot) -> Vec<Req
     vec![]
 }
 
-fn select(model: &mut Model, pane: Pane, row: usize, snapshot: &Snapshot) {
+/// Chooses the row that is drawn there: a list is scrolled by as little as shows its chosen row.
+fn pick(chosen: &mut usize, row: usize, rows: usize, count: usize) {
+    let first = (*chosen + 1).saturating_sub(rows);
+    if first + row < count {
+        *chosen = first + row;
+    }
+}
+
+fn select(model: &mut Model, pane: Pane, row: usize, rows: usize, snapshot: &Snapshot) {
     match pane {
         Pane::Queue if row < snapshot.rows.len() => model.point_at(model.queue.offset + row, snapshot),
-        Pane::Agents if row < snapshot.agents.len() => model.agent_row = row,
-        Pane::Locks if row < snapshot.locks.len() => model.lock_row = row,
+        Pane::Agents => pick(&mut model.agent_row, row, rows, snapshot.agents.len()),
+        Pane::Locks => pick(&mut model.lock_row, row, rows, snapshot.locks.len()),
         _ => {}
     }
 }

@@ -29,13 +29,7 @@ pub fn act(model: &mut Model, act: Act, snapshot: &Snapshot) -> bool {
         Act::NextPane => step_pane(model, 1),
         Act::PreviousPane => step_pane(model, Pane::ALL.len() - 1),
         Act::Focus(number) => {
-            let pane = Pane::ALL[usize::from(number).clamp(1, Pane::ALL.len()) - 1];
-            // Twice the same number: that pane alone.
-            if model.pending.before.take().is_some_and(|(..)| model.focus == pane) {
-                model.zoom = !model.zoom;
-            } else {
-                focus(model, pane);
-            }
+            to_pane(model, Pane::ALL[usize::from(number).clamp(1, Pane::ALL.len()) - 1]);
         }
         Act::Zoom => model.zoom = !model.zoom,
         Act::NextTab => next_tab(model, 1),
@@ -100,6 +94,15 @@ fn sort(model: &mut Model, index: usize) {
     model.queue.sort = sort;
     model.toast(format!("sorted by {name}"), false);
     model.refind();
+}
+
+/// Goes to a pane; being there already, shows it alone.
+pub fn to_pane(model: &mut Model, pane: Pane) {
+    if model.focus == pane {
+        model.zoom = !model.zoom;
+    } else {
+        focus(model, pane);
+    }
 }
 
 /// Gives the keys to a pane, and shows it.

@@ -2,7 +2,7 @@
 //! several times as fast. Only text just as the writer makes it is taken; with anything else, also an added field, the
 //! answer is `None` and RON decides. So it knows no more of the format than what it may fail to recognise.
 
-use crate::engine::fact::{Fact, Outcome, Stamped};
+use crate::engine::fact::{Fact, Outcome, Stamped, Then};
 use crate::engine::ids::{AgentId, Attempt, TaskId, Time};
 use crate::engine::message::{Process, Usage};
 
@@ -55,7 +55,7 @@ fn ended(text: &mut Text<'_>) -> Option<Fact> {
     let blocks_out = text.number()?;
     text.skip(b"),output:")?;
     let usage = Usage { user_ms, system_ms, max_rss_kib, blocks_in, blocks_out };
-    Some(Fact::Ended { task, attempt, outcome: Outcome::Succeeded, usage, output: text.number()? })
+    Some(Fact::Ended { task, attempt, outcome: Outcome::Succeeded, usage, output: text.number()?, then: Then::Rest })
 }
 
 fn attempt(text: &mut Text<'_>) -> Option<(TaskId, Attempt)> {

@@ -58,6 +58,9 @@ pub(super) fn parse(text: &str) -> Result<Node<'_>, Box<Finding>> {
     let mut parser = Parser { text, pos: 0, depth: 0, long_text: None };
     parser.attributes()?;
     parser.space()?;
+    if parser.pos == text.len() {
+        return Err(Finding::whole("there is no workflow in this file").help(super::SMALLEST).into());
+    }
     let node = parser.value()?;
     parser.space()?;
     if parser.pos < text.len() {

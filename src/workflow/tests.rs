@@ -342,7 +342,7 @@ fn has_cycle(after: &[Vec<usize>]) -> bool {
 
 /// Pieces that make text look like a workflow.
 fn piece() -> impl Strategy<Value = String> {
-    let fixed = [
+    const FIXED: &[&str] = &[
         "Workflow(",
         "Stage(",
         "Task(",
@@ -399,12 +399,12 @@ fn piece() -> impl Strategy<Value = String> {
         "é",
         "\u{202e}",
     ];
-    prop_oneof![10 => prop::sample::select(&fixed[..]).prop_map(str::to_owned), 1 => any::<char>().prop_map(String::from)]
+    prop_oneof![10 => prop::sample::select(FIXED).prop_map(str::to_owned), 1 => any::<char>().prop_map(String::from)]
 }
 
 /// Values of any shape, in RON.
 fn value() -> impl Strategy<Value = String> {
-    let words = [
+    const WORDS: &[&str] = &[
         "\"a\"",
         "\"b\"",
         "\"a*\"",
@@ -419,7 +419,7 @@ fn value() -> impl Strategy<Value = String> {
         "None",
         "true",
     ];
-    let names = [
+    const NAMES: &[&str] = &[
         "id",
         "name",
         "run",
@@ -443,15 +443,15 @@ fn value() -> impl Strategy<Value = String> {
         "deadline",
         "x",
     ];
-    let types = ["Workflow", "Stage", "Task", "Agent", "Retry", "Alternative", "Some", "Pool", ""];
-    prop::sample::select(&words[..]).prop_map(str::to_owned).prop_recursive(6, 60, 5, move |inner| {
-        let fields = prop::collection::vec((prop::sample::select(&names[..]), inner.clone()), 0..6);
+    const TYPES: &[&str] = &["Workflow", "Stage", "Task", "Agent", "Retry", "Alternative", "Some", "Pool", ""];
+    prop::sample::select(WORDS).prop_map(str::to_owned).prop_recursive(6, 60, 5, move |inner| {
+        let fields = prop::collection::vec((prop::sample::select(NAMES), inner.clone()), 0..6);
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(", "))),
             prop::collection::vec((inner.clone(), inner.clone()), 0..4).prop_map(|entries| {
                 format!("{{{}}}", entries.iter().map(|(k, v)| format!("{k}: {v}")).collect::<Vec<_>>().join(", "))
             }),
-            (prop::sample::select(&types[..]), fields).prop_map(|(name, fields)| {
+            (prop::sample::select(TYPES), fields).prop_map(|(name, fields)| {
                 let fields: Vec<String> = fields.iter().map(|(k, v)| format!("{k}: {v}")).collect();
                 format!("{name}({})", fields.join(", "))
             }),

@@ -8,7 +8,10 @@ use super::Source;
 /// So many diagnostics are kept; the rest are only counted.
 pub const MAX_DIAGNOSTICS: usize = 40;
 
-/// So many bytes of a line are shown before and after what is wrong.
+/// A longer line, in bytes, is cut around what is wrong.
+const MAX_LINE: usize = 2000;
+
+/// So many bytes of a cut line are kept before and after what is wrong.
 const BEFORE: usize = 120;
 const AFTER: usize = 200;
 
@@ -185,16 +188,28 @@ impl Diagnostic {
 
     fn report(&self) -> Vec<Group<'_>> {
         let mut group = Group::with_title(Level::ERROR.primary_title(&self.message));
-        group = match &self.excerpt {
-            None => group.element(Origin::path(&self.source)),
-            Some(excerpt) => group
-                .element(Origin::path(&self.source).line(excerpt.line).char_column(excerpt.column))
-                .element(excerpt.snippet(AnnotationKind::Primary)),
+        let Some(excerpt) = &self.excerpt else {
+            return vec![self.with_help(group.element(Origin::path(&self.source)))];
         };
-        if let Some(also) = &self.also {
-            group = group.element(also.snippet(AnnotationKind::Context));
+        let mut snippet = excerpt.snippet(AnnotationKind::Primary);
+        if excerpt.is_cut {
+            // the drawing crate would count columns from the cut
+            group = group.element(Origin::path(&self.source).line(excerpt.line).char_column(excerpt.column));
+        } else {
+            snippet = snippet.path(&self.source);
         }
-        vec![group.elements(self.help.iter().map(|help| Level::HELP.message(help.as_str())))]
+        group = match &self.also {
+            None => group.element(snippet),
+            Some(also) if also.line == excerpt.line && !excerpt.is_cut => {
+                group.element(snippet.annotation(also.annotation(AnnotationKind::Context)))
+            }
+            Some(also) => group.element(snippet).element(also.snippet(AnnotationKind::Context)),
+        };
+        vec![self.with_help(group)]
+    }
+
+    fn with_help<'a>(&'a self, group: Group<'a>) -> Group<'a> {
+        group.elements(self.help.iter().map(|help| Level::HELP.message(help.as_str())))
     }
 }
 
@@ -203,6 +218,8 @@ impl Diagnostic {
 struct Excerpt {
     line: usize,
     column: usize,
+    /// Only a part of a long line.
+    is_cut: bool,
     text: String,
     mark: std::ops::Range<usize>,
     label: String,
@@ -216,18 +233,26 @@ impl Excerpt {
         let line_end = line_start.max(line_end - usize::from(source[line_start..line_end].ends_with('\r')));
         let start = start.min(line_end);
         let end = floor_boundary(source, at.end as usize).clamp(start, line_end);
-        let from = floor_boundary(source, start.saturating_sub(BEFORE)).max(line_start);
-        let to = floor_boundary(source, end.min(start + AFTER) + AFTER).clamp(start, line_end);
+        let is_cut = line_end - line_start > MAX_LINE;
+        let (mut from, mut to) = (line_start, line_end);
+        if is_cut {
+            from = floor_boundary(source, start.saturating_sub(BEFORE)).max(line_start);
+            to = floor_boundary(source, end.min(start + AFTER) + AFTER).clamp(start, line_end);
+        }
         let (dots, tail) = (if from > line_start { "..." } else { "" }, if to < line_end { "..." } else { "" });
         let text = format!("{dots}{}{tail}", source[from..to].chars().map(same_length).collect::<String>());
         let shift = |offset: usize| offset.min(to) - from + dots.len();
         let column = source[line_start..start].chars().count() + 1;
-        Self { line, column, mark: shift(start)..shift(end), text, label }
+        Self { line, column, is_cut, mark: shift(start)..shift(end), text, label }
     }
 
     fn snippet(&self, kind: AnnotationKind) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
+        Snippet::source(self.text.as_str()).line_start(self.line).annotation(self.annotation(kind))
+    }
+
+    fn annotation(&self, kind: AnnotationKind) -> annotate_snippets::Annotation<'_> {
         let label = (!self.label.is_empty()).then_some(self.label.as_str());
-        Snippet::source(self.text.as_str()).line_start(self.line).annotation(kind.span(self.mark.clone()).label(label))
+        kind.span(self.mark.clone()).label(label)
     }
 }
 

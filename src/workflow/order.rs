@@ -355,19 +355,21 @@ fn tell(
     let Some((at, first)) = written.min() else { return };
     cycle.rotate_left(first);
     let mut names: Vec<String> = Vec::new();
+    let mut was_task = false;
     for vertex in cycle.iter().chain(cycle.first()) {
-        let name = match vertices.role(*vertex) {
-            Role::Task(task) => shown(tasks.get(task as usize).text),
-            Role::Start(stage) | Role::End(stage) => format!("stage {}", shown(stages.get(stage as usize).text)),
+        let (name, is_task) = match vertices.role(*vertex) {
+            Role::Task(task) => (shown(tasks.get(task as usize).text), true),
+            Role::Start(stage) | Role::End(stage) => {
+                (format!("stage {}", shown(stages.get(stage as usize).text)), false)
+            }
         };
         // a stage waits for its tasks and they for its start: said as the stage alone
-        let through =
-            names.len() >= 2 && names[names.len() - 2] == name && !matches!(vertices.role(*vertex), Role::Task(_));
-        if through {
+        if was_task && !is_task && names.len() >= 2 && names[names.len() - 2] == name {
             names.pop();
         } else if names.last() != Some(&name) {
             names.push(name);
         }
+        was_task = is_task;
     }
     let all = names.len();
     if all > MAX_NAMED {

@@ -229,9 +229,7 @@ impl Reader {
     /// A word of the language that this version does not have.
     pub fn not_yet(&mut self, word: &str, at: Extent) {
         self.report(
-            Finding::new(at, format!("`{word}` is not supported yet"))
-                .label("not supported yet")
-                .help("this version refuses what it would have to ignore: take it out to run the rest"),
+            Finding::new(at, format!("`{word}` is not supported yet")).label("take it out to run the rest without it"),
         );
     }
 
@@ -244,6 +242,7 @@ impl Reader {
         let help = match &node.kind {
             Kind::Word(word) => format!("text stands in double quotes: \"{}\"", shown(word)),
             Kind::Number(number) => format!("text stands in double quotes: \"{}\"", shown(number)),
+            Kind::List(_) if what == "run" => "a program and its arguments as a list is `exec`".to_owned(),
             _ => String::new(),
         };
         self.wrong(node, what, "a text", &help);
@@ -285,20 +284,24 @@ impl Reader {
 
     /// A length of time.
     pub fn duration(&mut self, node: &Node<'_>, what: &str, zero: Zero) -> Option<Span> {
+        let mut help = units::DURATION_HELP.to_owned();
         let why = match &node.kind {
             Kind::Text(text) => match units::duration(text) {
                 Ok(Span(0)) if matches!(zero, Zero::Refused) => "it must be longer than nothing".to_owned(),
                 Ok(span) => return Some(span),
                 Err(why) => why,
             },
-            Kind::Number(_) => "a unit is missing, and the quotes".to_owned(),
+            Kind::Number(written) => {
+                help = format!("did you mean \"{}s\"? {help}", shown(written));
+                "a unit is missing, and the quotes".to_owned()
+            }
             _ => {
                 self.wrong(node, what, "a length of time", units::DURATION_HELP);
                 return None;
             }
         };
         let finding = Finding::new(node.at, format!("`{what}`: {why}")).label("not a length of time");
-        self.report(finding.help(units::DURATION_HELP));
+        self.report(finding.help(help));
         None
     }
 
@@ -396,7 +399,29 @@ pub(super) enum Zero {
     Refused,
 }
 
+/// What other systems call our fields.
+const ALIASES: [(&str, &str); 14] = [
+    ("cmd", "run"),
+    ("command", "run"),
+    ("shell", "run"),
+    ("script", "run"),
+    ("args", "exec"),
+    ("depends_on", "after"),
+    ("depends", "after"),
+    ("deps", "after"),
+    ("requires", "needs"),
+    ("name", "id"),
+    ("id", "name"),
+    ("retries", "retry"),
+    ("environment", "env"),
+    ("dir", "cwd"),
+];
+
 fn field_hint(field: &str, shape: &Shape) -> String {
+    let alias = ALIASES.iter().find(|(alias, ours)| *alias == field && shape.fields.contains(ours));
+    if let Some((_, ours)) = alias {
+        return format!("did you mean `{ours}`?");
+    }
     if let Some(near) = super::suggest::nearest(field, shape.fields.iter().chain(shape.later).copied()) {
         let later = if shape.later.contains(&near) { " (which is not supported yet)" } else { "" };
         return format!("did you mean `{near}`?{later}");

@@ -58,10 +58,21 @@ pub(super) fn parse(text: &str) -> Result<Node<'_>, Box<Finding>> {
     let mut parser = Parser { text, pos: 0, depth: 0, long_text: None };
     parser.attributes()?;
     parser.space()?;
+    if parser.pos == text.len() {
+        return Err(Finding::whole("there is no workflow in this file").help(super::SMALLEST).into());
+    }
     let node = parser.value()?;
     parser.space()?;
     if parser.pos < text.len() {
-        return Err(parser.error_here("there is more after the end of the workflow", "not expected here"));
+        return Err(match node.kind {
+            Kind::Struct(..) | Kind::Tuple(..) => {
+                parser.error_here("there is more after the end of the workflow", "not expected here")
+            }
+            _ => Finding::new(node.at, "this is not a workflow")
+                .label("expected Workflow(…)")
+                .help(super::SMALLEST)
+                .into(),
+        });
     }
     Ok(node)
 }
@@ -156,6 +167,12 @@ impl<'a> Parser<'a> {
             let start = self.pos;
             if self.peek() != Some(b'#') {
                 return Ok(());
+            }
+            if !self.rest()[1..].trim_start().starts_with('!') || self.rest().starts_with("#!/") {
+                return Err(Finding::new(Extent::new(start, start + 1), "a `#` begins no workflow")
+                    .label("not expected here")
+                    .help("comments begin with `//`, a workflow with Workflow(…)")
+                    .into());
             }
             let end = self.rest().find(']').map(|length| start + length + 1);
             let written = &self.text[start..end.unwrap_or(start)];

@@ -7,6 +7,7 @@ pub mod error;
 pub mod fault;
 pub mod guard;
 pub mod session;
+pub mod sim;
 pub mod snapshot;
 pub mod tui;
 pub mod workflow;

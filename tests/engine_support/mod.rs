@@ -4,6 +4,7 @@
 
 pub mod checker;
 pub mod flow;
+pub mod run;
 pub mod world;
 
 use std::sync::Arc;

@@ -10,6 +10,7 @@ pub mod guard;
 pub mod headless;
 pub mod runtime;
 pub mod session;
+pub mod sim;
 pub mod snapshot;
 pub mod text;
 pub mod tui;

@@ -1,0 +1,107 @@
+//! Random workflows under random commands, agents that lie and crashes at any fact: what must hold whatever happens.
+//! A failing seed is printed; `QD_SEED=n cargo test --test engine_properties` runs it alone, `QD_SEEDS=n` more of them.
+
+mod engine_support;
+
+use std::sync::Arc;
+
+use engine_support::run::Run;
+use engine_support::{Rng, SaySeed, random_workflow, replay, seeds};
+use quarterdeck::engine::decide::Engine;
+use quarterdeck::engine::fact::{Fact, Outcome, Stamped};
+use quarterdeck::engine::ids::*;
+use quarterdeck::engine::message::*;
+use quarterdeck::engine::state::Phase;
+
+/// Seeds that once found a defect.
+const FOUND: &[u64] = &[];
+
+fn chaos(seed: u64, steps: u64) -> Run {
+    let mut run = Run::begin(seed);
+    for step in 0..steps {
+        run.random_step();
+        if step % 8 == 0 {
+            run.compare_with_replay();
+        }
+    }
+    run.compare_with_replay();
+    run
+}
+
+#[test]
+fn nothing_is_broken_whatever_is_asked_and_told() {
+    for seed in seeds(120).into_iter().chain(FOUND.iter().copied()) {
+        let _say = SaySeed("chaos", seed);
+        let mut run = chaos(seed, 120);
+        run.go_to_the_end();
+        run.compare_with_replay();
+    }
+}
+
+#[test]
+fn a_crash_at_any_fact_loses_nothing_and_repeats_nothing() {
+    for seed in seeds(120) {
+        let _say = SaySeed("crash", seed);
+        let mut run = chaos(seed, 60);
+        for _ in 0..3 {
+            let cut = run.rng.below(run.facts.len() as u64 + 1) as usize;
+            let loaded = run.facts[..cut].iter().any(|stamped| matches!(stamped.fact, Fact::Loaded { .. }));
+            if !loaded {
+                continue;
+            }
+            let done: Vec<TaskId> = ended_well(&run.facts[..cut]);
+            run.crash_at(cut);
+            for _ in 0..20 {
+                run.random_step();
+            }
+            run.compare_with_replay();
+            let again = run.facts[cut..]
+                .iter()
+                .find(|stamped| matches!(&stamped.fact, Fact::Starting { task, .. } if done.contains(task)));
+            assert!(again.is_none(), "finished work is run again: {again:?}");
+        }
+        run.go_to_the_end();
+    }
+}
+
+fn ended_well(facts: &[Stamped]) -> Vec<TaskId> {
+    let done = facts.iter().filter_map(|stamped| match &stamped.fact {
+        Fact::Ended { task, outcome: Outcome::Succeeded, .. } => Some(*task),
+        _ => None,
+    });
+    done.collect()
+}
+
+#[test]
+fn a_fair_run_ends_and_every_task_that_could_run_is_settled() {
+    for seed in seeds(120) {
+        let _say = SaySeed("fair", seed);
+        let mut run = Run::begin(seed);
+        run.go_to_the_end();
+        let state = &run.engine.state;
+        for index in 0..state.tasks.len() {
+            let id = TaskId::from(index);
+            let task = state.task(id);
+            let stuck = task.phase == Phase::Ready && state.could_ever_start(state.class_of(id));
+            assert!(!stuck, "{} could start and never did", state.name(id));
+        }
+    }
+}
+
+#[test]
+fn a_load_that_was_cut_short_is_taken_up_from_its_start() {
+    for seed in seeds(40) {
+        let _say = SaySeed("load", seed);
+        let mut rng = Rng(seed);
+        let workflow = Arc::new(random_workflow(&mut rng));
+        let load =
+            Input { at: Time(5), what: What::Command { by: Origin::Operator, command: Command::Load(workflow) } };
+        let whole = Engine::default().decide(&load).facts;
+        let end = whole.iter().position(|stamped| matches!(stamped.fact, Fact::Loaded { .. })).expect("it is loaded");
+        let cut = rng.below(end as u64 + 1) as usize;
+        let mut engine = Engine::new(replay(&whole[..cut]));
+        let turn = engine.decide(&load);
+        assert_eq!(turn.facts, whole);
+        assert!(replay(&[&whole[..cut], &whole[..]].concat()) == engine.state);
+    }
+}

@@ -1,0 +1,309 @@
+//! Reads facts and nothing else, and says what they break: capacity, order, numbering, limits, times. Knows the workflow
+//! as it was declared; shares no code with the engine's decisions.
+
+use std::collections::BTreeMap;
+
+use quarterdeck::engine::definition::*;
+use quarterdeck::engine::fact::*;
+use quarterdeck::engine::ids::*;
+use quarterdeck::engine::message::*;
+
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    attempt: u32,
+    /// Agent, since when it runs, stop, exited.
+    live: Option<Attempting>,
+    satisfied: bool,
+    /// Over, failed, cancelled or lost: nothing starts it but a requeue.
+    at_rest: bool,
+    held: bool,
+    not_before: Time,
+    /// Attempts with the present command that count.
+    tries: u32,
+    on_fallback: bool,
+    fallbacks: Vec<FallbackId>,
+    succeeded_once: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Attempting {
+    agent: AgentId,
+    running: Option<Time>,
+    stop: Option<(StopReason, StopSignal, Time)>,
+    exited: Option<(Exit, Time)>,
+}
+
+/// The checker. Every method panics with what is broken.
+#[derive(Debug, Clone, Default)]
+pub struct Checker {
+    settings: Settings,
+    resources: Vec<ResourceDefinition>,
+    agents: Vec<AgentDefinition>,
+    stages: Vec<WorkflowStage>,
+    tasks: Vec<TaskDefinition>,
+    seen: Vec<Seen>,
+    slots: Vec<u32>,
+    paused: bool,
+    ending: bool,
+    now: Time,
+    loaded: bool,
+    /// Who holds what: a grant is entered once and taken out once.
+    grants: BTreeMap<(ResourceId, TaskId), (Amount, AgentId)>,
+    pub starts: u64,
+}
+
+impl Checker {
+    pub fn feed(&mut self, stamped: &Stamped) {
+        assert!(stamped.at >= self.now, "time went back: {stamped:?}");
+        self.now = stamped.at;
+        match &stamped.fact {
+            Fact::Opened { .. } => self.ending = false,
+            Fact::Recovered { .. } | Fact::Closed { .. } | Fact::Undone | Fact::Redone | Fact::Commanded { .. } => {}
+            Fact::Configured(settings) => {
+                *self = Self { settings: (**settings).clone(), now: self.now, ..Self::default() }
+            }
+            Fact::ResourceAdded(resource) => self.resources.push(resource.clone()),
+            Fact::AgentAdded(agent) => {
+                self.slots.push(agent.slots);
+                self.agents.push(agent.clone());
+            }
+            Fact::StageAdded(stage) => self.stages.push(stage.clone()),
+            Fact::FallbackAdded(_) | Fact::Reserved { .. } => {}
+            Fact::TaskAdded(task) => {
+                self.tasks.push((**task).clone());
+                self.seen.push(Seen::default());
+            }
+            Fact::Loaded { tasks } => {
+                assert_eq!(*tasks as usize, self.tasks.len());
+                self.loaded = true;
+            }
+            Fact::Paused => self.paused = true,
+            Fact::Resumed => (self.paused, self.ending) = (false, false),
+            Fact::Ending(_) => self.ending = true,
+            Fact::PrioritySet { .. } => {}
+            Fact::SlotsSet { agent, slots } => self.slots[agent.index()] = *slots,
+            Fact::Held { task } => self.idle(*task).held = true,
+            Fact::Released { task } => self.idle(*task).held = false,
+            Fact::Skipped { task } => {
+                let seen = self.idle(*task);
+                (seen.satisfied, seen.at_rest, seen.held) = (true, true, false);
+            }
+            Fact::Cancelled { task } => {
+                let seen = self.idle(*task);
+                (seen.at_rest, seen.held) = (true, false);
+            }
+            Fact::Requeued { task } => {
+                let seen = self.idle(*task);
+                assert!(seen.at_rest, "requeued though it was not over: {task}");
+                assert!(!seen.succeeded_once, "{task} has succeeded and is run again");
+                (seen.at_rest, seen.satisfied, seen.tries, seen.not_before) = (false, false, 0, Time(0));
+            }
+            Fact::Due { task } => self.idle(*task).not_before = Time(0),
+            Fact::FallbackChosen { task, fallback, .. } => {
+                self.idle(*task);
+                self.fall_back(*task, *fallback);
+            }
+            Fact::Starting { task, attempt, agent } => self.start(*task, *attempt, *agent),
+            Fact::Running { task, attempt, .. } => {
+                let now = self.now;
+                let live = self.live(*task, *attempt);
+                assert!(live.running.is_none(), "runs twice: {task}");
+                live.running = Some(now);
+            }
+            Fact::Adopted { task, attempt, .. } => {
+                let now = self.now;
+                self.live(*task, *attempt).running.get_or_insert(now);
+            }
+            Fact::Stopping { task, attempt, reason, signal } => self.stop(*task, *attempt, *reason, *signal),
+            Fact::Exited { task, attempt, exit, left, .. } => {
+                assert!(*left > 0);
+                let now = self.now;
+                let live = self.live(*task, *attempt);
+                assert!(live.exited.is_none(), "ended twice: {task}");
+                live.exited = Some((*exit, now));
+            }
+            Fact::NotStarted { task, attempt, until, .. } => {
+                let live = self.live(*task, *attempt);
+                assert!(live.running.is_none() && live.exited.is_none(), "{task} ran, so it was started");
+                assert!(live.stop.is_none(), "{task} was being stopped, and would be started again");
+                self.release(*task);
+                let seen = &mut self.seen[task.index()];
+                seen.tries = seen.tries.saturating_sub(1);
+                seen.not_before = until.unwrap_or_default();
+            }
+            Fact::Ended { task, attempt, outcome, then, .. } => self.end(*task, *attempt, outcome, *then),
+        }
+    }
+
+    /// After a turn at `now`: nothing that was due by then is undone.
+    pub fn after_turn(&self, now: Time) {
+        for (index, seen) in self.seen.iter().enumerate() {
+            let Some(live) = &seen.live else { continue };
+            let name = &self.tasks[index].id;
+            if let (Some(since), Some(timeout), None, None) =
+                (live.running, self.tasks[index].timeout, live.stop, live.exited)
+            {
+                assert!(now < since.plus(timeout), "{name} runs beyond its timeout");
+            }
+            if let Some((_, StopSignal::Term, since)) = live.stop {
+                assert!(now < since.plus(self.settings.grace), "{name} outlives its grace");
+            }
+            if let (Some((_, since)), None) = (live.exited, live.stop) {
+                assert!(now < since.plus(self.settings.leak_grace), "leaked processes of {name} live on");
+            }
+        }
+    }
+
+    /// Tasks that are live, with their attempt numbers.
+    pub fn live_attempts(&self) -> Vec<(TaskId, Attempt)> {
+        let live = self.seen.iter().enumerate().filter(|(_, seen)| seen.live.is_some());
+        live.map(|(index, seen)| (TaskId::from(index), Attempt(seen.attempt))).collect()
+    }
+
+    fn idle(&mut self, task: TaskId) -> &mut Seen {
+        let seen = &mut self.seen[task.index()];
+        assert!(seen.live.is_none(), "{task} is live");
+        seen
+    }
+
+    fn live(&mut self, task: TaskId, attempt: Attempt) -> &mut Attempting {
+        let seen = &mut self.seen[task.index()];
+        assert_eq!(seen.attempt, attempt.0, "another attempt of {task}");
+        seen.live.as_mut().unwrap_or_else(|| panic!("{task} is not live"))
+    }
+
+    fn fall_back(&mut self, task: TaskId, fallback: FallbackId) {
+        let seen = &mut self.seen[task.index()];
+        assert_eq!(
+            self.tasks[task.index()].fallback.get(seen.fallbacks.len()),
+            Some(&fallback),
+            "not its next fallback"
+        );
+        seen.fallbacks.push(fallback);
+        (seen.on_fallback, seen.tries) = (true, 0);
+    }
+
+    fn start(&mut self, task: TaskId, attempt: Attempt, agent: AgentId) {
+        self.starts += 1;
+        let definition = self.tasks[task.index()].clone();
+        let name = &definition.id;
+        assert!(self.loaded && !self.paused && !self.ending, "{name} starts while nothing may");
+        let seen = self.idle(task).clone();
+        assert_eq!(attempt.0, seen.attempt + 1, "attempt numbers of {name}");
+        assert!(!seen.at_rest && !seen.satisfied && !seen.held, "{name} starts though over or held: {seen:?}");
+        assert!(seen.not_before <= self.now, "{name} starts within its delay");
+        let limit = if seen.on_fallback { 1 } else { definition.retry.attempts };
+        assert!(seen.tries < limit, "{name} starts once more than its retry rule allows");
+        for before in &definition.after {
+            assert!(self.seen[before.index()].satisfied, "{name} starts before {before}");
+        }
+        for stage in &self.stages[definition.stage.index()].after {
+            let open = self.tasks.iter().zip(&self.seen).find(|(task, seen)| task.stage == *stage && !seen.satisfied);
+            assert!(open.is_none(), "{name} starts before the stage of {:?} is over", open.map(|(task, _)| &task.id));
+        }
+        let running = self.seen.iter().filter(|seen| seen.live.is_some()).count() as u32;
+        assert!(self.settings.max_running.is_none_or(|most| running < most), "{name} starts beyond max_running");
+        let at = &self.agents[agent.index()];
+        for capability in &definition.requirements.capabilities {
+            assert!(at.capabilities.contains(capability), "{name} needs {capability}");
+        }
+        for TaskConstraint::OnAgent(only) in &definition.requirements.constraints {
+            assert_eq!(*only, agent, "{name} starts elsewhere");
+        }
+        self.seen[task.index()].attempt += 1;
+        self.seen[task.index()].tries += 1;
+        self.seen[task.index()].live = Some(Attempting { agent, running: None, stop: None, exited: None });
+        for need in &definition.requirements.resources {
+            let twice = self.grants.insert((need.resource, task), (need.amount, agent));
+            assert!(twice.is_none(), "{name} is granted twice");
+            self.within_capacity(need.resource, agent);
+        }
+        let busy = self.seen.iter().filter_map(|seen| seen.live.as_ref()).filter(|live| live.agent == agent).count();
+        assert!(busy <= self.slots[agent.index()] as usize, "{name} starts beyond the slots of {}", at.name);
+    }
+
+    fn within_capacity(&self, resource: ResourceId, agent: AgentId) {
+        let definition = &self.resources[resource.index()];
+        let held = self.grants.iter().filter(|((id, _), _)| *id == resource);
+        let here = held.filter(|(_, (_, at))| definition.kind != ResourceKind::PerAgent || *at == agent);
+        let amounts: Vec<u64> = here.map(|(_, (amount, _))| amount.0).collect();
+        let used: u64 = amounts.iter().sum();
+        match definition.kind {
+            ResourceKind::Lock => {
+                let exclusive = amounts.contains(&Amount::WHOLE_LOCK.0);
+                assert!(!exclusive || amounts.len() == 1, "{} is granted beyond one holder", definition.name);
+            }
+            ResourceKind::Pool(capacity) => assert!(used <= capacity.0, "{} is over its capacity", definition.name),
+            ResourceKind::PerAgent => {
+                let at = &self.agents[agent.index()];
+                let capacity = at.resources.iter().find(|(id, _)| *id == resource).map_or(0, |(_, amount)| amount.0);
+                assert!(used <= capacity, "{} of {} is over its capacity", definition.name, at.name);
+            }
+        }
+    }
+
+    fn release(&mut self, task: TaskId) {
+        self.seen[task.index()].live = None;
+        for need in self.tasks[task.index()].requirements.resources.clone() {
+            assert!(self.grants.remove(&(need.resource, task)).is_some(), "{task} gives back what it does not hold");
+        }
+    }
+
+    fn stop(&mut self, task: TaskId, attempt: Attempt, reason: StopReason, signal: StopSignal) {
+        let (now, timeout, grace) = (self.now, self.tasks[task.index()].timeout, self.settings.grace);
+        let leak = self.settings.leak_grace;
+        let live = self.live(task, attempt);
+        match (reason, live.stop) {
+            (StopReason::TimedOut, None) => {
+                let since = live.running.expect("only what runs can run too long");
+                assert!(timeout.is_some_and(|span| now >= since.plus(span)), "{task} is timed out too early");
+            }
+            (StopReason::Leaked, None) => {
+                let (_, since) = live.exited.expect("leaked by what has ended");
+                assert!(now >= since.plus(leak), "left-behind processes are killed too early");
+            }
+            (_, Some((before, StopSignal::Term, since))) if signal == StopSignal::Kill && before == reason => {
+                let asked = matches!(reason, StopReason::Cancelled | StopReason::SessionStop);
+                assert!(asked || now >= since.plus(grace) || since == now, "{task} is killed before its grace is over");
+            }
+            (_, Some((_, sent, _))) => assert!(signal >= sent, "{task} is stopped more softly than before"),
+            _ => {}
+        }
+        let first = live.stop.map(|(first, _, _)| first).filter(|_| reason != StopReason::Cancelled);
+        live.stop = Some((first.unwrap_or(reason), signal, now));
+    }
+
+    fn end(&mut self, task: TaskId, attempt: Attempt, outcome: &Outcome, then: Then) {
+        let live = self.live(task, attempt).clone();
+        let stop = live.stop.map(|(reason, _, _)| reason);
+        match outcome {
+            Outcome::Cancelled => assert_eq!(stop, Some(StopReason::Cancelled)),
+            Outcome::Aborted(reason) => assert_eq!(stop, Some(*reason)),
+            Outcome::Failed(Cause::TimedOut) => assert_eq!(stop, Some(StopReason::TimedOut)),
+            Outcome::Succeeded => {
+                assert!(stop.is_none() || live.exited.is_some(), "{task} was stopped first, and yet succeeded");
+                assert_eq!(then, Then::Rest);
+            }
+            Outcome::Failed(_) | Outcome::Lost(_) => {}
+        }
+        if stop == Some(StopReason::Cancelled) {
+            assert_eq!(then, Then::Rest, "{task} was cancelled, and goes on");
+        }
+        if let (Outcome::Failed(_), Then::Retry(_)) = (outcome, then) {
+            let limit = if self.seen[task.index()].on_fallback { 1 } else { self.tasks[task.index()].retry.attempts };
+            assert!(self.seen[task.index()].tries < limit, "{task} is retried beyond its rule");
+        }
+        self.release(task);
+        let seen = &mut self.seen[task.index()];
+        match then {
+            Then::Rest => {
+                seen.at_rest = true;
+                seen.satisfied = *outcome == Outcome::Succeeded;
+                seen.succeeded_once |= *outcome == Outcome::Succeeded;
+            }
+            Then::Retry(at) => seen.not_before = at,
+            Then::Requeue => seen.tries = seen.tries.saturating_sub(1),
+            Then::Fallback(fallback) => self.fall_back(task, fallback),
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! What the engine's tests share: a seeded generator, random workflows, a world of processes that tell the truth or lie,
+//! and a checker of facts that shares no code with the engine's decisions.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+pub mod checker;
+pub mod flow;
+pub mod run;
+pub mod world;
+
+use std::sync::Arc;
+
+use quarterdeck::engine::definition::*;
+use quarterdeck::engine::fact::Stamped;
+use quarterdeck::engine::ids::*;
+use quarterdeck::engine::state::State;
+
+/// SplitMix64.
+#[derive(Debug, Clone)]
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ (x >> 31)
+    }
+    pub fn below(&mut self, n: u64) -> u64 {
+        if n == 0 { 0 } else { self.next() % n }
+    }
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len() as u64) as usize]
+    }
+    pub fn maybe<T>(&mut self, percent: u64, value: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        if self.chance(percent) { Some(value(self)) } else { None }
+    }
+}
+
+/// The State that a list of facts folds into.
+pub fn replay(facts: &[Stamped]) -> State {
+    let mut state = State::default();
+    for fact in facts {
+        state.apply(fact);
+    }
+    state
+}
+
+/// Facts as the journal would give them back.
+pub fn through_ron(facts: &[Stamped]) -> Vec<Stamped> {
+    let there_and_back = |fact: &Stamped| {
+        let text = ron::to_string(fact).expect("a fact is written");
+        let back: Stamped = ron::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}"));
+        assert_eq!(back, *fact, "{text}");
+        back
+    };
+    facts.iter().map(there_and_back).collect()
+}
+
+pub fn command(text: &str) -> Arc<CommandSpec> {
+    Arc::new(CommandSpec { run: CommandLine::Shell(text.into()), env: Vec::new(), cwd: None })
+}
+
+pub fn task(id: &str) -> TaskDefinition {
+    TaskDefinition {
+        id: id.into(),
+        stage: StageId(0),
+        task_type: TaskType::Run(command("true")),
+        requirements: Requirements::default(),
+        priority: 0,
+        deadline: None,
+        after: Vec::new(),
+        timeout: None,
+        estimate: None,
+        retry: Retry::default(),
+        fallback: Vec::new(),
+        tags: Vec::new(),
+    }
+}
+
+pub const CPU: ResourceId = ResourceId(0);
+pub const MEM: ResourceId = ResourceId(1);
+pub const GPU: ResourceId = ResourceId(2);
+
+/// A random workflow of 1 to 25 tasks with everything the engine knows.
+pub fn random_workflow(rng: &mut Rng) -> Workflow {
+    let mut resources = Vec::new();
+    for name in ["cpu", "mem", "gpu"] {
+        resources.push(ResourceDefinition { name: name.into(), kind: ResourceKind::PerAgent });
+    }
+    for n in 0..rng.below(3) {
+        resources.push(ResourceDefinition { name: format!("lock{n}"), kind: ResourceKind::Lock });
+    }
+    for n in 0..rng.below(3) {
+        let kind = ResourceKind::Pool(Amount::units(1 + rng.below(4)));
+        resources.push(ResourceDefinition { name: format!("pool{n}"), kind });
+    }
+    let agents: Vec<_> = (0..1 + rng.below(3)).map(|n| random_agent(rng, n)).collect();
+    let stages: Vec<_> = (0..1 + rng.below(4) as u32)
+        .map(|n| WorkflowStage {
+            name: format!("s{n}"),
+            after: (0..n).filter(|_| rng.chance(35)).map(StageId).collect(),
+        })
+        .collect();
+    let fallbacks: Vec<_> = (0..2)
+        .map(|n| FallbackDefinition {
+            name: format!("f{n}"),
+            strategy: FallbackStrategy::Alternative(command("false || true")),
+        })
+        .collect();
+    let count = 1 + rng.below(25);
+    // Stages grow along the list: a dependency on a task of a later stage would be a cycle, which `lower` refuses.
+    let mut stage_of: Vec<u32> = (0..count).map(|_| rng.below(stages.len() as u64) as u32).collect();
+    stage_of.sort_unstable();
+    let tasks =
+        (0..count).map(|n| random_task(rng, n, &resources, agents.len(), StageId(stage_of[n as usize]))).collect();
+    Workflow { settings: random_settings(rng), resources, agents, stages, fallbacks, tasks }
+}
+
+fn random_settings(rng: &mut Rng) -> Settings {
+    Settings {
+        max_running: rng.maybe(30, |rng| 1 + rng.below(5) as u32),
+        on_lost: *rng.pick(&[OnLost::Hold, OnLost::Retry, OnLost::Fail]),
+        grace: Span(*rng.pick(&[0, 500, 10_000])),
+        aging: Span(*rng.pick(&[0, 1_000, 60_000])),
+        reserve_after: Span(*rng.pick(&[0, 2_000, 10_000, u64::MAX])),
+        leak_grace: Span(*rng.pick(&[0, 100])),
+        ..Settings::default()
+    }
+}
+
+fn random_agent(rng: &mut Rng, n: u64) -> AgentDefinition {
+    let mut capabilities: Vec<String> = Vec::new();
+    capabilities.extend(rng.maybe(50, |_| "docker".to_owned()));
+    capabilities.extend(rng.maybe(40, |_| "net".to_owned()));
+    let mut resources = vec![(CPU, Amount::units(1 + rng.below(4))), (MEM, Amount::units(1 + rng.below(8)))];
+    resources.extend(rng.maybe(40, |rng| (GPU, Amount::units(1 + rng.below(2)))));
+    AgentDefinition { name: format!("agent{n}"), slots: 1 + rng.below(4) as u32, capabilities, resources }
+}
+
+fn random_task(
+    rng: &mut Rng,
+    n: u64,
+    resources: &[ResourceDefinition],
+    agents: usize,
+    stage: StageId,
+) -> TaskDefinition {
+    let after = (0..n as u32).filter(|_| rng.chance(10)).map(TaskId).collect();
+    let mut needs = Requirements::default();
+    for (index, resource) in resources.iter().enumerate() {
+        let percent = [25, 20, 8].get(index).copied().unwrap_or(25);
+        if !rng.chance(percent) {
+            continue;
+        }
+        let amount = match resource.kind {
+            ResourceKind::Lock => *rng.pick(&[Amount::WHOLE_LOCK, Amount(1)]),
+            _ => Amount(*rng.pick(&[500, 1000, 1000, 2000, 3000])),
+        };
+        needs.resources.push(ResourceRequirement { resource: ResourceId::from(index), amount });
+    }
+    needs.capabilities.extend(rng.maybe(10, |_| "docker".to_owned()));
+    needs.capabilities.extend(rng.maybe(6, |_| "net".to_owned()));
+    if rng.chance(6) {
+        needs.constraints.push(TaskConstraint::OnAgent(AgentId::from(rng.below(agents as u64) as usize)));
+    }
+    let backoff = match rng.below(3) {
+        0 => Backoff::Fixed(Span(0)),
+        1 => Backoff::Fixed(Span(3_000)),
+        _ => Backoff::Exponential { base: Span(1_000), max: Span(5_000), jitter: 0.3 },
+    };
+    TaskDefinition {
+        stage,
+        after,
+        requirements: needs,
+        priority: rng.below(7) as i32 - 3,
+        deadline: rng.maybe(20, |rng| Deadline::After(Span::secs(rng.below(60)))),
+        timeout: rng.maybe(25, |rng| Span::secs(1 + rng.below(8))),
+        estimate: rng.maybe(50, |rng| Span::secs(1 + rng.below(6))),
+        retry: Retry { attempts: 1 + rng.below(3) as u32, backoff },
+        fallback: (0..rng.below(3) as u32).map(FallbackId).collect(),
+        ..task(&format!("t{n}"))
+    }
+}
+
+/// The seeds of a campaign: the one of `QD_SEED`, or `count` from 1 on (`QD_SEEDS` sets another count).
+pub fn seeds(count: u64) -> Vec<u64> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    match number("QD_SEED") {
+        Some(seed) => vec![seed],
+        None => (1..=number("QD_SEEDS").unwrap_or(count)).collect(),
+    }
+}
+
+/// Says the seed if the test fails under it.
+pub struct SaySeed(pub &'static str, pub u64);
+
+impl Drop for SaySeed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{} failed with QD_SEED={}", self.0, self.1);
+        }
+    }
+}

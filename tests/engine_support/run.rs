@@ -1,0 +1,219 @@
+//! A random workflow driven at random: what every turn of every such test is checked for.
+
+use std::sync::Arc;
+
+use quarterdeck::engine::decide::{Engine, Turn};
+use quarterdeck::engine::explain::explain;
+use quarterdeck::engine::fact::{Fact, Stamped};
+use quarterdeck::engine::ids::*;
+use quarterdeck::engine::message::*;
+
+use super::checker::Checker;
+use super::world::World;
+use super::{Rng, random_workflow, replay, through_ron};
+
+/// A run of the real engine in a random world, checked after every turn.
+pub struct Run {
+    pub engine: Engine,
+    pub world: World,
+    pub checker: Checker,
+    pub facts: Vec<Stamped>,
+    /// For each turn: how many facts there were before it, and what was true then.
+    pub before: Vec<(usize, World)>,
+    pub now: Time,
+    pub rng: Rng,
+    pub tasks: u32,
+}
+
+impl Run {
+    pub fn begin(seed: u64) -> Self {
+        let mut rng = Rng(seed);
+        let workflow = random_workflow(&mut rng);
+        let tasks = workflow.tasks.len() as u32;
+        let mut run = Self {
+            engine: Engine::default(),
+            world: World::default(),
+            checker: Checker::default(),
+            facts: Vec::new(),
+            before: Vec::new(),
+            now: Time(1_000_000),
+            rng,
+            tasks,
+        };
+        run.open();
+        run.command(Command::Load(Arc::new(workflow)));
+        run
+    }
+
+    pub fn open(&mut self) {
+        let opened = Fact::Opened { version: 1, program: "test".into(), boot_id: "boot".into(), pid: 1 };
+        let turn = self.engine.record_all(self.now, vec![opened]);
+        self.take(turn);
+    }
+
+    pub fn command(&mut self, command: Command) {
+        self.decide(What::Command { by: Origin::Operator, command });
+    }
+
+    pub fn decide(&mut self, what: What) {
+        let turn = self.engine.decide(&Input { at: self.now, what });
+        self.take(turn);
+        self.checker.after_turn(self.now);
+    }
+
+    /// All that must hold after every turn.
+    pub fn take(&mut self, turn: Turn) {
+        self.before.push((self.facts.len(), self.world.clone()));
+        for fact in &turn.facts {
+            self.checker.feed(fact);
+        }
+        if let Some(Err(_)) = turn.answer {
+            let consequences = turn.facts.iter().any(|stamped| matches!(stamped.fact, Fact::Commanded { .. }));
+            assert!(!consequences, "a refused command was noted: {:?}", turn.facts);
+        }
+        self.world.obey(&turn.effects);
+        self.facts.extend(through_ron(&turn.facts));
+        self.engine.state.check().unwrap_or_else(|what| panic!("{what}"));
+    }
+
+    /// Replay gives the same State, and a fresh dispatcher over it finds nothing that the live one overlooked.
+    pub fn compare_with_replay(&self) {
+        let replayed = replay(&self.facts);
+        assert!(replayed == self.engine.state, "replay differs from the live state");
+        let mut other = Engine::new(replayed);
+        let turn = other.decide(&Input { at: self.now, what: What::Tick });
+        let started: Vec<_> =
+            turn.facts.iter().filter(|stamped| matches!(stamped.fact, Fact::Starting { .. })).collect();
+        assert!(started.is_empty(), "a fresh engine starts what the live one left: {started:?}");
+    }
+
+    pub fn random_step(&mut self) {
+        match self.rng.below(100) {
+            0..50 => match self.world.truthful(&mut self.rng, false) {
+                Some(report) => self.decide(What::Report(report)),
+                None => self.jump(),
+            },
+            50..62 => self.jump(),
+            62..74 => {
+                let lie = self.world.lie(&mut self.rng, self.tasks);
+                // A lie that is believed is the truth from then on: the agent is answerable for it.
+                self.world.believe(&lie);
+                self.decide(What::Report(lie));
+            }
+            _ => {
+                let command = self.random_command(0);
+                self.command(command);
+            }
+        }
+    }
+
+    pub fn jump(&mut self) {
+        let span = *self.rng.pick(&[0, 1, 100, 1_000, 5_000, 60_000]);
+        self.now = self.now.plus(Span(span));
+        self.decide(What::Tick);
+    }
+
+    pub fn random_command(&mut self, depth: u32) -> Command {
+        let rng = &mut self.rng;
+        let task = TaskId(rng.below(u64::from(self.tasks) + 1) as u32);
+        match rng.below(34) {
+            0..4 => Command::SetPriority { task, priority: rng.below(9) as i32 - 4 },
+            4..7 => Command::Hold { task },
+            7..11 => Command::Release { task },
+            11 => Command::Cancel { task },
+            12 => Command::Kill { task },
+            13..16 => Command::Retry { task },
+            16 => Command::Skip { task },
+            17..19 => Command::Unskip { task },
+            19..21 => Command::Fallback { task },
+            21 => Command::Pause,
+            22..25 => Command::Resume,
+            25 => rng.pick(&[Command::Drain, Command::Stop, Command::StopNow, Command::Detach]).clone(),
+            26..28 => Command::SetSlots { agent: AgentId(rng.below(4) as u32), slots: *rng.pick(&[0, 1, 2, 4]) },
+            28..30 => Command::Undo,
+            30..32 => Command::Redo,
+            _ if depth == 0 => {
+                let count = self.rng.below(4);
+                Command::All((0..count).map(|_| self.random_command(1)).collect())
+            }
+            _ => Command::Undo,
+        }
+    }
+
+    /// The console dies with the first `cut` facts stored; another takes over.
+    pub fn crash_at(&mut self, cut: usize) {
+        let (kept, world) = self
+            .before
+            .iter()
+            .rev()
+            .find(|(facts, _)| *facts <= cut)
+            .map(|(facts, world)| (*facts, world.clone()))
+            .expect("a run begins with no fact");
+        assert!(kept <= cut);
+        self.before.retain(|(facts, _)| *facts <= cut);
+        self.facts.truncate(cut);
+        self.world = world;
+        self.checker = Checker::default();
+        for fact in &self.facts {
+            self.checker.feed(fact);
+        }
+        let state = replay(&through_ron(&self.facts));
+        let loaded = state.loaded;
+        self.engine = Engine::new(state);
+        self.open();
+        if !loaded {
+            return;
+        }
+        self.engine.state.check().unwrap_or_else(|what| panic!("{what}"));
+        let orders = self.engine.recover();
+        let survivors: Vec<Survivor> = orders
+            .iter()
+            .map(|order| match order {
+                Effect::Reconcile(survivor) => survivor.clone(),
+                other => panic!("recovery only asks: {other:?}"),
+            })
+            .collect();
+        let mut asked: Vec<_> = survivors.iter().map(|survivor| (survivor.task, survivor.attempt)).collect();
+        asked.sort_unstable();
+        assert_eq!(asked, self.checker.live_attempts(), "recover lists exactly the live attempts");
+        for survivor in &survivors {
+            let news = self.world.reconcile(survivor, &mut self.rng);
+            self.decide(What::Report(Report { task: survivor.task, attempt: survivor.attempt, news }));
+        }
+        self.decide(What::Tick);
+    }
+
+    /// Truthful agents and nobody at the keys: it must end, and say why of all that was not done.
+    pub fn go_to_the_end(&mut self) {
+        self.command(Command::Resume);
+        let bound = 400 * (u64::from(self.tasks) + 5);
+        for _ in 0..bound {
+            if self.engine.state.is_finished() {
+                return self.all_is_explained();
+            }
+            if let Some(report) = self.world.truthful(&mut self.rng, true) {
+                self.now = self.now.plus(Span(self.rng.below(700)));
+                self.decide(What::Report(report));
+            } else {
+                let deadline = self.engine.next_deadline();
+                let state = &self.engine.state;
+                let at = deadline.unwrap_or_else(|| panic!("it hangs: {:?}", state.tasks.iter().collect::<Vec<_>>()));
+                assert!(at > self.now || !self.facts.is_empty());
+                self.now = self.now.max(at);
+                self.decide(What::Tick);
+            }
+        }
+        panic!("it does not end: {:?}", self.engine.state.tasks.iter().collect::<Vec<_>>());
+    }
+
+    pub fn all_is_explained(&self) {
+        let state = &self.engine.state;
+        for index in 0..state.tasks.len() {
+            let id = TaskId::from(index);
+            let satisfied = state.task(id).phase.is_satisfied();
+            assert!(satisfied || !explain(state, id).is_empty(), "{} waits for nothing", state.name(id));
+        }
+        let all = (0..state.tasks.len()).all(|index| state.task(TaskId::from(index)).phase.is_satisfied());
+        assert_eq!(all, state.exit_code() == 0, "{:?}", state.counts);
+    }
+}

@@ -1,0 +1,195 @@
+//! Processes as the engine's effects make them, for tests: a truthful account of what runs, and reports about it that
+//! may be true, late, doubled, unknown or lies.
+
+use std::collections::BTreeMap;
+
+use quarterdeck::engine::ids::*;
+use quarterdeck::engine::message::*;
+
+use super::Rng;
+
+/// What is true of an attempt that was asked to start.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Truth {
+    /// Asked for, nothing spawned yet.
+    Asked,
+    /// Runs; told the engine so or not.
+    Runs { told: bool },
+    /// Its leader ended, others live on.
+    Lingers { exit: Exit, left: u32 },
+    /// Over; the engine was not told, or has not stored it.
+    Gone { exit: Exit },
+}
+
+/// Everything that runs.
+#[derive(Debug, Clone, Default)]
+pub struct World {
+    pub attempts: BTreeMap<(TaskId, Attempt), Truth>,
+    /// Signalled hardest by.
+    pub signalled: BTreeMap<(TaskId, Attempt), StopSignal>,
+    pub started: Vec<(TaskId, Attempt)>,
+}
+
+pub fn process(task: TaskId, attempt: Attempt) -> Process {
+    Process { pid: 1000 + task.0 as i32, start_ticks: u64::from(attempt.0) }
+}
+
+pub fn report(task: TaskId, attempt: Attempt, news: News) -> Report {
+    Report { task, attempt, news }
+}
+
+fn exited(exit: Exit, left: u32) -> News {
+    News::Exited { exit, usage: Usage::default(), output: 0, left }
+}
+
+impl World {
+    /// Does what the engine ordered.
+    pub fn obey(&mut self, effects: &[Effect]) {
+        for effect in effects {
+            match effect {
+                Effect::Start(order) => {
+                    let key = (order.task, order.attempt);
+                    assert!(!self.started.contains(&key), "attempt {key:?} is started twice");
+                    let other = self.attempts.iter().find(|((task, _), truth)| {
+                        *task == order.task && !matches!(truth, Truth::Gone { .. } | Truth::Asked)
+                    });
+                    assert_eq!(other, None, "a second live attempt of {}", order.task);
+                    self.started.push(key);
+                    self.attempts.insert(key, Truth::Asked);
+                }
+                Effect::Signal { task, attempt, signal, .. } => {
+                    let before = self.signalled.entry((*task, *attempt)).or_insert(*signal);
+                    *before = (*before).max(*signal);
+                }
+                Effect::Reap { task, attempt, .. } => {
+                    self.attempts.remove(&(*task, *attempt));
+                }
+                Effect::Reconcile(_) => {}
+            }
+        }
+    }
+
+    /// One true step of one attempt, if any can be made: what a fair agent would report next.
+    pub fn truthful(&mut self, rng: &mut Rng, fair: bool) -> Option<Report> {
+        let keys: Vec<_> = self.attempts.keys().copied().collect();
+        if keys.is_empty() {
+            return None;
+        }
+        let key = *rng.pick(&keys);
+        let (task, attempt) = key;
+        let killed = self.signalled.get(&key).copied();
+        let exit = match killed {
+            Some(StopSignal::Kill) => Exit::Signal(9),
+            Some(StopSignal::Term) if rng.chance(70) => Exit::Signal(15),
+            _ => Exit::Code(if rng.chance(if fair { 20 } else { 35 }) { 1 } else { 0 }),
+        };
+        let truth = self.attempts.get_mut(&key).expect("just listed");
+        let news = match truth {
+            Truth::Asked if rng.chance(if fair { 3 } else { 8 }) => {
+                self.attempts.remove(&key);
+                let transient = rng.chance(50);
+                News::CouldNotStart(StartProblem { message: "no".into(), code: Some(127), transient })
+            }
+            Truth::Asked => {
+                *truth = Truth::Runs { told: true };
+                News::Started { process: process(task, attempt), log: u64::from(attempt.0) }
+            }
+            Truth::Runs { told: told @ false } if rng.chance(50) => {
+                *told = true;
+                News::Started { process: process(task, attempt), log: u64::from(attempt.0) }
+            }
+            Truth::Runs { .. } if rng.chance(15) => {
+                let left = 1 + rng.below(3) as u32;
+                *truth = Truth::Lingers { exit, left };
+                exited(exit, left)
+            }
+            Truth::Runs { .. } => {
+                *truth = Truth::Gone { exit };
+                exited(exit, 0)
+            }
+            Truth::Lingers { exit, .. } => {
+                *truth = Truth::Gone { exit: *exit };
+                News::Emptied
+            }
+            // It was told before; a fair agent tells it again until it is reaped.
+            Truth::Gone { exit } => exited(*exit, 0),
+        };
+        Some(report(task, attempt, news))
+    }
+
+    /// Something that need not be true, of an attempt that need not exist.
+    pub fn lie(&self, rng: &mut Rng, tasks: u32) -> Report {
+        let task = TaskId(rng.below(u64::from(tasks) + 2) as u32);
+        let attempt = Attempt(rng.below(5) as u32);
+        let exit = *rng.pick(&[Exit::Code(0), Exit::Code(3), Exit::Signal(11)]);
+        let news = match rng.below(8) {
+            0 => News::Started { process: process(task, attempt), log: rng.next() },
+            1 => News::CouldNotStart(StartProblem { message: "lie".into(), code: None, transient: rng.chance(50) }),
+            2 => exited(exit, 0),
+            3 => exited(exit, 2),
+            4 => News::Emptied,
+            5 => News::Adopted { process: process(task, attempt), log: 7 },
+            6 => News::NotStarted,
+            _ => News::Lost { why: "vanished".into() },
+        };
+        report(task, attempt, news)
+    }
+
+    /// After a crash of the console: the truth about an attempt that it asks after.
+    pub fn reconcile(&mut self, survivor: &Survivor, rng: &mut Rng) -> News {
+        let key = (survivor.task, survivor.attempt);
+        match self.attempts.get_mut(&key) {
+            None | Some(Truth::Asked) if survivor.process.is_none() => {
+                self.attempts.remove(&key);
+                News::NotStarted
+            }
+            // Asked for by an order whose report was stored: only a lying journal says so; nothing can be proved.
+            None | Some(Truth::Asked) => News::Lost { why: "no trace of it".into() },
+            Some(_) if rng.chance(10) => {
+                self.attempts.remove(&key);
+                News::Lost { why: "the guard died too".into() }
+            }
+            Some(Truth::Runs { told }) => {
+                *told = true;
+                News::Adopted { process: process(key.0, key.1), log: u64::from(key.1.0) }
+            }
+            Some(Truth::Lingers { .. }) if survivor.exited => {
+                News::Adopted { process: process(key.0, key.1), log: u64::from(key.1.0) }
+            }
+            Some(Truth::Lingers { exit, left }) => exited(*exit, *left),
+            Some(Truth::Gone { .. }) if survivor.exited => News::Emptied,
+            Some(Truth::Gone { exit }) => exited(*exit, 0),
+        }
+    }
+}
+
+impl World {
+    /// What an agent said of an attempt that exists becomes the truth.
+    pub fn believe(&mut self, said: &Report) {
+        let key = (said.task, said.attempt);
+        let Some(truth) = self.attempts.get_mut(&key) else { return };
+        match &said.news {
+            News::Started { .. } | News::Adopted { .. } if *truth == Truth::Asked => {
+                *truth = Truth::Runs { told: true }
+            }
+            News::Exited { exit, left: 0, .. } if !matches!(truth, Truth::Lingers { .. } | Truth::Gone { .. }) => {
+                *truth = Truth::Gone { exit: *exit };
+            }
+            News::Exited { exit, left, .. } if !matches!(truth, Truth::Lingers { .. } | Truth::Gone { .. }) => {
+                *truth = Truth::Lingers { exit: *exit, left: *left };
+            }
+            News::Emptied => {
+                if let Truth::Lingers { exit, .. } = truth {
+                    *truth = Truth::Gone { exit: *exit };
+                }
+            }
+            News::CouldNotStart(_) | News::NotStarted if *truth == Truth::Asked => {
+                self.attempts.remove(&key);
+            }
+            News::Lost { .. } => {
+                self.attempts.remove(&key);
+            }
+            _ => {}
+        }
+    }
+}

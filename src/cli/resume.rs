@@ -33,7 +33,8 @@ pub fn resume(args: Resume, side: ConsoleSide) -> Result<i32> {
     }
     let adoption = GuardAdoption::new(folder.path().to_owned(), name, boot_id().unwrap_or_default(), last_console)
         .map_err(|error| Error::usage(format!("cannot ask the guards of this session: {error}")))?;
-    let mut opening: Vec<Fact> = resumed.lost.map(|lost| Fact::Recovered { lost_bytes: lost.bytes }).into_iter().collect();
+    let mut opening: Vec<Fact> =
+        resumed.lost.map(|lost| Fact::Recovered { lost_bytes: lost.bytes }).into_iter().collect();
     opening.push(live::opened());
     let clock = Clock::new(state.now);
     let open = Open {

@@ -98,7 +98,7 @@ mod tests {
             for fact in [
                 Fact::Starting { task, attempt, agent },
                 Fact::Running { task, attempt, process, log: large },
-                Fact::Ended { task, attempt, outcome: Outcome::Succeeded, usage, output: large },
+                Fact::Ended { task, attempt, outcome: Outcome::Succeeded, usage, output: large, then: Then::Rest },
             ] {
                 samples.push(Stamped { at: Time(large), fact });
             }

@@ -16,7 +16,7 @@ use super::Envelope;
 use crate::agents::Executor;
 use crate::engine::definition::Durability;
 use crate::engine::fact::Stamped;
-use crate::engine::message::{Effect, Refusal};
+use crate::engine::message::{Effect, News, Refusal};
 use crate::headless::{Item, Printer};
 use crate::session::journal::write::{WriteError, Writer};
 use crate::snapshot::Storage;
@@ -25,6 +25,9 @@ use crate::snapshot::Storage;
 const FULL_RETRY: Duration = Duration::from_secs(1);
 /// Unsynced facts are synced at least so often.
 const SYNC_EVERY: Duration = Duration::from_millis(50);
+/// News that something started waits so long for other news to travel with: it hurries nobody, and each message wakes the
+/// loop. (What a crash in between would forget, the guard's table knows.)
+const STARTED_WAITS: Duration = Duration::from_millis(2);
 /// A write or sync that takes longer is called slow.
 const SLOW: Duration = Duration::from_millis(500);
 
@@ -146,10 +149,21 @@ impl Worker {
             Durability::Power => None,
         };
         let mut reports = Vec::new();
+        let mut held_until = None;
         loop {
-            let wish = self.executor.poll(&mut reports);
-            if !reports.is_empty() && self.out.send(Envelope::Reports(std::mem::take(&mut reports))).is_err() {
-                break;
+            let mut wish = self.executor.poll(&mut reports);
+            if !reports.is_empty() {
+                let hurry = reports.iter().any(|report| !matches!(report.news, News::Started { .. }));
+                let until = *held_until.get_or_insert_with(|| Instant::now() + STARTED_WAITS);
+                if hurry || Instant::now() >= until {
+                    held_until = None;
+                    if self.out.send(Envelope::Reports(std::mem::take(&mut reports))).is_err() {
+                        break;
+                    }
+                } else {
+                    let most = STARTED_WAITS.as_millis() as u64;
+                    wish = Some(wish.map_or(most, |wish| wish.min(most)));
+                }
             }
             self.take_inbox();
             if !self.pending.is_empty() && self.retry_at.is_none_or(|at| Instant::now() >= at) {

@@ -112,7 +112,7 @@ fn cost_per_task_hardly_grows_with_their_number() {
     };
     run("100,000 classes waiting on one lock", flow(tasks(n, own_estimate), 1));
     let readers_and_writers = |i: usize, t: &mut TaskDefinition| {
-        needs(t, ResourceId(2), if i % 10 == 0 { Amount::WHOLE_LOCK } else { Amount(1) });
+        needs(t, ResourceId(2), if i.is_multiple_of(10) { Amount::WHOLE_LOCK } else { Amount(1) });
         needs(t, MEM, Amount::units(1 + i as u64));
     };
     run("100,000 classes, readers and writers", flow(tasks(n, readers_and_writers), 1));

@@ -194,6 +194,9 @@ pub struct Class {
     pub pool: PoolId,
 }
 
+/// Names asked for, and the only agent allowed.
+type PoolKey = (Vec<String>, Option<AgentId>);
+
 /// Agents that offer what a class asks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pool {
@@ -427,7 +430,7 @@ pub struct State {
     class_ids: Arc<BTreeMap<(Requirements, Option<Span>), ClassId>>,
     /// Sets of agents.
     pub pools: Arc<Vec<Pool>>,
-    pool_ids: Arc<BTreeMap<(Vec<String>, Option<AgentId>), PoolId>>,
+    pool_ids: Arc<BTreeMap<PoolKey, PoolId>>,
 
     /// Ready tasks by class and rank.
     pub ready: Order<(ClassId, Rank)>,

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::guard::ConsoleSide;
 use crate::runtime::adoption::GuardAdoption;
 use crate::runtime::clock::Clock;
+use crate::session::checkpoint;
 use crate::session::folder::{Folder, Sessions};
 use crate::session::journal::read::{End, Reader};
 use crate::session::journal::{FILE, recover};
@@ -71,25 +72,34 @@ pub struct Replay {
     pub last_console: Option<i32>,
 }
 
-/// Reads a session's journal.
+/// Reads a session back: its checkpoint, if there is a good one, and the facts after it.
 pub fn replay(folder: &Folder) -> Result<Replay> {
-    let cannot = |error: std::io::Error| Error::usage(format!("cannot read session {}: {error}", folder.name()));
-    let file = folder.open_file(FILE).map_err(cannot)?;
-    let mut reader = Reader::new(file).map_err(Error::from)?;
-    let mut state = State::default();
-    let mut last_console = None;
+    let (mut state, mut reader) = match from_checkpoint(folder) {
+        Some(begun) => begun,
+        None => (State::default(), Reader::new(open_journal(folder)?).map_err(Error::from)?),
+    };
     while let Some(batch) = reader.next_batch() {
         for stamped in &batch.facts {
-            if let Fact::Opened { pid, .. } = &stamped.fact {
-                last_console = Some(*pid);
-            }
             state.apply(stamped);
         }
-        // Nothing looks at these before the engine is built.
-        state.changes = crate::engine::state::Changes::default();
     }
     let end = reader.finish().map_err(Error::from)?;
+    let last_console = (state.opened > 0).then_some(state.console_pid);
     Ok(Replay { state, end, last_console })
+}
+
+fn open_journal(folder: &Folder) -> Result<std::fs::File> {
+    folder
+        .open_file(FILE)
+        .map_err(|error| Error::usage(format!("cannot read session {}: {error}", folder.name())))
+}
+
+/// A checkpoint is a cache: anything wrong with it only means that everything is read.
+fn from_checkpoint(folder: &Folder) -> Option<(State, Reader)> {
+    let (position, payload) = checkpoint::read(folder)?;
+    let state = State::from_checkpoint(std::str::from_utf8(&payload).ok()?).ok()?;
+    let reader = Reader::from(open_journal(folder).ok()?, position).ok()??;
+    Some((state, reader))
 }
 
 /// The session last used that is not over.

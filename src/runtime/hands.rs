@@ -17,7 +17,9 @@ use crate::agents::Executor;
 use crate::engine::definition::Durability;
 use crate::engine::fact::Stamped;
 use crate::engine::message::{Effect, News, Refusal};
+use crate::engine::state::State;
 use crate::headless::{Item, Printer};
+use crate::session::journal::Position;
 use crate::session::journal::write::{WriteError, Writer};
 use crate::snapshot::Storage;
 
@@ -44,9 +46,14 @@ pub struct Batch {
     pub answers: Vec<(AnswerTo, u64, Result<String, Refusal>)>,
     /// Number of the last turn in it.
     pub turn: u64,
+    /// The State that all facts up to these give: to be kept as a checkpoint.
+    pub checkpoint: Option<Box<State>>,
     /// Nothing comes after it: sync and end.
     pub last: bool,
 }
+
+/// Writes a checkpoint; called on a thread of its own. A checkpoint is only a cache: nothing depends on its success.
+pub type Checkpointer = Arc<dyn Fn(Position, &State) + Send + Sync>;
 
 /// Where an answer goes.
 pub type AnswerTo = std::sync::mpsc::Sender<(u64, Result<String, Refusal>)>;
@@ -72,6 +79,7 @@ impl Hands {
         journal: Writer,
         durability: Durability,
         printer: Printer,
+        checkpointer: Option<Checkpointer>,
         out: tokio::sync::mpsc::UnboundedSender<Envelope>,
         make: impl FnOnce() -> io::Result<Box<dyn Executor>> + Send + 'static,
     ) -> io::Result<Self> {
@@ -85,6 +93,8 @@ impl Hands {
                 journal,
                 durability,
                 printer: Some(printer),
+                checkpointer,
+                checkpointing: None,
                 executor,
                 out,
                 inbox: for_thread,
@@ -133,6 +143,8 @@ struct Worker {
     journal: Writer,
     durability: Durability,
     printer: Option<Printer>,
+    checkpointer: Option<Checkpointer>,
+    checkpointing: Option<JoinHandle<()>>,
     executor: Box<dyn Executor>,
     out: tokio::sync::mpsc::UnboundedSender<Envelope>,
     inbox: Arc<Inbox>,
@@ -178,6 +190,9 @@ impl Worker {
             syncer.finish();
         }
         let _ = self.journal.sync();
+        if let Some(thread) = self.checkpointing.take() {
+            let _ = thread.join();
+        }
         if let Some(printer) = self.printer.take() {
             printer.finish();
         }
@@ -221,6 +236,9 @@ impl Worker {
                 self.perform(effect);
             }
             self.tell(batch.items, batch.answers, first_seq);
+            if let Some(state) = batch.checkpoint {
+                self.checkpoint(state);
+            }
             if batch.last {
                 // Nothing lives now, or it is left behind on purpose.
                 self.executor.leave();
@@ -262,6 +280,16 @@ impl Worker {
             // Who asked may be gone.
             let _ = to.send((ticket, answer));
         }
+    }
+
+    fn checkpoint(&mut self, state: Box<State>) {
+        let Some(write) = self.checkpointer.clone() else { return };
+        if self.checkpointing.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return;
+        }
+        let position = self.journal.position();
+        let run = move || write(position, &state);
+        self.checkpointing = std::thread::Builder::new().name("checkpoint".into()).spawn(run).ok();
     }
 
     fn storage_failed(&mut self, error: WriteError) {

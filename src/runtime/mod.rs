@@ -27,6 +27,9 @@ use crate::snapshot::why::duration;
 
 /// Inputs taken up before the hands get what they came to.
 const DRAIN: usize = 256;
+/// A checkpoint is made after so many facts, and at the end if there were so many since the last.
+const CHECKPOINT_EVERY: usize = 200_000;
+const CHECKPOINT_AT_END: usize = 20_000;
 /// Notes of the program itself that are kept.
 const NOTES: usize = 50;
 /// How often the clock, the guard and the storage are looked at when nothing happens.
@@ -192,6 +195,7 @@ pub struct Runtime {
     storage: Storage,
     notes: Arc<Vec<(Time, String, bool)>>,
     interrupts: u32,
+    since_checkpoint: usize,
 }
 
 struct Kept {
@@ -259,6 +263,7 @@ impl Runtime {
             storage: Storage::Good,
             notes: Arc::default(),
             interrupts: 0,
+            since_checkpoint: 0,
         };
         runtime.open(parts.opening, parts.workflow);
         runtime
@@ -411,6 +416,12 @@ impl Runtime {
 
     fn flush(&mut self) {
         if self.batch.turn > 0 {
+            self.since_checkpoint += self.batch.facts.len();
+            let enough = if self.batch.last { CHECKPOINT_AT_END } else { CHECKPOINT_EVERY };
+            if self.since_checkpoint >= enough && self.engine.state.loaded {
+                self.since_checkpoint = 0;
+                self.batch.checkpoint = Some(Box::new(self.engine.state.clone()));
+            }
             self.hands.push(std::mem::take(&mut self.batch));
         }
     }

@@ -211,7 +211,7 @@ fn agree_later(state: &State) {
 #[test]
 fn explain_is_empty_exactly_when_a_task_could_start_and_the_dispatcher_leaves_none() {
     let mut reserved = 0;
-    for seed in seeds(250) {
+    for seed in seeds(80) {
         let _say = SaySeed("brute force", seed);
         let mut run = Run::begin(seed);
         compare(&run.engine.state);
@@ -222,5 +222,5 @@ fn explain_is_empty_exactly_when_a_task_could_start_and_the_dispatcher_leaves_no
             reserved += u32::from(!run.engine.state.reservations.is_empty());
         }
     }
-    assert!(std::env::var("QD_SEED").is_ok() || reserved > 500, "too few reservations to prove anything: {reserved}");
+    assert!(std::env::var("QD_SEED").is_ok() || reserved > 200, "too few reservations to prove anything: {reserved}");
 }

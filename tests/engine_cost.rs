@@ -13,6 +13,21 @@ use quarterdeck::engine::ids::*;
 use quarterdeck::engine::message::*;
 use quarterdeck::sim;
 
+/// Time on the processor by this thread: other programs on the machine do not count. (Asking costs a system call: single
+/// turns are measured by the clock on the wall, and their worst is of the machine as much as of the engine.)
+#[derive(Clone, Copy)]
+struct Worked(Duration);
+
+impl Worked {
+    fn now() -> Self {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Self(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+    }
+    fn elapsed(self) -> Duration {
+        Self::now().0 - self.0
+    }
+}
+
 fn flow(tasks: Vec<TaskDefinition>, locks: usize) -> Workflow {
     let per_agent = |name: &str| ResourceDefinition { name: name.into(), kind: ResourceKind::PerAgent };
     let mut resources = vec![per_agent("cpu"), per_agent("mem")];
@@ -49,12 +64,12 @@ fn needs(task: &mut TaskDefinition, resource: ResourceId, amount: Amount) {
 fn run(name: &str, workflow: Workflow) -> Duration {
     let n = workflow.tasks.len();
     let workflow = Arc::new(workflow);
-    let begin = Instant::now();
+    let begin = Worked::now();
     let mut engine = Engine::default();
     let load = What::Command { by: Origin::Rule, command: Command::Load(workflow) };
     let mut effects = engine.decide(&Input { at: Time(0), what: load }).effects;
     let loaded = begin.elapsed();
-    let begin = Instant::now();
+    let begin = Worked::now();
     let (mut now, mut turns, mut worst) = (0, 0u64, Duration::ZERO);
     // Each batch of starts runs side by side and ends 10 ms later.
     while !engine.state.is_finished() {
@@ -156,7 +171,7 @@ fn a_clone_costs_by_chunk() {
 #[test]
 #[ignore = "measures"]
 fn ten_thousand_seeds_are_simulated_within_a_minute() {
-    let begin = Instant::now();
+    let begin = Worked::now();
     let mut turns = 0;
     for seed in 1..=10_000 {
         let workflow = Arc::new(engine_support::random_workflow(&mut engine_support::Rng(seed)));

@@ -1064,7 +1064,8 @@ impl State {
                 log: live.log.filter(|_| output > 0),
                 fallback: t.fallback,
             };
-            let all = Arc::make_mut(t.past.get_or_insert_default());
+            // Most tasks have one attempt: no more room than that is taken for it.
+            let all = Arc::make_mut(t.past.get_or_insert_with(|| Arc::new(Vec::with_capacity(1))));
             if all.len() == ATTEMPTS_KEPT {
                 all.remove(0);
             }

@@ -27,6 +27,8 @@ use crate::snapshot::why::duration;
 
 /// Inputs taken up before the hands get what they came to.
 const DRAIN: usize = 256;
+/// Turns that may not be stored yet are looked through once there are so many.
+const UNSTORED: usize = 1_000;
 /// A checkpoint is made after so many facts, and at the end if there were so many since the last.
 const CHECKPOINT_EVERY: usize = 200_000;
 const CHECKPOINT_AT_END: usize = 20_000;
@@ -292,7 +294,6 @@ impl Runtime {
             }
             let deadline = self.engine.next_deadline().map(|at| self.clock.instant(at));
             tokio::select! {
-                biased;
                 envelope = self.receiver.recv() => {
                     let Some(envelope) = envelope else { return Err("nobody speaks to the loop any more".into()) };
                     self.receive(envelope);
@@ -376,6 +377,9 @@ impl Runtime {
         self.batch.turn = self.turn;
         if let Some(first) = turn.facts.first() {
             self.unstored.insert(self.turn, first.at);
+            if self.unstored.len() > UNSTORED {
+                self.forget_stored();
+            }
             self.dirty = true;
         }
         let first = self.batch.facts.len();
@@ -458,13 +462,16 @@ impl Runtime {
         }
     }
 
+    fn forget_stored(&mut self) {
+        self.unstored = self.unstored.split_off(&(self.hands.stored() + 1));
+    }
+
     /// A new picture, if one is wanted and anything is new.
     fn publish(&mut self) {
         if !self.wanted || !self.dirty || self.parts.headless {
             return;
         }
-        let stored = self.hands.stored();
-        self.unstored = self.unstored.split_off(&(stored + 1));
+        self.forget_stored();
         let frozen = Frozen {
             engine: self.engine.clone(),
             session: self.parts.name.clone(),

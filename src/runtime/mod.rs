@@ -325,8 +325,11 @@ impl Runtime {
             Envelope::Command { command, ticket, answer } => self.command(command, ticket, answer),
             Envelope::Look => self.wanted = true,
             Envelope::Storage(storage) => {
+                let good = matches!(storage, Storage::Good | Storage::Slow(_));
+                self.engine.set_storage_good(good);
                 self.storage = storage;
                 self.dirty = true;
+                self.decide(What::Tick);
             }
             Envelope::Note(text, bad) => self.note(text, bad),
             Envelope::Signal(asked) => self.asked(asked),
@@ -497,7 +500,10 @@ impl Runtime {
         let state = &self.engine.state;
         let detached = state.ending == Some(crate::engine::fact::Ending::Detach);
         let over = state.is_finished() && (self.parts.headless || state.ending.is_some());
-        let given_up = matches!(self.storage, Storage::Broken { .. }) && state.live == 0;
+        // What was to start when the storage broke will never be spawned: it waits for no report.
+        let runs = |id: &TaskId| state.task(*id).live.as_ref().is_some_and(|live| live.process.is_some());
+        let broken = matches!(self.storage, Storage::Broken { .. });
+        let given_up = broken && !state.on_agent.iter().any(|(_, id)| runs(id));
         if !(over || detached || given_up || self.hands.is_dead()) {
             return None;
         }

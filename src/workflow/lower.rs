@@ -528,6 +528,9 @@ impl<'n> Lowering<'_, 'n> {
         stage_after: &[Vec<u32>],
         task_after: &[Vec<u32>],
     ) {
+        if self.task_names.is_overfull() || self.stage_names.is_overfull() {
+            return;
+        }
         let stage_of: Vec<u32> = outlines.iter().map(|outline| outline.stage).collect();
         let graph = Graph { task_after, stage_of: &stage_of, stage_after };
         let place = |owner: Owner| {

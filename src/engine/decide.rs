@@ -307,10 +307,15 @@ impl Engine {
                 Some((exit, usage, output, _)) => self.end(turn, task, attempt, End { exit, usage, output }),
                 None => self.lost(turn, task, attempt, why),
             },
+            News::Stopped if exited.is_none() && stop.is_none() => {
+                let (reason, signal) = (StopReason::SessionStop, StopSignal::Term);
+                self.record(turn, Fact::Stopping { task, attempt, reason, signal });
+            }
             News::Started { .. }
             | News::CouldNotStart(_)
             | News::Exited { .. }
             | News::Adopted { .. }
+            | News::Stopped
             | News::NotStarted => {}
         }
     }

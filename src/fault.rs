@@ -28,6 +28,18 @@ pub fn hit(call: Call) {
 #[inline(always)]
 pub fn hit(_call: Call) {}
 
+/// Panics if `QD_PANIC` names this place: `loop`, `hands` or `screen`. Debug builds only.
+#[cfg(debug_assertions)]
+#[track_caller]
+pub fn panic_at(place: &str) {
+    enabled::panic_at(place);
+}
+
+/// Nothing in a release build.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub fn panic_at(_place: &str) {}
+
 /// Sets which role this process has; faults of another role are ignored.
 pub fn role(_role: &'static str) {
     #[cfg(debug_assertions)]
@@ -47,6 +59,13 @@ mod enabled {
 
     pub fn role(role: &'static str) {
         let _ = ROLE.set(role);
+    }
+
+    #[track_caller]
+    pub fn panic_at(place: &str) {
+        static WANTED: OnceLock<Option<String>> = OnceLock::new();
+        let wanted = WANTED.get_or_init(|| std::env::var("QD_PANIC").ok());
+        assert!(wanted.as_deref() != Some(place), "a fault was asked for in the {place}");
     }
 
     pub fn hit(call: Call) {

@@ -1,12 +1,12 @@
 //! A session as text: plain lines for people and logs, or one JSON object a fact. Knows facts and definitions, nothing of
 //! screens. Runs on its own thread: a reader that is slow or gone never slows or ends the run.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 
 use serde::Serialize;
@@ -26,7 +26,7 @@ const LAST_LINES: usize = 10;
 const LINE_CELLS: usize = 400;
 /// Bytes read from its end to find them.
 const LAST_BYTES: u64 = 16 * 1024;
-/// Lines that may wait for a slow reader; beyond it the oldest are dropped and their number is said.
+/// Lines that may wait for a slow reader; beyond it new ones are dropped and their number is said.
 const WAITING_LINES: usize = 1_000_000;
 
 /// How to print.
@@ -53,9 +53,17 @@ pub struct Item {
     pub ended: Option<(Time, Option<u64>)>,
 }
 
+/// How long the queue to the printer is, and what had no room in it.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: AtomicUsize,
+    dropped: AtomicUsize,
+}
+
 /// The printing thread.
 pub struct Printer {
     sender: Option<Sender<Item>>,
+    queue: Arc<Queue>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -63,17 +71,27 @@ impl Printer {
     /// Starts it.
     pub fn start(style: Style, started: Time, log_dir: PathBuf) -> io::Result<Self> {
         if style == Style::Silent {
-            return Ok(Self { sender: None, thread: None });
+            return Ok(Self { sender: None, queue: Arc::default(), thread: None });
         }
         let (sender, receiver) = channel();
-        let run = move || print_all(&receiver, style, started, &log_dir);
+        let queue = Arc::new(Queue::default());
+        let counted = queue.clone();
+        let run = move || {
+            // A closed stdout ends the printing, not the run.
+            let _ = print_all(&receiver, &counted, style, started, &log_dir);
+        };
         let thread = std::thread::Builder::new().name("printer".into()).spawn(run)?;
-        Ok(Self { sender: Some(sender), thread: Some(thread) })
+        Ok(Self { sender: Some(sender), queue, thread: Some(thread) })
     }
 
     /// Takes a stored fact. Never waits.
     pub fn take(&self, item: Item) {
         if let Some(sender) = &self.sender {
+            if self.queue.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_LINES {
+                self.queue.waiting.fetch_sub(1, Ordering::Relaxed);
+                self.queue.dropped.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
             // The printer ends when nobody reads any more: then nothing is to be done.
             let _ = sender.send(item);
         }
@@ -112,55 +130,44 @@ pub fn summary(state: &State, elapsed: Span) -> String {
     if open > 0 {
         parts.push(format!("{open} not run"));
     }
-    format!("{} in {}", parts.join(", "), duration(elapsed))
+    format!("{} in {}", parts.join(", "), took(elapsed))
 }
 
-fn print_all(receiver: &Receiver<Item>, style: Style, started: Time, log_dir: &Path) {
+fn print_all(receiver: &Receiver<Item>, queue: &Queue, style: Style, started: Time, log_dir: &Path) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(64 * 1024, io::stdout().lock());
-    let mut waiting: VecDeque<Item> = VecDeque::new();
-    let mut dropped = 0u64;
     loop {
-        if waiting.is_empty() {
-            match receiver.recv() {
-                Ok(item) => waiting.push_back(item),
-                Err(_) => break,
+        let item = match receiver.try_recv() {
+            Ok(item) => item,
+            Err(TryRecvError::Disconnected) => break,
+            Err(TryRecvError::Empty) => {
+                say_dropped(&mut out, queue, style)?;
+                out.flush()?;
+                match receiver.recv() {
+                    Ok(item) => item,
+                    Err(_) => break,
+                }
             }
-        }
-        while let Ok(item) = receiver.try_recv() {
-            if waiting.len() == WAITING_LINES {
-                waiting.pop_front();
-                dropped += 1;
-            }
-            waiting.push_back(item);
-        }
-        let done = print_some(&mut out, &mut waiting, &mut dropped, style, started, log_dir);
-        // A closed stdout ends the printing, not the run.
-        if done.and_then(|()| out.flush()).is_err() {
-            return;
-        }
-    }
-    let _ = out.flush();
-}
-
-fn print_some(
-    out: &mut impl Write,
-    waiting: &mut VecDeque<Item>,
-    dropped: &mut u64,
-    style: Style,
-    started: Time,
-    log_dir: &Path,
-) -> io::Result<()> {
-    for item in waiting.drain(..) {
+        };
+        queue.waiting.fetch_sub(1, Ordering::Relaxed);
         match style {
-            Style::Json => json(out, &item)?,
-            Style::Plain => plain(out, &item, started, log_dir)?,
+            Style::Json => json(&mut out, &item)?,
+            Style::Plain => plain(&mut out, &item, started, log_dir)?,
             Style::Silent => {}
         }
     }
-    if std::mem::take(dropped) > 0 {
-        writeln!(out, "… lines were dropped: the reader was too slow; all is in the journal")?;
+    say_dropped(&mut out, queue, style)?;
+    out.flush()
+}
+
+/// Says how many lines a slow reader has missed, after those that were kept for it.
+fn say_dropped(out: &mut impl Write, queue: &Queue, style: Style) -> io::Result<()> {
+    match (queue.dropped.swap(0, Ordering::Relaxed), style) {
+        (0, _) | (_, Style::Silent) => Ok(()),
+        (count, Style::Json) => writeln!(out, r#"{{"v":1,"fact":"Dropped","count":{count}}}"#),
+        (count, Style::Plain) => {
+            writeln!(out, "… {count} lines were dropped: the reader was too slow; all is in the journal")
+        }
     }
-    Ok(())
 }
 
 // ── plain lines ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -187,6 +194,14 @@ fn clock(span: Span) -> String {
     }
 }
 
+/// A length of time for people: tenths below ten seconds.
+fn took(span: Span) -> String {
+    match span.0 {
+        0..10_000 => format!("{}.{}s", span.0 / 1000, span.0 / 100 % 10),
+        _ => duration(span),
+    }
+}
+
 fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
     Some(match &item.fact.fact {
         Fact::Opened { .. } | Fact::Closed { .. } => return None,
@@ -200,10 +215,11 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
         Fact::NotStarted { why: Some(why), .. } => ("○", format!("delayed   {name}: {}", text::clean(why))),
         Fact::NotStarted { .. } => ("○", format!("requeued  {name}: it had not been started")),
         Fact::Stopping { reason, signal, .. } => ("◌", format!("stopping  {name}: {}", stop_words(*reason, *signal))),
+        Fact::Exited { left: 1, .. } => ("◌", format!("left      {name}: 1 process lives on")),
         Fact::Exited { left, .. } => ("◌", format!("left      {name}: {left} processes live on")),
         Fact::Ended { outcome, then, .. } => {
             let ran =
-                item.ended.map_or_else(String::new, |(since, _)| format!(" ({})", duration(item.fact.at.since(since))));
+                item.ended.map_or_else(String::new, |(since, _)| format!(" ({})", took(item.fact.at.since(since))));
             let (mark, word) = match outcome {
                 Outcome::Succeeded => ("✓", "finished "),
                 Outcome::Failed(_) => ("✗", "failed   "),
@@ -218,7 +234,7 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
             };
             let then = match then {
                 Then::Rest => String::new(),
-                Then::Retry(until) => format!(", retry in {}", duration(until.since(item.fact.at))),
+                Then::Retry(until) => format!(", retry in {}", took(until.since(item.fact.at))),
                 Then::Fallback(_) => ", fallback next".into(),
                 Then::Requeue => ", queued again".into(),
             };

@@ -6,11 +6,16 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 /// Run, watch and steer work from your terminal.
 ///
-/// Without a command: opens `quarterdeck.ron` of this folder, else a built-in demo of real commands.
+/// A workflow is a file of tasks: shell commands with what they wait for, what they use and what follows when they fail.
+/// qd runs them side by side on this machine, shows what runs, what waits and why, takes keys, and keeps all of it in a
+/// session that can be resumed after a crash.
+///
+/// Without a command qd opens `quarterdeck.ron` of this folder (it asks before it trusts it), else a built-in demo of
+/// about a minute.
 #[derive(Debug, Parser)]
 #[command(name = "qd", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
 #[command(
-    after_help = "Exit codes: 0 all done · 1 some failed · 2 wrong use or bad file · 3 stopped, detached, held or lost (resumable) · 70 internal error"
+    after_help = "Exit codes:\n  0   every task succeeded, was skipped, or was replaced by a fallback that succeeded\n  1   some failed\n  2   wrong use, bad file, session busy or unknown\n  3   stopped, detached or cancelled, or held or lost tasks are left: qd resume goes on\n  70  a defect of qd, or its disk broke\n\nSessions lie in $QD_STATE_DIR, else ./sessions if it exists, else the user's state folder (qd doctor says which)."
 )]
 pub struct Args {
     /// Options without a command.
@@ -27,10 +32,10 @@ pub struct Bare {
     /// How to show it.
     #[command(flatten)]
     pub show: Show,
-    /// Trust this folder's `quarterdeck.ron` if it has this hash (as named by an earlier refusal).
+    /// Run this folder's `quarterdeck.ron` without asking if it has this hash (a refusal names it).
     #[arg(long, value_name = "HASH")]
     pub trust: Option<String>,
-    /// Name of the session; made from the workflow's name and the time if absent.
+    /// Name of the new session [default: the workflow's name and the time].
     #[arg(long, value_name = "NAME")]
     pub session: Option<String>,
 }
@@ -38,26 +43,32 @@ pub struct Bare {
 /// How to show a session.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Show {
-    /// Plain lines instead of the console; the default when stdout is no terminal.
-    #[arg(long)]
+    /// Plain lines instead of the console; so anyway where stdin or stdout is no terminal, or TERM=dumb.
+    #[arg(long, help_heading = "How it is shown")]
     pub headless: bool,
-    /// One JSON object a fact, instead of plain lines (implies --headless).
-    #[arg(long)]
+    /// One JSON object a line for every fact, instead of plain lines (implies --headless).
+    #[arg(long, help_heading = "How it is shown")]
     pub json: bool,
-    /// Print nothing but errors (implies --headless).
-    #[arg(long, conflicts_with = "json")]
+    /// Print nothing but errors of qd itself (implies --headless).
+    #[arg(long, conflicts_with = "json", help_heading = "How it is shown")]
     pub quiet: bool,
-    /// Theme: dark, light, high-contrast, terminal16, mono, or a file.
-    #[arg(long, value_name = "THEME")]
+    /// Theme of the console: dark, light, high-contrast, terminal16 or mono.
+    #[arg(long, value_name = "THEME", help_heading = "How it is shown")]
     pub theme: Option<String>,
-    /// When to use colours.
-    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    /// Colours: auto (in a terminal without NO_COLOR), always or never.
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true,
+        help_heading = "How it is shown"
+    )]
     pub color: Color,
     /// Draw with ASCII characters only.
-    #[arg(long)]
+    #[arg(long, help_heading = "How it is shown")]
     pub ascii: bool,
     /// Leave the mouse to the terminal.
-    #[arg(long)]
+    #[arg(long, help_heading = "How it is shown")]
     pub no_mouse: bool,
 }
 
@@ -75,25 +86,25 @@ pub enum Color {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Run a workflow file, or commands given after `--`, or a list of commands from standard input.
+    /// Run a workflow file, commands given after `--`, or a list of commands from standard input.
     Run(Run),
-    /// Go on with a session: after a crash, a detach, a stop or a reboot.
+    /// Go on with a session after a crash, a detach, a stop or a reboot; what is done is not run again.
     Resume(Resume),
-    /// List sessions.
+    /// List sessions, the one last used first.
     Sessions(Sessions),
-    /// Check a workflow file: all diagnostics, nothing is run.
+    /// Check a workflow file: everything that is wrong with it, at once; nothing is run.
     Check(Check),
-    /// Why a task of a session is not running.
+    /// Say why a task of a session is not running.
     Why(Why),
-    /// Print the output of a task's attempt.
+    /// Print the output of a task.
     Log(Log),
-    /// Keep the good beginning of a session whose journal is damaged in the middle (a copy is kept).
+    /// Make a damaged session resumable: keeps its good beginning, and a copy of the whole.
     Repair(Repair),
-    /// What this terminal, kernel and disk can do.
+    /// Say what this terminal, kernel and disk can do.
     Doctor,
-    /// Print a completion script for a shell.
+    /// Print a completion script for a shell, to be sourced.
     Completions(Completions),
-    /// Print the manual page (roff).
+    /// Print the manual page (qd man | man -l -).
     Man,
 }
 
@@ -103,7 +114,7 @@ pub enum Verb {
     after_help = "Examples:\n  qd run flow.ron\n  qd run flow.ron --headless --param target=prod\n  qd run -- 'make -C a' 'make -C b'\n  ls *.png | sed 's/.*/optipng &/' | qd run --slots 4"
 )]
 pub struct Run {
-    /// The workflow file. Absent: commands after `--`, or one per line from standard input.
+    /// The workflow file. Absent or `-`: commands after `--`, or one a line from standard input.
     pub file: Option<PathBuf>,
     /// Commands to run side by side, without a file.
     #[arg(last = true, value_name = "COMMAND")]
@@ -111,16 +122,16 @@ pub struct Run {
     /// How to show it.
     #[command(flatten)]
     pub show: Show,
-    /// Set a parameter of the workflow: NAME=VALUE.
+    /// Set a parameter of the workflow; may be given several times.
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parse_param)]
     pub params: Vec<(String, String)>,
-    /// Slots of the first agent.
+    /// How many tasks run at once on the first agent [default: as the file says, else the number of processors].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16_000))]
     pub slots: Option<u32>,
-    /// Name of the session; made from the workflow's name and the time if absent.
+    /// Name of the new session [default: the workflow's name and the time].
     #[arg(long, value_name = "NAME")]
     pub session: Option<String>,
-    /// Allow a file that another user owns if it has this hash.
+    /// Run a file of another user without asking if it has this hash (a refusal names it).
     #[arg(long, value_name = "HASH")]
     pub trust: Option<String>,
 }
@@ -135,12 +146,12 @@ fn parse_param(text: &str) -> Result<(String, String), String> {
 /// `qd resume`.
 #[derive(Debug, clap::Args)]
 pub struct Resume {
-    /// The session; the one last used that is not over if absent.
+    /// The session [default: the one last used that is not over].
     pub name: Option<String>,
     /// How to show it.
     #[command(flatten)]
     pub show: Show,
-    /// Queue failed and lost tasks again.
+    /// Queue failed and lost tasks again first.
     #[arg(long)]
     pub retry_failed: bool,
 }
@@ -148,7 +159,7 @@ pub struct Resume {
 /// `qd sessions`.
 #[derive(Debug, clap::Args)]
 pub struct Sessions {
-    /// One JSON object a session.
+    /// One JSON object a line for each session.
     #[arg(long)]
     pub json: bool,
 }
@@ -158,11 +169,11 @@ pub struct Sessions {
 pub struct Check {
     /// The workflow file.
     pub file: PathBuf,
-    /// Set a parameter of the workflow: NAME=VALUE.
+    /// Set a parameter of the workflow; may be given several times.
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parse_param)]
     pub params: Vec<(String, String)>,
-    /// When to use colours.
-    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    /// Colours: auto (in a terminal without NO_COLOR), always or never.
+    #[arg(long, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
     pub color: Color,
 }
 
@@ -185,7 +196,7 @@ pub struct Log {
     pub session: String,
     /// The task.
     pub task: String,
-    /// Which attempt; the last that wrote anything if absent.
+    /// Which attempt [default: the last that wrote anything].
     #[arg(long, value_name = "N")]
     pub attempt: Option<u32>,
     /// The bytes as they are, escape sequences and all.

@@ -1,5 +1,6 @@
 //! The console's thread: a screen fed from the running session, and the sampler of CPU and memory beside it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -10,6 +11,7 @@ use crate::agents::load::Sampler;
 use crate::engine::ids::{TaskId, Time};
 use crate::engine::message::{Command, Refusal};
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::guard::ConsoleSide;
 use crate::runtime::{Asked, Handle};
 use crate::snapshot::build::{Frozen, Load, build};
@@ -31,7 +33,8 @@ pub fn start(handle: &Handle, show: &Show, side: Arc<ConsoleSide>) -> Result<Joi
     start_sampler(handle.clone());
     let run = move || {
         let mut feed = LiveFeed::new(handle.clone(), side);
-        match tui::run(&mut feed, options) {
+        let left = catch_unwind(AssertUnwindSafe(|| tui::run(&mut feed, options)));
+        match left.unwrap_or_else(|_| super::defect::screen_gave_up()) {
             Ok(Left::Over(_)) => {}
             Ok(Left::HungUp) => handle.ask(Asked::HangUp),
             Err(error) => {
@@ -96,6 +99,7 @@ impl Feed for LiveFeed {
     }
 
     fn changed(&mut self) -> bool {
+        fault::panic_at("screen");
         self.handle.is_fresh()
     }
 

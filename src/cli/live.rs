@@ -99,6 +99,7 @@ pub fn begin(new: New, show: Show, side: ConsoleSide) -> Result<i32> {
 /// Runs an open session to its end.
 pub fn live(open: Open, show: Show, side: ConsoleSide) -> Result<i32> {
     fault::role("console");
+    super::defect::session(open.folder.name());
     let next_log = next_log(&open.folder, &open.engine);
     let _lock = open.lock;
     let settings = match &open.workflow {

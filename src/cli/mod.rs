@@ -2,6 +2,7 @@
 
 pub mod args;
 mod console;
+mod defect;
 mod inspect;
 mod live;
 mod resume;
@@ -18,6 +19,7 @@ use crate::guard;
 
 /// Everything `qd` does; returns its exit code. Called first thing, before any thread exists.
 pub fn main() -> ExitCode {
+    defect::install();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {

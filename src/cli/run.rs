@@ -60,7 +60,7 @@ pub fn bare(args: Bare, side: ConsoleSide) -> Result<i32> {
     let file = cwd.join(FOLDER_FILE);
     if file.exists() {
         let text = read(&file)?;
-        trusted(&file, &text, args.trust.as_deref())?;
+        trusted(&file, &text, args.trust.as_deref(), false)?;
         let workflow = parse(FOLDER_FILE, &text, &[], &machine())?;
         return start(args.show, args.session, workflow, &text, cwd, side);
     }
@@ -155,19 +155,24 @@ fn trusted_if_foreign(file: &Path, text: &str, given: Option<&str>) -> Result<()
     if owner == rustix::process::geteuid().as_raw() || owner == 0 {
         return Ok(());
     }
-    trusted(file, text, given)
+    trusted(file, text, given, true)
 }
 
-/// Asks before a file runs that was not named; headless it is refused.
-fn trusted(file: &Path, text: &str, given: Option<&str>) -> Result<()> {
+/// Asks before a file runs that was not named, or is another user's; headless it is refused.
+fn trusted(file: &Path, text: &str, given: Option<&str>, named: bool) -> Result<()> {
     let hash = trust::hash(file, text.as_bytes());
+    let way = if named {
+        format!("qd run {} --trust {hash}", file.display())
+    } else {
+        format!("qd --trust {hash}, or name it: qd run {}", file.display())
+    };
     let store = Trust::open(&Surroundings::of_process()?)?;
     if given == Some(&hash) || store.is_trusted(file, text.as_bytes()) {
         return Ok(());
     }
     let refusal = || {
         Error::usage(format!("{} has not been trusted yet, or has changed since", file.display()))
-            .hint(format!("look at it, then: qd --trust {hash}, or name it: qd run {}", file.display()))
+            .hint(format!("look at it, then: {way}"))
     };
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Err(refusal());

@@ -18,6 +18,7 @@ use crate::engine::definition::Durability;
 use crate::engine::fact::Stamped;
 use crate::engine::message::{Effect, News, Refusal};
 use crate::engine::state::State;
+use crate::fault;
 use crate::headless::{Item, Printer};
 use crate::session::journal::Position;
 use crate::session::journal::write::{WriteError, Writer};
@@ -264,7 +265,10 @@ impl Worker {
         match effect {
             Effect::Start(order) => self.executor.start(order),
             Effect::Signal { task, attempt, signal, .. } => self.executor.signal(*task, *attempt, *signal),
-            Effect::Reap { task, attempt, .. } => self.executor.reap(*task, *attempt),
+            Effect::Reap { task, attempt, .. } => {
+                fault::panic_at("hands");
+                self.executor.reap(*task, *attempt);
+            }
             Effect::Reconcile(survivor) => self.executor.reconcile(survivor),
         }
     }

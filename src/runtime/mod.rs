@@ -20,6 +20,7 @@ use crate::engine::decide::{Engine, Turn};
 use crate::engine::fact::{Fact, Stamped};
 use crate::engine::ids::{TaskId, Time};
 use crate::engine::message::{Command, Input, Origin, Refusal, Report, What};
+use crate::fault;
 use crate::headless::{Item, Style, summary, task_of};
 use crate::snapshot::Storage;
 use crate::snapshot::build::{Frozen, Load, in_words};
@@ -446,6 +447,7 @@ impl Runtime {
 
     /// Once a second: what nobody tells.
     fn look(&mut self) {
+        fault::panic_at("loop");
         match self.watch.look() {
             Some(Jump::Asleep(span)) => self.note(format!("the machine was asleep for {}", duration(span)), false),
             Some(Jump::Set(ms)) => {

@@ -134,6 +134,10 @@ impl Terminal {
         std::mem::swap(&mut self.shown, frame);
         let began = Instant::now();
         let mut out = io::stdout().lock();
+        if !HELD.load(Ordering::SeqCst) {
+            // Given back by another thread, to which something happened.
+            return Ok(Duration::ZERO);
+        }
         out.write_all(&bytes)?;
         out.flush()?;
         Ok(began.elapsed())
@@ -179,12 +183,13 @@ impl Drop for Terminal {
     }
 }
 
-/// Gives the terminal back if it is ours. Errors are not looked at: there is nobody to tell.
-fn restore() {
+/// Gives the terminal back if it is ours; from then on no frame is shown. Errors are not looked at: there is nobody to
+/// tell. Waits for a frame that is just being written.
+pub fn restore() {
     if !HELD.swap(false, Ordering::SeqCst) {
         return;
     }
-    let mut out = io::stdout();
+    let mut out = io::stdout().lock();
     let _ = execute!(
         out,
         EndSynchronizedUpdate,
@@ -204,12 +209,13 @@ pub fn is_gone(error: &io::Error) -> bool {
         || matches!(error.raw_os_error(), Some(libc::EIO | libc::ENXIO | libc::EBADF | libc::ENOTTY))
 }
 
-/// Installs our panic hook before the one that is there (color-eyre's): while the screen is ours no report is printed
-/// over it; it is kept for [`take_panics`]. Call it once, after that hook is installed.
+/// Installs our panic hook before the one that is there: while the screen is ours, a panic of the thread that draws is
+/// not printed over it but kept for [`take_panics`]. Any other goes to that hook. Call it once, after it is installed.
 pub fn install_panic_hook() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        if !HELD.load(Ordering::SeqCst) {
+        let drawer = *DRAWER.lock().unwrap_or_else(|e| e.into_inner());
+        if !HELD.load(Ordering::SeqCst) || drawer != Some(std::thread::current().id()) {
             return before(info);
         }
         let at = info.location().map(ToString::to_string).unwrap_or_default();
@@ -224,7 +230,7 @@ pub fn install_panic_hook() {
     }));
 }
 
-/// Reports of panics since the last call, of any thread, that were kept off the screen.
+/// Reports of panics of the screen's thread since the last call.
 pub fn take_panics() -> Vec<String> {
     std::mem::take(&mut *PANICS.lock().unwrap_or_else(|e| e.into_inner()))
 }

@@ -47,11 +47,21 @@ impl Bench {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/bench/peers/c/rawspawn.c");
         let raw = folder.path().join("rawspawn");
         let built = source.exists()
-            && Command::new("cc").args(["-O2", "-o"]).arg(&raw).arg(&source).status().is_ok_and(|status| status.success());
+            && Command::new("cc")
+                .args(["-O2", "-o"])
+                .arg(&raw)
+                .arg(&source)
+                .status()
+                .is_ok_and(|status| status.success());
         if !built {
             println!("the bare loop (../shared/bench/peers/c/rawspawn.c) is absent or cc is: no ratios to it");
         }
-        Self { folder, raw: built.then_some(raw), tasks: number("QD_BENCH_N", 10_000), rounds: number("QD_BENCH_ROUNDS", 5) }
+        Self {
+            folder,
+            raw: built.then_some(raw),
+            tasks: number("QD_BENCH_N", 10_000),
+            rounds: number("QD_BENCH_ROUNDS", 5),
+        }
     }
 
     fn qd(&self) -> Command {
@@ -105,7 +115,13 @@ impl Bench {
         let (wall, _) = timed(&mut check);
         println!("check of {count} tasks: {wall:.2} s");
         let mut run = self.qd();
-        let child = run.arg("run").arg(&file).args(["--headless", "--json"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let child = run
+            .arg("run")
+            .arg(&file)
+            .args(["--headless", "--json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
         let mut child = child.expect("qd starts");
         let began = Instant::now();
         let mut out = child.stdout.take().expect("piped");
@@ -123,15 +139,19 @@ impl Bench {
         }
         let ready = began.elapsed();
         let memory = console_of(child.id()).and_then(|pid| status_kib(pid, "VmHWM")).unwrap_or(0);
-        println!("run of {count} tasks: first one running after {:.2} s, peak {} MiB (aims 2 s, 300 MiB)", ready.as_secs_f64(), memory / 1024);
+        println!(
+            "run of {count} tasks: first one running after {:.2} s, peak {} MiB (aims 2 s, 300 MiB)",
+            ready.as_secs_f64(),
+            memory / 1024
+        );
         stop(&mut child);
     }
 
     /// From start to the first frame with the demo's name on it, in a pty.
     fn first_frame(&self) {
-        let mut times: Vec<f64> = (0..self.rounds).filter_map(|_| self.with_console(|seen, began| {
-            seen(b"release").then(|| began.elapsed().as_secs_f64())
-        })).collect();
+        let mut times: Vec<f64> = (0..self.rounds)
+            .filter_map(|_| self.with_console(|seen, began| seen(b"release").then(|| began.elapsed().as_secs_f64())))
+            .collect();
         if times.is_empty() {
             println!("first frame: not seen");
             return;
@@ -141,7 +161,10 @@ impl Bench {
 
     /// CPU of the console while one long task runs.
     fn idle(&self) {
-        let file = self.write("idle.ron", "Workflow(name: \"idle\", stages: [Stage(id: \"s\", tasks: [Task(id: \"sleep\", run: \"sleep 600\")])])");
+        let file = self.write(
+            "idle.ron",
+            "Workflow(name: \"idle\", stages: [Stage(id: \"s\", tasks: [Task(id: \"sleep\", run: \"sleep 600\")])])",
+        );
         let mut console = Pty::start(self.qd().arg("run").arg(&file));
         console.drain(Duration::from_secs(3));
         let Some(pid) = console_of(console.child.id()) else {
@@ -196,7 +219,8 @@ impl Pty {
     }
 
     fn drain_once(&mut self, wait: Duration) -> Vec<u8> {
-        let timeout = rustix::event::Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
+        let timeout =
+            rustix::event::Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
         let mut fds = [rustix::event::PollFd::new(&self.pty, rustix::event::PollFlags::IN)];
         let mut buffer = vec![0; 1 << 16];
         match rustix::event::poll(&mut fds, Some(&timeout)) {

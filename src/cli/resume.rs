@@ -107,9 +107,7 @@ pub fn replay(folder: &Folder) -> Result<Replay> {
 }
 
 fn open_journal(folder: &Folder) -> Result<std::fs::File> {
-    folder
-        .open_file(FILE)
-        .map_err(|error| Error::usage(format!("cannot read session {}: {error}", folder.name())))
+    folder.open_file(FILE).map_err(|error| Error::usage(format!("cannot read session {}: {error}", folder.name())))
 }
 
 /// A checkpoint is a cache: anything wrong with it only means that everything is read.

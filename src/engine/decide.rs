@@ -100,7 +100,8 @@ impl Engine {
     /// When it wants a tick, even if nothing happens.
     pub fn next_deadline(&self) -> Option<Time> {
         let timer = self.state.timers.first().map(|(at, _)| *at);
-        let watch = if self.state.closed().is_none() && !self.unsafe_to_start { self.dispatch.next_watch() } else { None };
+        let watch =
+            if self.state.closed().is_none() && !self.unsafe_to_start { self.dispatch.next_watch() } else { None };
         [timer, watch].into_iter().flatten().min()
     }
 

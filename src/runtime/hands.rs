@@ -202,11 +202,7 @@ impl Worker {
 
     fn take_inbox(&mut self) {
         let mut queue = self.inbox.queue.lock().expect("no holder panics");
-        if !queue.is_empty() {
-            self.pending.append(&mut queue);
-            drop(queue);
-            let _ = rustix::io::read(&self.inbox.bell, &mut [0u8; 8]);
-        }
+        self.pending.append(&mut queue);
     }
 
     fn wait(&mut self, wish: Option<u64>) {
@@ -218,6 +214,10 @@ impl Worker {
             [PollFd::new(&self.inbox.bell, PollFlags::IN), PollFd::from_borrowed_fd(executor.as_fd(), PollFlags::IN)];
         // An interrupted or failed wait only means looking once more.
         let _ = poll(&mut fds, timeout.as_ref());
+        if !fds[0].revents().is_empty() {
+            // Silenced before the inbox is looked at, whoever emptied that meanwhile: a bell left ringing would spin.
+            let _ = rustix::io::read(&self.inbox.bell, &mut [0u8; 8]);
+        }
     }
 
     /// Stores what is pending, then does it. True after the last batch.

@@ -95,31 +95,59 @@ impl Flow {
                 None => Expected::Failed(ends[attempts - 1].clone()),
             };
             let (uses, locks) = uses(&mut random);
-            let quoted: Vec<String> = after.iter().map(|before| format!("\"t{before}\"")).collect();
-            let arguments: Vec<String> = task::ARGUMENTS.iter().map(|word| format!("{word:?}")).collect();
-            let program = std::env::current_exe().unwrap();
-            lines.push(format!(
-                "Task(id: \"{name}\", exec: [{program:?}, {}], after: [{}], uses: {{ {uses} }}, \
-                 retry: Retry(attempts: {attempts}, backoff: Fixed(\"20ms\")), \
-                 env: {{ {:?}: \"{name}\", {:?}: {:?}, {:?}: \"{locks}\" }}),",
-                arguments.join(", "),
-                quoted.join(", "),
-                task::NAME,
-                task::PLAN,
-                plans.join(";"),
-                task::LOCKS,
-            ));
+            let after: Vec<String> = after.iter().map(|before| format!("t{before}")).collect();
+            lines.push(line(&name, &plans.join(";"), &after, (&uses, &locks), attempts));
             tasks.push(Task { name, expected });
         }
-        let text = format!(
-            "Workflow(name: \"crash\", agents: [Agent(name: \"local\", slots: 4, capabilities: [\"shell\"])], \
-             resources: {{ \"db\": Lock, \"seat\": Pool(2) }}, on_console_death: {}, grace: \"1s\", \
-             leak_grace: \"100ms\", stages: [Stage(id: \"main\", tasks: [\n{}\n])])\n",
-            shape.on_death,
-            lines.join("\n")
-        );
-        Self { text, tasks }
+        Self { text: text(&lines, shape.on_death), tasks }
     }
+
+    /// Tasks that all succeed: name, plan, what they wait for.
+    pub fn of(tasks: &[(&str, &str, &[&str])], on_death: &str) -> Self {
+        let line = |(name, plan, after): &(&str, &str, &[&str])| {
+            let after: Vec<String> = after.iter().map(|name| (*name).to_owned()).collect();
+            line(name, plan, &after, ("\"cpu\": 1", ""), 1)
+        };
+        let lines: Vec<String> = tasks.iter().map(line).collect();
+        let task = |name: &str| Task { name: name.into(), expected: Expected::Succeeded };
+        Self { text: text(&lines, on_death), tasks: tasks.iter().map(|(name, ..)| task(name)).collect() }
+    }
+
+    /// A flow whose tasks write no output: where there is no room for it.
+    pub fn silent(self) -> Self {
+        let text = self.text.lines().map(|line| match line.split_once("exec: [") {
+            None => format!("{line}\n"),
+            Some((before, rest)) => {
+                let (words, after) = rest.split_once(']').expect("a list ends");
+                let words = words.replace("\", \"", " ").replace('"', "");
+                format!("{before}run: \"exec {words} > /dev/null 2>&1\"{after}\n")
+            }
+        });
+        Self { text: text.collect(), ..self }
+    }
+}
+
+fn line(name: &str, plan: &str, after: &[String], (uses, locks): (&str, &str), attempts: usize) -> String {
+    let arguments: Vec<String> = task::ARGUMENTS.iter().map(|word| format!("{word:?}")).collect();
+    let program = std::env::current_exe().unwrap();
+    format!(
+        "Task(id: \"{name}\", exec: [{program:?}, {}], after: {after:?}, uses: {{ {uses} }}, \
+         retry: Retry(attempts: {attempts}, backoff: Fixed(\"20ms\")), \
+         env: {{ {:?}: \"{name}\", {:?}: {plan:?}, {:?}: \"{locks}\" }}),",
+        arguments.join(", "),
+        task::NAME,
+        task::PLAN,
+        task::LOCKS,
+    )
+}
+
+fn text(lines: &[String], on_death: &str) -> String {
+    format!(
+        "Workflow(name: \"crash\", agents: [Agent(name: \"local\", slots: 4, capabilities: [\"shell\"])], \
+         resources: {{ \"db\": Lock, \"seat\": Pool(2) }}, on_console_death: {on_death}, grace: \"1s\", \
+         leak_grace: \"100ms\", stages: [Stage(id: \"main\", tasks: [\n{}\n])])\n",
+        lines.join("\n")
+    )
 }
 
 fn uses(random: &mut Random) -> (String, String) {

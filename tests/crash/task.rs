@@ -45,7 +45,7 @@ fn play() {
         std::process::exit(99);
     }
     let pid = std::process::id();
-    writeln!(ledger, "start {attempt} {pid}").unwrap();
+    note(&mut ledger, &format!("start {attempt} {pid}\n"));
     let locks: Vec<File> = variable(LOCKS).split_whitespace().filter_map(|lock| take(&root, lock)).collect();
     if locks.len() != variable(LOCKS).split_whitespace().count() {
         violation(&root, &format!("{name} attempt {attempt} was granted what is taken: {}", variable(LOCKS)));
@@ -60,7 +60,7 @@ fn play() {
     }
     std::thread::sleep(Duration::from_millis(plan[0].parse().unwrap()));
     let how = plan[1];
-    writeln!(ledger, "end {attempt} {how}").unwrap();
+    note(&mut ledger, &format!("end {attempt} {how}\n"));
     match how.strip_prefix('s') {
         Some(signal) => {
             let pid = rustix::process::getpid();
@@ -115,7 +115,12 @@ fn append(path: &Path) -> File {
 }
 
 fn violation(root: &Path, what: &str) {
-    writeln!(append(&root.join("violations")), "{what}").unwrap();
+    note(&mut append(&root.join("violations")), &format!("{what}\n"));
+}
+
+/// In one write: it may be read, or this process killed, at any moment.
+fn note(file: &mut File, line: &str) {
+    file.write_all(line.as_bytes()).unwrap();
 }
 
 /// The ledger of one task.

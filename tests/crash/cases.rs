@@ -52,8 +52,7 @@ fn ended(run: &Run, task: &str) -> Vec<String> {
 
 #[test]
 fn guard_and_console_killed_together_leave_nothing_running_and_what_ran_is_lost_and_held() {
-    let flow =
-        Flow::of(&[("a", "0 0", &[]), ("b", "20000 0", &["a"]), ("c", "20000 0 child 20000", &["a"])], ADOPT);
+    let flow = Flow::of(&[("a", "0 0", &[]), ("b", "20000 0", &["a"]), ("c", "20000 0 child 20000", &["a"])], ADOPT);
     let mut run = Run::new(flow);
     let console = started(&mut run, 2);
     assert!(until(SOON, || run.live().len() == 2 && ended(&run, "a") == ["0"]));
@@ -161,8 +160,10 @@ fn a_session_from_another_boot_or_with_a_used_up_pid_signals_nobody() {
         let mut run = Run::new(Flow::of(&[("a", "0 0", &[]), ("b", "20000 0", &["a"])], ADOPT));
         let console = started(&mut run, 1);
         assert!(until(SOON, || run.live().iter().any(|(name, ..)| name == "b")));
-        assert!(until(SOON, || run.records().iter().any(|record| record.name == "Running"
-            && record.number("task") == Some(1))));
+        assert!(until(SOON, || run
+            .records()
+            .iter()
+            .any(|record| record.name == "Running" && record.number("task") == Some(1))));
         kill_guard_and_console(&run, console);
         for (_, _, pid) in run.live() {
             send(pid, Signal::KILL);
@@ -210,11 +211,13 @@ fn cut(seed: u64) -> Check {
     std::fs::write(run.folder().join("journal"), &journal[..at]).unwrap();
     let (records, good) = reader::read(&journal[..at]);
     let before = fold(&records);
-    let starts = |run: &Run, task: &str| ledger(&run.root, task).iter().filter(|e| matches!(e, Entry::Start { .. })).count();
+    let starts =
+        |run: &Run, task: &str| ledger(&run.root, task).iter().filter(|e| matches!(e, Entry::Start { .. })).count();
     let counted: Vec<(String, usize)> = before.last.keys().map(|task| (task.clone(), starts(&run, task))).collect();
     let resume = run.command(&["resume", "s1", "--json"]).output().unwrap();
     let said = String::from_utf8_lossy(&resume.stderr).into_owned();
-    let at_byte = |what: String| Err(format!("cut at byte {at} of {}: {what}\n  ({})", journal.len(), run.root.display()));
+    let at_byte =
+        |what: String| Err(format!("cut at byte {at} of {}: {what}\n  ({})", journal.len(), run.root.display()));
     let code = resume.status.code();
     if !records.iter().any(|record| record.name == "Loaded") {
         run.remove();
@@ -247,24 +250,87 @@ fn cut(seed: u64) -> Check {
     Ok(())
 }
 
+#[test]
+fn leftovers_of_a_session_of_the_same_name_elsewhere_are_left_alone() {
+    let flow = || Flow::of(&[("a", "1500 0", &[])], ADOPT);
+    let (mut here, mut elsewhere) = (Run::new(flow()), Run::new(flow()));
+    let (console, other) = (started(&mut here, 1), started(&mut elsewhere, 1));
+    kill_guard_and_console(&here, console);
+    assert_eq!(resumed(&mut here), 3);
+    assert_eq!(ended(&here, "a"), ["Lost"]);
+    assert!(here.live().is_empty());
+    let code = elsewhere.finish(other).unwrap();
+    judged(&elsewhere, code);
+    here.remove();
+}
+
+#[test]
+fn an_end_that_the_guard_stored_counts_though_it_was_killed_before_the_last_process_was_gone() {
+    let mut run = Run::new(Flow::of(&[("a", "200 0 child 20000", &[])], ADOPT));
+    let mut console = started(&mut run, 1);
+    let (guard, _) = console.pids().unwrap();
+    assert!(console.kill());
+    assert_eq!(console.wait(&run), Ok(70));
+    let survivors = |run: &Run| survivors(run).map(|(_, text)| text).unwrap_or_default();
+    assert!(until(SOON, || survivors(&run).contains(" ended 0 1 ")));
+    assert!(send(guard, Signal::KILL));
+    assert!(until(SOON, || run.processes().iter().all(|line| !line.starts_with(&format!("{guard} ")))));
+    let code = resumed(&mut run);
+    assert_eq!((code, ended(&run, "a")), (0, vec!["0".into()]));
+    judged(&run, code);
+}
+
+/// Path and text of the one survivors file.
+fn survivors(run: &Run) -> Option<(std::path::PathBuf, String)> {
+    let entries = std::fs::read_dir(run.folder()).unwrap().flatten();
+    let mut paths = entries.map(|entry| entry.path()).filter(|path| path.to_string_lossy().contains("/survivors-"));
+    let path = paths.next()?;
+    let text = std::fs::read_to_string(&path).unwrap();
+    Some((path, text))
+}
+
+#[test]
+fn an_end_that_a_guard_stored_before_the_machine_was_reset_counts() {
+    let mut run = Run::new(Flow::of(&[("a", "200 0", &[])], ADOPT));
+    let mut console = started(&mut run, 1);
+    assert!(until(SOON, || run.records().iter().any(|record| record.name == "Running")));
+    assert!(console.kill());
+    assert_eq!(console.wait(&run), Ok(70));
+    assert!(until(SOON, || survivors(&run).is_some_and(|(_, text)| text.ends_with(" complete\n"))));
+    let (path, text) = survivors(&run).unwrap();
+    let first = text.lines().next().unwrap();
+    let boot = first.split(' ').nth(4).unwrap();
+    let line = first.split_once(' ').unwrap().1.replace(boot, "00000000-0000-0000-0000-000000000000");
+    let line = format!("{:08x} {line}", reader::crc32(line.as_bytes()));
+    std::fs::write(&path, text.replace(first, &line)).unwrap();
+    let journal = reader::rewrite(&run.journal(), |ron| ron.replace(boot, "00000000-0000-0000-0000-000000000000"));
+    std::fs::write(run.folder().join("journal"), journal).unwrap();
+    let code = resumed(&mut run);
+    assert_eq!((code, ended(&run, "a")), (0, vec!["0".into()]));
+    judged(&run, code);
+}
+
 // ── disks that take no more ──────────────────────────────────────────────────────────────────────────────────────────
 
-/// Eight tasks in a row of 150 ms.
+/// Tasks of a row.
+const ROW: usize = 30;
+
+/// One after the other, 60 ms each.
 fn row() -> Flow {
-    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
-    let after: Vec<[&str; 1]> = names.iter().map(|name| [*name]).collect();
-    let tasks: Vec<(&str, &str, &[&str])> =
-        (0..8).map(|n| (names[n], "150 0", if n == 0 { &[][..] } else { &after[n - 1][..] })).collect();
+    let names: Vec<String> = (0..ROW).map(|number| format!("t{number}")).collect();
+    let before: Vec<Vec<&str>> =
+        (0..ROW).map(|n| names[n.saturating_sub(1)..n].iter().map(|s| &**s).collect()).collect();
+    let tasks: Vec<(&str, &str, &[&str])> = (0..ROW).map(|n| (&*names[n], "60 0", &*before[n])).collect();
     Flow::of(&tasks, ADOPT).silent()
 }
 
 /// While nothing can be stored nothing starts; then it goes on by itself.
 fn held_up_then_finished(run: &mut Run, console: Console, free: impl FnOnce()) {
-    std::thread::sleep(Duration::from_millis(500));
+    std::thread::sleep(Duration::from_millis(1000));
     let (size, starts) = (run.journal().len(), run.starts());
     std::thread::sleep(Duration::from_millis(700));
     assert_eq!((run.journal().len(), run.starts()), (size, starts), "nothing starts that is not stored");
-    assert!(starts < 8, "it came too late");
+    assert!(starts < ROW, "it came too late");
     free();
     let code = run.finish(console).unwrap();
     judged(run, code);
@@ -274,21 +340,33 @@ fn held_up_then_finished(run: &mut Run, console: Console, free: impl FnOnce()) {
 fn a_full_disk_holds_the_run_up_and_room_lets_it_go_on() {
     let mut run = Run::new(row());
     let state = run.root.join("state");
-    let mount = |arguments: &[&str]| {
-        Command::new(arguments[0]).args(&arguments[1..]).arg(&state).stderr(Stdio::null()).status()
-            .is_ok_and(|status| status.success())
-    };
-    if !mount(&["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs"]) {
+    let Some(_mounted) = Mounted::small(&state) else {
         println!("crash: the full disk: not run, mounting is not allowed here");
         run.remove();
         return;
-    }
+    };
     let console = started(&mut run, 1);
     let hog = state.join("hog");
     fill(&hog);
     held_up_then_finished(&mut run, console, || std::fs::remove_file(&hog).unwrap());
-    let _ = mount(&["umount", "-l"]);
-    run.remove();
+}
+
+/// A file system of 1 MiB, as long as this lives.
+struct Mounted(std::path::PathBuf);
+
+impl Mounted {
+    fn small(path: &Path) -> Option<Self> {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs"]).arg(path).stderr(Stdio::null());
+        mount.status().is_ok_and(|status| status.success()).then(|| Self(path.to_owned()))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+        let _ = std::fs::remove_dir_all(self.0.parent().expect("the run's folder"));
+    }
 }
 
 fn fill(path: &Path) {

@@ -17,13 +17,15 @@ fn size(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// The seed of everything here.
+/// The seed of everything here, the same for all tests of a process.
 fn seed() -> u64 {
+    static SEED: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
     let random = || {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
         now.as_nanos() as u64 % 1_000_000_007
     };
-    std::env::var("QD_CRASH_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(random)
+    let given = || std::env::var("QD_CRASH_SEED").ok().and_then(|text| text.parse().ok());
+    *SEED.get_or_init(|| given().unwrap_or_else(random))
 }
 
 /// Fails with all that is wrong, each with what is needed to see it again.

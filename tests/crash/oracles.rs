@@ -14,6 +14,9 @@ use super::task::{Entry, ledger};
 /// What is left of a run is gone so soon after its end: some tasks leave processes, guards tell and end.
 const GONE: Duration = Duration::from_secs(8);
 
+/// A journal reserves so much room ahead, bytes.
+const RESERVE: u64 = 1 << 20;
+
 /// Ends of attempts, by task and number, in the ledger's words.
 pub type Ends = BTreeMap<(String, u32), String>;
 
@@ -38,6 +41,10 @@ pub fn judge(run: &Run, code: i32) -> Check<Ends> {
         return Err(format!("exit code {code}, not {}: {}", run.flow.code(), run.errors()));
     }
     shown(run, &fold, code)?;
+    let journal = std::fs::metadata(run.folder().join("journal")).map_err(|error| error.to_string())?;
+    if std::os::unix::fs::MetadataExt::blocks(&journal) * 512 > journal.len() + RESERVE / 2 {
+        return Err("the room reserved for the journal was not given back".into());
+    }
     Ok(ends)
 }
 
@@ -82,7 +89,9 @@ fn judge_ledger(run: &Run, task: &str, ends: &Ends, fold: &Fold) -> Check {
         match entry {
             Entry::Start { attempt, .. } => {
                 if seen.contains(&attempt) || succeeded > 0 {
-                    return Err(format!("{task} was started as attempt {attempt} after {seen:?}, {succeeded} successes"));
+                    return Err(format!(
+                        "{task} was started as attempt {attempt} after {seen:?}, {succeeded} successes"
+                    ));
                 }
                 if !fold.started.contains_key(&(task.to_owned(), attempt)) {
                     return Err(format!("{task} ran attempt {attempt}, of which the journal knows nothing"));

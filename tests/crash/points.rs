@@ -44,7 +44,11 @@ fn enumerate(point: impl Fn(usize) -> Check<bool> + Sync, failures: &mut Vec<Str
 fn say(what: &str, seed: u64, hits: &[(&str, usize)], began: Instant) {
     let total: usize = hits.iter().map(|(_, count)| count).sum();
     let parts: Vec<String> = hits.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-    println!("crash: seed {seed}: {what}: {total} points ({}); {:.1} s", parts.join(", "), began.elapsed().as_secs_f64());
+    println!(
+        "crash: seed {seed}: {what}: {total} points ({}); {:.1} s",
+        parts.join(", "),
+        began.elapsed().as_secs_f64()
+    );
 }
 
 #[test]
@@ -141,9 +145,8 @@ fn a_guard_that_dies_at_any_call_after_its_console_costs_no_promise_but_the_outc
                 run.keep_journal()?;
                 let before = reader::fold(&run.records());
                 let guard = guard.ok_or("there was no guard")?;
-                let dead = || {
-                    std::fs::read_to_string(format!("/proc/{guard}/stat")).map_or(true, |stat| stat.contains(") Z"))
-                };
+                let dead =
+                    || std::fs::read_to_string(format!("/proc/{guard}/stat")).map_or(true, |stat| stat.contains(") Z"));
                 until(std::time::Duration::from_secs(3), dead);
                 let console = run.resume(&[])?;
                 let code = run.finish(console)?;

@@ -56,7 +56,12 @@ fn random_kills_lose_nothing_run_nothing_twice_and_every_end_is_told_truly() {
     );
     none_failed(seed, failures);
     assert!(sum[0] >= wanted, "QD_CRASH_SEED={seed}: only {} kills of {wanted}", sum[0]);
-    assert!(sum[1] * 10 >= sum[0].min(wanted) * OF_TEN, "QD_CRASH_SEED={seed}: only {} of {} kills tell", sum[1], sum[0]);
+    assert!(
+        sum[1] * 10 >= sum[0].min(wanted) * OF_TEN,
+        "QD_CRASH_SEED={seed}: only {} of {} kills tell",
+        sum[1],
+        sum[0]
+    );
 }
 
 fn session(seed: u64, tasks: usize) -> Check<Figures> {

@@ -37,7 +37,7 @@ impl Record {
 }
 
 /// CRC-32 (IEEE) bit by bit, from its polynomial.
-fn crc32(bytes: &[u8]) -> u32 {
+pub fn crc32(bytes: &[u8]) -> u32 {
     let mut crc = !0_u32;
     for &byte in bytes {
         crc ^= u32::from(byte);

@@ -94,12 +94,12 @@ fn take(root: &Path, lock: &str) -> Option<File> {
     let file = match how {
         "x" => Some(open(name.into())).filter(|file| file.try_lock().is_ok()),
         "s" => Some(open(name.into())).filter(|file| file.try_lock_shared().is_ok()),
-        slots => (0..slots.parse::<u32>().unwrap()).map(|slot| open(format!("{name}.{slot}"))).find(|file| {
-            match file.try_lock() {
-                Ok(()) => true,
-                Err(TryLockError::WouldBlock) => false,
-                Err(error) => panic!("{error}"),
-            }
+        slots => (0..slots.parse::<u32>().unwrap()).map(|slot| open(format!("{name}.{slot}"))).find(|file| match file
+            .try_lock()
+        {
+            Ok(()) => true,
+            Err(TryLockError::WouldBlock) => false,
+            Err(error) => panic!("{error}"),
         }),
     };
     file.inspect(keep_open_in_children)

@@ -53,7 +53,11 @@ fn a_killed_console_gives_the_terminal_back_and_names_the_way_on() {
     });
     let screen = || emulated(&shown.lock().unwrap());
     let drawn = until(SOON, || screen().screen().alternate_screen() && screen().screen().contents().contains("beta"));
-    assert!(drawn && until(SOON, || run.live().iter().any(|(name, ..)| name == "beta")), "{}", screen().screen().contents());
+    assert!(
+        drawn && until(SOON, || run.live().iter().any(|(name, ..)| name == "beta")),
+        "{}",
+        screen().screen().contents()
+    );
     assert_ne!(modes(), before, "the console has the terminal");
     let pid = child.id() as i32;
     let only_child = |pid: i32| {

@@ -1,6 +1,7 @@
 //! A session alive: the parts of a new or resumed one put together, run to its end, with a console or without.
 
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -119,7 +120,7 @@ pub fn live(open: Open, show: Show, side: ConsoleSide) -> Result<i32> {
     let config = Config {
         table: Some(side.table()),
         log_dir: log_dir.clone(),
-        session: open.folder.name().to_owned(),
+        session: marker(&open.folder),
         default_cwd: settings.cwd.clone().map_or_else(|| ".".into(), Into::into),
         next_log,
         adoption: open.adoption,
@@ -185,13 +186,21 @@ fn style_of(show: &Show) -> Style {
     }
 }
 
+/// What `QD_SESSION` says to tasks: the folder's real path. A name would not do: there may be another session of that name
+/// in another state folder, and what carries this marker may be killed as a leftover.
+pub fn marker(folder: &Folder) -> String {
+    let path = folder.path();
+    let real = path.canonicalize().or_else(|_| std::path::absolute(path));
+    real.unwrap_or_else(|_| path.to_owned()).to_string_lossy().into_owned()
+}
+
 fn tell_guard(side: &ConsoleSide, folder: &Folder, settings: &Settings) -> Result<()> {
     let on_death = match settings.on_console_death {
         OnConsoleDeath::Adopt { grace } => OnDeath::Adopt { grace_ms: grace.0 },
         OnConsoleDeath::Stop => OnDeath::Stop,
     };
     let policy = Policy { on_death, stop_grace_ms: settings.grace.0 };
-    side.session(folder.path(), folder.name(), policy)
+    side.session(Path::new(&marker(folder)), folder.name(), policy)
         .map_err(|error| Error::internal(format!("the guard cannot watch this session: {error}")))
 }
 

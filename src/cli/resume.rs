@@ -38,7 +38,7 @@ pub fn resume(args: Resume, side: ConsoleSide) -> Result<i32> {
     if boot != state.boot_id {
         rebooted.extend(under_way(&state));
     }
-    let adoption = GuardAdoption::new(folder.path().to_owned(), name, boot, last_console, rebooted)
+    let adoption = GuardAdoption::new(folder.path().to_owned(), live::marker(&folder), boot, last_console, rebooted)
         .map_err(|error| Error::usage(format!("cannot ask the guards of this session: {error}")))?;
     let mut opening: Vec<Fact> =
         resumed.lost.map(|lost| Fact::Recovered { lost_bytes: lost.bytes }).into_iter().collect();

@@ -23,6 +23,7 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(10);
 /// Speaks with the guards of earlier consoles.
 pub struct GuardAdoption {
     folder: PathBuf,
+    /// As the environment marker says it.
     session: String,
     boot_id: String,
     /// Pid of the console before this one.
@@ -45,7 +46,7 @@ struct Open {
 }
 
 impl GuardAdoption {
-    /// Asks every guard of the session. `last_console` is the pid in the last `Opened` fact before this console's;
+    /// Asks every guard of the session; `session` is what the environment marker of its tasks says. `last_console` is the pid in the last `Opened` fact before this console's;
     /// `rebooted` are the attempts that were under way when the machine was last restarted, or on another machine.
     ///
     /// # Errors
@@ -278,18 +279,23 @@ fn usage_of(usage: guard::Usage) -> Usage {
 /// processes that were.
 fn sweep(session: &str, task: TaskId, attempt: Attempt, leader: Option<&Process>) -> usize {
     let began = Instant::now();
-    let mut killed = std::collections::BTreeSet::new();
+    let mut killed = BTreeSet::new();
+    let marks =
+        [format!("QD_SESSION={session}"), format!("QD_TASK_ID={}", task.0), format!("QD_ATTEMPT={}", attempt.0)];
+    let leader = || leader.filter(|leader| lives(leader));
     for _ in 0..SWEEPS {
-        let found = leftovers(session, task, attempt, leader);
+        let found: Vec<i32> = all_pids().filter(|pid| is_leftover(*pid, &marks, leader())).collect();
         if found.is_empty() {
             break;
         }
         for pid in found {
-            if let Some(pid) = Pid::from_raw(pid)
-                && let Ok(fd) = pidfd_open(pid, PidfdFlags::empty())
+            // Looked at again behind the descriptor: from here on the pid cannot become another's.
+            if let Some(id) = Pid::from_raw(pid)
+                && let Ok(fd) = pidfd_open(id, PidfdFlags::empty())
+                && is_leftover(pid, &marks, leader())
                 && pidfd_send_signal(&fd, Signal::KILL).is_ok()
             {
-                killed.insert(pid.as_raw_nonzero());
+                killed.insert(pid);
             }
         }
         if began.elapsed() > Duration::from_secs(2) {
@@ -300,20 +306,18 @@ fn sweep(session: &str, task: TaskId, attempt: Attempt, leader: Option<&Process>
     killed.len()
 }
 
-fn leftovers(session: &str, task: TaskId, attempt: Attempt, leader: Option<&Process>) -> Vec<i32> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let marks =
-        [format!("QD_SESSION={session}"), format!("QD_TASK_ID={}", task.0), format!("QD_ATTEMPT={}", attempt.0)];
-    let leader_lives = leader.is_some_and(|leader| {
-        guard::stat(leader.pid).is_some_and(|stat| stat.process.start_ticks == leader.start_ticks)
-    });
-    pids.filter(|pid| {
-        let in_session = leader_lives
-            && leader.is_some_and(|leader| guard::stat(*pid).is_some_and(|stat| stat.session == leader.pid));
-        in_session || carries(*pid, &marks)
-    })
-    .collect()
+fn all_pids() -> impl Iterator<Item = i32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+fn lives(leader: &Process) -> bool {
+    guard::stat(leader.pid).is_some_and(|stat| stat.process.start_ticks == leader.start_ticks)
+}
+
+/// In the living leader's session, or carrying the attempt's marker.
+fn is_leftover(pid: i32, marks: &[String], leader: Option<&Process>) -> bool {
+    leader.is_some_and(|leader| guard::stat(pid).is_some_and(|stat| stat.session == leader.pid)) || carries(pid, marks)
 }
 
 fn carries(pid: i32, marks: &[String]) -> bool {

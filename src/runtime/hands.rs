@@ -190,10 +190,11 @@ impl Worker {
         if let Some(syncer) = syncer {
             syncer.finish();
         }
-        let _ = self.journal.sync();
         if let Some(thread) = self.checkpointing.take() {
             let _ = thread.join();
         }
+        // What was acknowledged is written; an error of this last sync could be told to nobody.
+        let _ = self.journal.close();
         if let Some(printer) = self.printer.take() {
             printer.finish();
         }

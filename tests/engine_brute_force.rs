@@ -210,17 +210,17 @@ fn agree_later(state: &State) {
 
 #[test]
 fn explain_is_empty_exactly_when_a_task_could_start_and_the_dispatcher_leaves_none() {
-    let mut reserved = 0;
-    for seed in seeds(250) {
-        let _say = SaySeed("brute force", seed);
-        let mut run = Run::begin(seed);
+    let (seeds, mut reserved) = (seeds(300), 0);
+    for seed in &seeds {
+        let _say = SaySeed("brute force", *seed);
+        let mut run = Run::begin(*seed);
         compare(&run.engine.state);
         for _ in 0..120 {
             run.random_step();
             compare(&run.engine.state);
             agree_later(&run.engine.state);
-            reserved += u32::from(!run.engine.state.reservations.is_empty());
+            reserved += usize::from(!run.engine.state.reservations.is_empty());
         }
     }
-    assert!(std::env::var("QD_SEED").is_ok() || reserved > 500, "too few reservations to prove anything: {reserved}");
+    assert!(seeds.len() < 20 || reserved > seeds.len(), "too few reservations to prove anything: {reserved}");
 }

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::event::{Timespec, epoll};
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, open, stat};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -49,8 +49,7 @@ const SWEEP_MS: u64 = 500;
 const UNWATCHED_MS: u64 = 10;
 /// A killed tree is looked at again after so long at first, and at most.
 const KILL_MS: (u64, u64) = (2, 500);
-/// Tokens of epoll that are neither a leader's nor an orphan's pid.
-const WAKE: u64 = 2 << 32;
+/// Token of epoll that is neither a leader's nor an orphan's pid.
 const ADOPTION: u64 = 3 << 32;
 
 /// What a [`LocalExecutor`] is made of.
@@ -74,8 +73,6 @@ pub struct Config {
 /// The executor of this machine.
 pub struct LocalExecutor {
     poll: OwnedFd,
-    wake: OwnedFd,
-    woken: bool,
     null: OwnedFd,
     /// Given up when no descriptor is left for a process that was already spawned.
     reserve: Option<OwnedFd>,
@@ -105,17 +102,12 @@ impl LocalExecutor {
         keep_descriptors_from_children();
         let cwd = CString::new(config.default_cwd.as_os_str().as_bytes())?;
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        epoll::add(&poll, &wake, epoll::EventData::new_u64(WAKE), edge)?;
         if let Some(adoption) = &config.adoption {
             epoll::add(&poll, adoption.fd(), epoll::EventData::new_u64(ADOPTION), epoll::EventFlags::IN)?;
         }
         let null = above_stderr(open(c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)?;
         Ok(Self {
             poll,
-            wake,
-            woken: false,
             reserve: Some(null.try_clone()?),
             null,
             attributes: Attributes::new()?,
@@ -144,18 +136,9 @@ impl LocalExecutor {
         self.orphans.processes.listed()
     }
 
-    /// Reports at the next poll, and sees to it that there is one.
+    /// Reports at the next poll.
     fn tell(&mut self, key: Key, news: News) {
         self.pending.push(Report { task: key.0, attempt: key.1, news });
-        self.wake();
-    }
-
-    fn wake(&mut self) {
-        if !self.woken {
-            // Edge-triggered, so never read. It could only fail after 2^64 writes.
-            let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-            self.woken = true;
-        }
     }
 }
 
@@ -521,7 +504,6 @@ impl Executor for LocalExecutor {
                 stop::kill(&self.attempts, &mut self.orphans, key);
             }
         }
-        self.wake();
     }
 
     fn reap(&mut self, task: TaskId, attempt: Attempt) {
@@ -571,7 +553,6 @@ impl Executor for LocalExecutor {
     }
 
     fn poll(&mut self, reports: &mut Vec<Report>) -> Option<u64> {
-        self.woken = false;
         reports.append(&mut self.pending);
         let (ended, orphan_ended) = self.take_ends();
         let mut now = Instant::now();

@@ -35,7 +35,8 @@ pub trait Executor: Send {
     fn reconcile(&mut self, survivor: &Survivor);
     /// This console ends on purpose and leaves what runs to whoever guards it.
     fn leave(&mut self) {}
-    /// Readable when [`poll`](Executor::poll) has something to do.
+    /// Readable when something happened outside for [`poll`](Executor::poll) to look at. After a call of any other method
+    /// poll before waiting for it: an answer that is there already does not ring.
     fn fd(&self) -> BorrowedFd<'_>;
     /// Looks at what happened since, without waiting; adds its reports to `reports`. Returns in how many milliseconds it
     /// wants to be polled again even if nothing becomes readable.

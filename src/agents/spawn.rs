@@ -2,14 +2,29 @@
 //! tasks. Never fork and `pre_exec`: with much memory resident that costs tens of milliseconds (`vfork` semantics here).
 #![expect(unsafe_code, reason = "the standard library's spawn cannot give a child its own session without forking")]
 
+use std::cell::RefCell;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::ptr;
 
+/// How many prepared sets of actions are kept: as many as there are slots in use on a small machine.
+const PREPARED: usize = 16;
+
 /// What is the same for every child: a new session, an empty signal mask, every signal at its default.
-pub struct Attributes(libc::posix_spawnattr_t);
+pub struct Attributes {
+    raw: libc::posix_spawnattr_t,
+    /// This process's own folder: a child that wants just that needs no `chdir`.
+    here: Option<CString>,
+    /// Actions by what they were made of. They hold numbers and a path, not descriptors: a number that is used again is
+    /// as good. (Making them asks the kernel for a limit six times.)
+    prepared: RefCell<Vec<(ActionsKey, Actions)>>,
+}
+
+/// Descriptors 0 and 1 of the child, and its folder unless that is ours.
+type ActionsKey = (i32, i32, Option<CString>);
 
 impl Attributes {
     /// Prepared once.
@@ -32,7 +47,10 @@ impl Attributes {
             // Every bit: `sigfillset` leaves out the C library's own two, which a spawn would then hand on as ignored.
             signals.as_mut_ptr().write_bytes(0xff, 1);
             check(libc::posix_spawnattr_setsigdefault(attributes.as_mut_ptr(), signals.as_ptr()))?;
-            Ok(Self(attributes.assume_init()))
+            let raw = attributes.assume_init();
+            let here =
+                std::env::current_dir().ok().and_then(|path| CString::new(path.into_os_string().into_vec()).ok());
+            Ok(Self { raw, here, prepared: RefCell::default() })
         }
     }
 }
@@ -40,7 +58,7 @@ impl Attributes {
 impl Drop for Attributes {
     fn drop(&mut self) {
         // SAFETY: initialised by `new`, destroyed once.
-        unsafe { libc::posix_spawnattr_destroy(&raw mut self.0) };
+        unsafe { libc::posix_spawnattr_destroy(&raw mut self.raw) };
     }
 }
 
@@ -67,7 +85,8 @@ pub struct Child<'a> {
 pub fn spawn(attributes: &Attributes, child: &Child<'_>) -> io::Result<i32> {
     let argv: Vec<*mut libc::c_char> = child.argv.iter().map(|word| word.as_ptr().cast_mut()).chain(end()).collect();
     let env: Vec<*mut libc::c_char> = child.env.iter().map(|entry| entry.as_ptr().cast_mut()).chain(end()).collect();
-    let actions = Actions::new(child)?;
+    let mut prepared = attributes.prepared.borrow_mut();
+    let actions = prepare(&mut prepared, attributes.here.as_deref(), child)?;
     let mut pid: libc::pid_t = 0;
     // SAFETY: program, argv and env are NUL-terminated strings in null-terminated lists that outlive the call;
     // attributes and actions are initialised.
@@ -76,7 +95,7 @@ pub fn spawn(attributes: &Attributes, child: &Child<'_>) -> io::Result<i32> {
             &raw mut pid,
             child.program.as_ptr(),
             &raw const actions.0,
-            &raw const attributes.0,
+            &raw const attributes.raw,
             argv.as_ptr(),
             env.as_ptr(),
         )
@@ -85,12 +104,37 @@ pub fn spawn(attributes: &Attributes, child: &Child<'_>) -> io::Result<i32> {
     Ok(pid)
 }
 
+/// The actions for a child, made before or now.
+fn prepare<'a>(
+    prepared: &'a mut Vec<(ActionsKey, Actions)>,
+    here: Option<&CStr>,
+    child: &Child<'_>,
+) -> io::Result<&'a Actions> {
+    let cwd = Some(child.cwd).filter(|cwd| here != Some(*cwd));
+    let (stdin, output) = (child.stdin.as_raw_fd(), child.output.as_raw_fd());
+    let same = |(key, _): &(ActionsKey, Actions)| (key.0, key.1, key.2.as_deref()) == (stdin, output, cwd);
+    let at = match prepared.iter().position(same) {
+        Some(at) => at,
+        None => {
+            let actions = Actions::new(stdin, output, cwd)?;
+            if prepared.len() == PREPARED {
+                prepared.remove(0);
+            }
+            prepared.push(((stdin, output, cwd.map(CStr::to_owned)), actions));
+            prepared.len() - 1
+        }
+    };
+    Ok(&prepared[at].1)
+}
+
 /// What the child does with its descriptors and folder before it executes.
 struct Actions(libc::posix_spawn_file_actions_t);
 
+// SAFETY: the actions own what they point to, and the C library ties it to no thread.
+unsafe impl Send for Actions {}
+
 impl Actions {
-    fn new(child: &Child<'_>) -> io::Result<Self> {
-        let (stdin, output) = (child.stdin.as_raw_fd(), child.output.as_raw_fd());
+    fn new(stdin: i32, output: i32, cwd: Option<&CStr>) -> io::Result<Self> {
         debug_assert!(stdin > 2 && output > 2, "a descriptor would be overwritten before it is copied");
         let mut actions = MaybeUninit::uninit();
         // SAFETY: initialised here; from then on `Drop` destroys it, also when an addition fails.
@@ -104,7 +148,9 @@ impl Actions {
             check(libc::posix_spawn_file_actions_adddup2(raw, stdin, 0))?;
             check(libc::posix_spawn_file_actions_adddup2(raw, output, 1))?;
             check(libc::posix_spawn_file_actions_adddup2(raw, output, 2))?;
-            check(libc::posix_spawn_file_actions_addchdir_np(raw, child.cwd.as_ptr()))?;
+            if let Some(cwd) = cwd {
+                check(libc::posix_spawn_file_actions_addchdir_np(raw, cwd.as_ptr()))?;
+            }
         }
         Ok(actions)
     }

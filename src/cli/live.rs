@@ -17,8 +17,9 @@ use crate::fault;
 use crate::guard::{ConsoleSide, OnDeath, Policy};
 use crate::headless::{Printer, Style};
 use crate::runtime::clock::Clock;
-use crate::runtime::hands::Hands;
+use crate::runtime::hands::{Checkpointer, Hands};
 use crate::runtime::{Asked, End, Handle, Line, Parts, Runtime};
+use crate::session::checkpoint;
 use crate::session::folder::{Folder, LOG, Sessions, Surroundings, WORKFLOW};
 use crate::session::journal::recover;
 use crate::session::journal::write::Writer;
@@ -125,7 +126,9 @@ pub fn live(open: Open, show: Show, side: ConsoleSide) -> Result<i32> {
         scan: false,
     };
     let make = move || Ok(Box::new(LocalExecutor::new(config)?) as Box<dyn crate::agents::Executor>);
-    let hands = Hands::start(open.writer, settings.durability, printer, line.sender(), make).map_err(io)?;
+    let checkpointer = checkpointer(open.folder.name());
+    let hands =
+        Hands::start(open.writer, settings.durability, printer, Some(checkpointer), line.sender(), make).map_err(io)?;
     let watched = side.clone();
     let parts = Parts {
         engine: open.engine,
@@ -155,6 +158,18 @@ fn next_log(folder: &Folder, engine: &Engine) -> u64 {
     let names = std::fs::read_dir(folder.path().join(LOG)).into_iter().flatten().flatten();
     let numbers = names.filter_map(|entry| entry.file_name().to_str()?.parse::<u64>().ok());
     numbers.max().map_or(1, |last| last + 1).max(engine.state.next_log)
+}
+
+/// Writes checkpoints into the session's folder.
+fn checkpointer(name: &str) -> Checkpointer {
+    let name = name.to_owned();
+    Arc::new(move |position, state| {
+        let folder = sessions().and_then(|sessions| sessions.folder(&name));
+        if let (Ok(folder), Ok(text)) = (folder, state.to_checkpoint()) {
+            // A cache: a disk that is full has better uses.
+            let _ = checkpoint::write(&folder, position, text.as_bytes());
+        }
+    })
 }
 
 /// Plain, JSON or nothing; the console prints nothing.

@@ -1,16 +1,19 @@
 //! `qd resume`: reads a session back, finds out what became of what ran, and goes on.
 
+use std::collections::BTreeSet;
+
 use super::args::Resume;
 use super::live::{self, Open};
 use crate::engine::decide::Engine;
 use crate::engine::fact::Fact;
-use crate::engine::ids::{TaskId, Time};
+use crate::engine::ids::{Attempt, TaskId, Time};
 use crate::engine::message::Command;
 use crate::engine::state::{Phase, State};
 use crate::error::{Error, Result};
 use crate::guard::ConsoleSide;
 use crate::runtime::adoption::GuardAdoption;
 use crate::runtime::clock::Clock;
+use crate::session::checkpoint;
 use crate::session::folder::{Folder, Sessions};
 use crate::session::journal::read::{End, Reader};
 use crate::session::journal::{FILE, recover};
@@ -25,13 +28,17 @@ pub fn resume(args: Resume, side: ConsoleSide) -> Result<i32> {
     };
     let folder = sessions.folder(&name)?;
     let lock = Lock::take(&folder, Clock::new(Time(0)).now(), false).map_err(Error::from)?;
-    let Replay { state, end, last_console } = replay(&folder)?;
+    let Replay { state, end, last_console, mut rebooted } = replay(&folder)?;
     let resumed = recover::resume(&folder, &lock, &end).map_err(Error::from)?;
     if !state.loaded {
         return Err(Error::usage(format!("session {name} ended before its workflow was stored"))
             .hint("start it again under another name: nothing of it has run"));
     }
-    let adoption = GuardAdoption::new(folder.path().to_owned(), name, boot_id().unwrap_or_default(), last_console)
+    let boot = boot_id().unwrap_or_default();
+    if boot != state.boot_id {
+        rebooted.extend(under_way(&state));
+    }
+    let adoption = GuardAdoption::new(folder.path().to_owned(), name, boot, last_console, rebooted)
         .map_err(|error| Error::usage(format!("cannot ask the guards of this session: {error}")))?;
     let mut opening: Vec<Fact> =
         resumed.lost.map(|lost| Fact::Recovered { lost_bytes: lost.bytes }).into_iter().collect();
@@ -69,27 +76,46 @@ pub struct Replay {
     pub end: End,
     /// Pid of the last console that opened it.
     pub last_console: Option<i32>,
+    /// Attempts that were under way when it was opened in another boot than before.
+    pub rebooted: BTreeSet<(TaskId, Attempt)>,
 }
 
-/// Reads a session's journal.
+fn under_way(state: &State) -> impl Iterator<Item = (TaskId, Attempt)> {
+    state.on_agent.iter().map(|(_, id)| (*id, Attempt(state.task(*id).attempt)))
+}
+
+/// Reads a session back: its checkpoint, if there is a good one, and the facts after it.
 pub fn replay(folder: &Folder) -> Result<Replay> {
-    let cannot = |error: std::io::Error| Error::usage(format!("cannot read session {}: {error}", folder.name()));
-    let file = folder.open_file(FILE).map_err(cannot)?;
-    let mut reader = Reader::new(file).map_err(Error::from)?;
-    let mut state = State::default();
-    let mut last_console = None;
+    let (mut state, mut reader) = match from_checkpoint(folder) {
+        Some(begun) => begun,
+        None => (State::default(), Reader::new(open_journal(folder)?).map_err(Error::from)?),
+    };
+    let mut rebooted = BTreeSet::new();
     while let Some(batch) = reader.next_batch() {
         for stamped in &batch.facts {
-            if let Fact::Opened { pid, .. } = &stamped.fact {
-                last_console = Some(*pid);
+            if let Fact::Opened { boot_id, .. } = &stamped.fact
+                && *boot_id != state.boot_id
+            {
+                rebooted.extend(under_way(&state));
             }
             state.apply(stamped);
         }
-        // Nothing looks at these before the engine is built.
-        state.changes = crate::engine::state::Changes::default();
     }
     let end = reader.finish().map_err(Error::from)?;
-    Ok(Replay { state, end, last_console })
+    let last_console = (state.opened > 0).then_some(state.console_pid);
+    Ok(Replay { state, end, last_console, rebooted })
+}
+
+fn open_journal(folder: &Folder) -> Result<std::fs::File> {
+    folder.open_file(FILE).map_err(|error| Error::usage(format!("cannot read session {}: {error}", folder.name())))
+}
+
+/// A checkpoint is a cache: anything wrong with it only means that everything is read.
+fn from_checkpoint(folder: &Folder) -> Option<(State, Reader)> {
+    let (position, payload) = checkpoint::read(folder)?;
+    let state = State::from_checkpoint(std::str::from_utf8(&payload).ok()?).ok()?;
+    let reader = Reader::from(open_journal(folder).ok()?, position).ok()??;
+    Some((state, reader))
 }
 
 /// The session last used that is not over.

@@ -24,6 +24,8 @@ pub struct Engine {
     /// The fold of the facts.
     pub state: State,
     dispatch: Dispatch,
+    /// Facts cannot be stored: nothing new starts. No fact itself, for the same reason.
+    unsafe_to_start: bool,
 }
 
 /// What one input led to.
@@ -61,7 +63,7 @@ impl Engine {
     /// The engine over a State that was read back. What can start does so at the next [`decide`](Self::decide): a tick
     /// will do.
     pub fn new(state: State) -> Self {
-        let mut engine = Self { state, dispatch: Dispatch::default() };
+        let mut engine = Self { state, dispatch: Dispatch::default(), unsafe_to_start: false };
         engine.dispatch.rebuild(&mut engine.state);
         engine
     }
@@ -90,10 +92,16 @@ impl Engine {
         turn
     }
 
+    /// Whether facts can be stored: while they cannot, what runs goes on and nothing new starts.
+    pub fn set_storage_good(&mut self, good: bool) {
+        self.unsafe_to_start = !good;
+    }
+
     /// When it wants a tick, even if nothing happens.
     pub fn next_deadline(&self) -> Option<Time> {
         let timer = self.state.timers.first().map(|(at, _)| *at);
-        let watch = if self.state.closed().is_none() { self.dispatch.next_watch() } else { None };
+        let watch =
+            if self.state.closed().is_none() && !self.unsafe_to_start { self.dispatch.next_watch() } else { None };
         [timer, watch].into_iter().flatten().min()
     }
 
@@ -300,10 +308,15 @@ impl Engine {
                 Some((exit, usage, output, _)) => self.end(turn, task, attempt, End { exit, usage, output }),
                 None => self.lost(turn, task, attempt, why),
             },
+            News::Stopped if exited.is_none() && stop.is_none() => {
+                let (reason, signal) = (StopReason::SessionStop, StopSignal::Term);
+                self.record(turn, Fact::Stopping { task, attempt, reason, signal });
+            }
             News::Started { .. }
             | News::CouldNotStart(_)
             | News::Exited { .. }
             | News::Adopted { .. }
+            | News::Stopped
             | News::NotStarted => {}
         }
     }
@@ -436,7 +449,7 @@ impl Engine {
     fn settle(&mut self, turn: &mut Turn) {
         loop {
             self.start_what_fits(turn);
-            if self.state.closed().is_some() {
+            if self.state.closed().is_some() || self.unsafe_to_start {
                 return;
             }
             let Some((task, on)) = self.dispatch.due_reservation(&self.state) else { return };
@@ -446,7 +459,7 @@ impl Engine {
 
     fn start_what_fits(&mut self, turn: &mut Turn) {
         self.dispatch.absorb(&mut self.state);
-        while self.state.closed().is_none() && !self.state.free_agents.is_empty() {
+        while !self.unsafe_to_start && self.state.closed().is_none() && !self.state.free_agents.is_empty() {
             let Some((task, class)) = self.dispatch.next() else { return };
             match self.state.place(task) {
                 Ok(agent) => {

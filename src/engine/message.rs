@@ -165,6 +165,8 @@ pub enum News {
         /// Number of its output file.
         log: u64,
     },
+    /// After a crash: its guard stopped it with everything else, by the session's rule. Its `Exited` follows.
+    Stopped,
     /// After a crash: proved that it was never spawned.
     NotStarted,
     /// After a crash: nothing can be proved.

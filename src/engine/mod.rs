@@ -4,6 +4,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
 pub mod check;
+pub mod checkpoint;
 pub mod decide;
 pub mod definition;
 pub mod dispatch;

@@ -14,6 +14,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::definition::{
@@ -34,7 +35,7 @@ pub const ATTEMPTS_KEPT: usize = 16;
 pub const ACTIONS_KEPT: usize = 200;
 
 /// Where a task stands. See the picture above.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Phase {
     /// Something it waits for is not done.
     Waiting,
@@ -122,7 +123,7 @@ pub struct Task {
 }
 
 /// A live attempt.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Live {
     /// Where.
     pub agent: AgentId,
@@ -149,7 +150,7 @@ pub struct Live {
 }
 
 /// An ended attempt.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Past {
     /// Its number.
     pub attempt: Attempt,
@@ -193,6 +194,9 @@ pub struct Class {
     /// Which agents can do it.
     pub pool: PoolId,
 }
+
+/// Names asked for, and the only agent allowed.
+type PoolKey = (Vec<String>, Option<AgentId>);
 
 /// Agents that offer what a class asks.
 #[derive(Debug, Clone, PartialEq)]
@@ -246,7 +250,7 @@ impl Agent {
     pub fn capacity(&self, resource: ResourceId) -> Amount {
         self.resources.binary_search_by_key(&resource, |entry| entry.0).map_or(Amount(0), |at| self.resources[at].1)
     }
-    fn take(&mut self, resource: ResourceId, amount: Amount) {
+    pub(super) fn take(&mut self, resource: ResourceId, amount: Amount) {
         if let Ok(at) = self.resources.binary_search_by_key(&resource, |entry| entry.0) {
             self.resources[at].2.0 += amount.0;
         }
@@ -361,7 +365,7 @@ pub struct DisplayKey {
 }
 
 /// Who did what.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Done {
     /// When.
     pub at: Time,
@@ -372,7 +376,7 @@ pub struct Done {
 }
 
 /// What was done.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum DoneWhat {
     /// A command.
     Command(Command),
@@ -427,7 +431,7 @@ pub struct State {
     class_ids: Arc<BTreeMap<(Requirements, Option<Span>), ClassId>>,
     /// Sets of agents.
     pub pools: Arc<Vec<Pool>>,
-    pool_ids: Arc<BTreeMap<(Vec<String>, Option<AgentId>), PoolId>>,
+    pool_ids: Arc<BTreeMap<PoolKey, PoolId>>,
 
     /// Ready tasks by class and rank.
     pub ready: Order<(ClassId, Rank)>,
@@ -472,6 +476,8 @@ pub struct State {
     pub opened: u32,
     /// See `opened`.
     pub boot_id: String,
+    /// See `opened`.
+    pub console_pid: i32,
     /// The last console closed it in good order, with this exit code.
     pub closed: Option<i32>,
 
@@ -645,8 +651,9 @@ impl State {
         self.now = self.now.max(stamped.at);
         let now = self.now;
         match &stamped.fact {
-            Fact::Opened { boot_id, .. } => {
+            Fact::Opened { boot_id, pid, .. } => {
                 self.opened += 1;
+                self.console_pid = *pid;
                 self.boot_id.clone_from(boot_id);
                 self.closed = None;
                 self.ending = None;
@@ -1057,7 +1064,8 @@ impl State {
                 log: live.log.filter(|_| output > 0),
                 fallback: t.fallback,
             };
-            let all = Arc::make_mut(t.past.get_or_insert_default());
+            // Most tasks have one attempt: no more room than that is taken for it.
+            let all = Arc::make_mut(t.past.get_or_insert_with(|| Arc::new(Vec::with_capacity(1))));
             if all.len() == ATTEMPTS_KEPT {
                 all.remove(0);
             }
@@ -1158,7 +1166,7 @@ impl State {
     }
 
     /// Enters a new task into every index.
-    fn index(&mut self, id: TaskId) {
+    pub(super) fn index(&mut self, id: TaskId) {
         let keys = self.keys(id);
         self.count(&keys, 1);
         self.display.insert(keys.display);
@@ -1210,7 +1218,7 @@ impl State {
         self.note_reservations(ended);
     }
 
-    fn change_agent(&mut self, id: AgentId, change: impl FnOnce(&mut Agent)) {
+    pub(super) fn change_agent(&mut self, id: AgentId, change: impl FnOnce(&mut Agent)) {
         let now = self.now;
         let agent = self.agents.at_mut(id.index());
         if let Some(key) = free_key(agent, id) {

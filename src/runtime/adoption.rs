@@ -2,7 +2,7 @@
 //! `guard` and `agents`, which do not know each other. What cannot be proved is Lost, and whatever still lives of it then
 //! is killed first, so that it can never run twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -27,9 +27,13 @@ pub struct GuardAdoption {
     boot_id: String,
     /// Pid of the console before this one.
     last_console: Option<i32>,
+    /// Attempts that ran in an earlier boot: their pids mean nothing.
+    rebooted: BTreeSet<(TaskId, Attempt)>,
     guards: Vec<PastGuard>,
     poll: OwnedFd,
     open: BTreeMap<(TaskId, Attempt), Open>,
+    /// Asked about, and the end not known to be stored: until then the guards' files are the only record of it.
+    unstored: BTreeSet<(TaskId, Attempt)>,
     reports: Vec<Report>,
 }
 
@@ -41,11 +45,18 @@ struct Open {
 }
 
 impl GuardAdoption {
-    /// Asks every guard of the session. `last_console` is the pid in the last `Opened` fact before this console's.
+    /// Asks every guard of the session. `last_console` is the pid in the last `Opened` fact before this console's;
+    /// `rebooted` are the attempts that were under way when the machine was last restarted, or on another machine.
     ///
     /// # Errors
     /// The session folder cannot be read.
-    pub fn new(folder: PathBuf, session: String, boot_id: String, last_console: Option<i32>) -> io::Result<Self> {
+    pub fn new(
+        folder: PathBuf,
+        session: String,
+        boot_id: String,
+        last_console: Option<i32>,
+        rebooted: BTreeSet<(TaskId, Attempt)>,
+    ) -> io::Result<Self> {
         let mut guards = guard::inquire(&folder)?;
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for (index, past) in guards.iter_mut().enumerate() {
@@ -54,7 +65,9 @@ impl GuardAdoption {
                 epoll::add(&poll, link.fd(), epoll::EventData::new_u64(index as u64), epoll::EventFlags::IN)?;
             }
         }
-        Ok(Self { folder, session, boot_id, last_console, guards, poll, open: BTreeMap::new(), reports: Vec::new() })
+        let (open, unstored) = (BTreeMap::new(), BTreeSet::new());
+        let reports = Vec::new();
+        Ok(Self { folder, session, boot_id, last_console, rebooted, guards, poll, open, unstored, reports })
     }
 
     fn say(&mut self, task: TaskId, attempt: Attempt, news: News) {
@@ -64,11 +77,12 @@ impl GuardAdoption {
     /// The guard that knows of an attempt, with what it proves.
     fn verdict(&self, survivor: &Survivor) -> Option<(usize, Verdict)> {
         let key = (survivor.task.0, survivor.attempt.0);
-        let same_boot = |past: &&PastGuard| past.boot == self.boot_id;
-        let all = self.guards.iter().enumerate().filter(|(_, past)| same_boot(past));
         let mut unsure = None;
-        for (index, past) in all {
+        for (index, past) in self.guards.iter().enumerate() {
             match past.verdict(key) {
+                // What ended had ended, whatever boot that was in.
+                ended @ Verdict::Ended { .. } => return Some((index, ended)),
+                _ if past.boot != self.boot_id => {}
                 Verdict::NeverStarted => {
                     let of_last = past.console.map(|console| console.pid) == self.last_console;
                     if of_last && survivor.process.is_none() {
@@ -96,8 +110,11 @@ impl GuardAdoption {
                     self.mark(task, attempt, true, exited);
                 }
             }
-            Verdict::Ended { exit, usage, left, empty, log, .. } => {
+            Verdict::Ended { exit, usage, left, empty, log, stopped, .. } => {
                 if !exited {
+                    if stopped {
+                        self.say(task, attempt, News::Stopped);
+                    }
                     let left = if empty { 0 } else { left.max(1) };
                     let output = self.output(log);
                     self.say(task, attempt, News::Exited { exit: exit_of(exit), usage: usage_of(usage), output, left });
@@ -107,6 +124,9 @@ impl GuardAdoption {
                 }
                 if empty {
                     self.open.remove(&(task, attempt));
+                } else if gone {
+                    // Its guard was killed before the last of it was gone; its end is known all the same.
+                    self.lose(task, attempt, None, "its guard was killed");
                 }
             }
             Verdict::Reaped { empty: true } if exited => {
@@ -139,10 +159,22 @@ impl GuardAdoption {
         std::fs::metadata(self.folder.join("log").join(log.to_string())).map_or(0, |file| file.len())
     }
 
+    /// Removes the files of guards that have nothing more to say, once all that was asked of them is stored. Only ever
+    /// called after the first turn, in which every survivor is asked about.
+    fn retire(&self) {
+        if self.unstored.is_empty() {
+            for past in self.guards.iter().filter(|past| past.link.is_none()) {
+                let _ = past.retire(&self.folder);
+            }
+        }
+    }
+
     /// Nothing can be proved: whatever lives of it is killed, then it is Lost.
     fn lose(&mut self, task: TaskId, attempt: Attempt, process: Option<&Process>, why: &str) {
         self.open.remove(&(task, attempt));
-        let killed = sweep(&self.session, task, attempt, process);
+        // What ran in another boot is gone, and its pid is somebody else's.
+        let foreign = self.rebooted.contains(&(task, attempt));
+        let killed = if foreign { 0 } else { sweep(&self.session, task, attempt, process) };
         let swept = match killed {
             0 => String::new(),
             1 => "; 1 leftover process was killed".to_owned(),
@@ -155,16 +187,19 @@ impl GuardAdoption {
 impl Adoption for GuardAdoption {
     fn reconcile(&mut self, survivor: &Survivor) {
         let (task, attempt) = (survivor.task, survivor.attempt);
+        self.unstored.insert((task, attempt));
         match self.verdict(survivor) {
             Some((guard, _)) => {
                 self.open.insert((task, attempt), Open { guard, adopted: false, exited: survivor.exited });
                 self.look(task, attempt);
             }
             None => {
-                let boots = self.guards.iter().any(|past| !past.boot.is_empty() && past.boot != self.boot_id);
-                let why = if boots { "the machine was restarted" } else { "console and guard were both killed" };
-                let process = survivor.process.as_ref().filter(|_| !boots);
-                self.lose(task, attempt, process, why);
+                let why = if self.rebooted.contains(&(task, attempt)) {
+                    "the machine was restarted, or this is another one"
+                } else {
+                    "console and guard were both killed"
+                };
+                self.lose(task, attempt, survivor.process.as_ref(), why);
             }
         }
     }
@@ -183,9 +218,13 @@ impl Adoption for GuardAdoption {
 
     fn reap(&mut self, task: TaskId, attempt: Attempt) {
         self.open.remove(&(task, attempt));
+        if self.unstored.remove(&(task, attempt)) {
+            self.retire();
+        }
     }
 
     fn leave(&mut self) {
+        self.retire();
         for link in self.guards.iter_mut().filter_map(|past| past.link.as_mut()) {
             link.order(Order::Leave);
         }
@@ -211,11 +250,6 @@ impl Adoption for GuardAdoption {
         if news {
             for (task, attempt) in self.open.keys().copied().collect::<Vec<_>>() {
                 self.look(task, attempt);
-            }
-        }
-        if self.open.is_empty() && self.reports.is_empty() {
-            for past in self.guards.iter().filter(|past| past.link.is_none()) {
-                let _ = past.retire(&self.folder);
             }
         }
         reports.append(&mut self.reports);

@@ -16,9 +16,11 @@ use super::Envelope;
 use crate::agents::Executor;
 use crate::engine::definition::Durability;
 use crate::engine::fact::Stamped;
-use crate::engine::message::{Effect, Refusal};
+use crate::engine::message::{Effect, News, Refusal};
+use crate::engine::state::State;
 use crate::fault;
 use crate::headless::{Item, Printer};
+use crate::session::journal::Position;
 use crate::session::journal::write::{WriteError, Writer};
 use crate::snapshot::Storage;
 
@@ -26,6 +28,9 @@ use crate::snapshot::Storage;
 const FULL_RETRY: Duration = Duration::from_secs(1);
 /// Unsynced facts are synced at least so often.
 const SYNC_EVERY: Duration = Duration::from_millis(50);
+/// News that something started waits so long for other news to travel with: it hurries nobody, and each message wakes the
+/// loop. (What a crash in between would forget, the guard's table knows.)
+const STARTED_WAITS: Duration = Duration::from_millis(2);
 /// A write or sync that takes longer is called slow.
 const SLOW: Duration = Duration::from_millis(500);
 
@@ -42,9 +47,14 @@ pub struct Batch {
     pub answers: Vec<(AnswerTo, u64, Result<String, Refusal>)>,
     /// Number of the last turn in it.
     pub turn: u64,
+    /// The State that all facts up to these give: to be kept as a checkpoint.
+    pub checkpoint: Option<Box<State>>,
     /// Nothing comes after it: sync and end.
     pub last: bool,
 }
+
+/// Writes a checkpoint; called on a thread of its own. A checkpoint is only a cache: nothing depends on its success.
+pub type Checkpointer = Arc<dyn Fn(Position, &State) + Send + Sync>;
 
 /// Where an answer goes.
 pub type AnswerTo = std::sync::mpsc::Sender<(u64, Result<String, Refusal>)>;
@@ -70,6 +80,7 @@ impl Hands {
         journal: Writer,
         durability: Durability,
         printer: Printer,
+        checkpointer: Option<Checkpointer>,
         out: tokio::sync::mpsc::UnboundedSender<Envelope>,
         make: impl FnOnce() -> io::Result<Box<dyn Executor>> + Send + 'static,
     ) -> io::Result<Self> {
@@ -83,6 +94,8 @@ impl Hands {
                 journal,
                 durability,
                 printer: Some(printer),
+                checkpointer,
+                checkpointing: None,
                 executor,
                 out,
                 inbox: for_thread,
@@ -131,6 +144,8 @@ struct Worker {
     journal: Writer,
     durability: Durability,
     printer: Option<Printer>,
+    checkpointer: Option<Checkpointer>,
+    checkpointing: Option<JoinHandle<()>>,
     executor: Box<dyn Executor>,
     out: tokio::sync::mpsc::UnboundedSender<Envelope>,
     inbox: Arc<Inbox>,
@@ -147,10 +162,21 @@ impl Worker {
             Durability::Power => None,
         };
         let mut reports = Vec::new();
+        let mut held_until = None;
         loop {
-            let wish = self.executor.poll(&mut reports);
-            if !reports.is_empty() && self.out.send(Envelope::Reports(std::mem::take(&mut reports))).is_err() {
-                break;
+            let mut wish = self.executor.poll(&mut reports);
+            if !reports.is_empty() {
+                let hurry = reports.iter().any(|report| !matches!(report.news, News::Started { .. }));
+                let until = *held_until.get_or_insert_with(|| Instant::now() + STARTED_WAITS);
+                if hurry || Instant::now() >= until {
+                    held_until = None;
+                    if self.out.send(Envelope::Reports(std::mem::take(&mut reports))).is_err() {
+                        break;
+                    }
+                } else {
+                    let most = STARTED_WAITS.as_millis() as u64;
+                    wish = Some(wish.map_or(most, |wish| wish.min(most)));
+                }
             }
             self.take_inbox();
             if !self.pending.is_empty() && self.retry_at.is_none_or(|at| Instant::now() >= at) {
@@ -165,6 +191,9 @@ impl Worker {
             syncer.finish();
         }
         let _ = self.journal.sync();
+        if let Some(thread) = self.checkpointing.take() {
+            let _ = thread.join();
+        }
         if let Some(printer) = self.printer.take() {
             printer.finish();
         }
@@ -173,11 +202,7 @@ impl Worker {
 
     fn take_inbox(&mut self) {
         let mut queue = self.inbox.queue.lock().expect("no holder panics");
-        if !queue.is_empty() {
-            self.pending.append(&mut queue);
-            drop(queue);
-            let _ = rustix::io::read(&self.inbox.bell, &mut [0u8; 8]);
-        }
+        self.pending.append(&mut queue);
     }
 
     fn wait(&mut self, wish: Option<u64>) {
@@ -189,6 +214,10 @@ impl Worker {
             [PollFd::new(&self.inbox.bell, PollFlags::IN), PollFd::from_borrowed_fd(executor.as_fd(), PollFlags::IN)];
         // An interrupted or failed wait only means looking once more.
         let _ = poll(&mut fds, timeout.as_ref());
+        if !fds[0].revents().is_empty() {
+            // Silenced before the inbox is looked at, whoever emptied that meanwhile: a bell left ringing would spin.
+            let _ = rustix::io::read(&self.inbox.bell, &mut [0u8; 8]);
+        }
     }
 
     /// Stores what is pending, then does it. True after the last batch.
@@ -208,6 +237,9 @@ impl Worker {
                 self.perform(effect);
             }
             self.tell(batch.items, batch.answers, first_seq);
+            if let Some(state) = batch.checkpoint {
+                self.checkpoint(state);
+            }
             if batch.last {
                 // Nothing lives now, or it is left behind on purpose.
                 self.executor.leave();
@@ -252,6 +284,16 @@ impl Worker {
             // Who asked may be gone.
             let _ = to.send((ticket, answer));
         }
+    }
+
+    fn checkpoint(&mut self, state: Box<State>) {
+        let Some(write) = self.checkpointer.clone() else { return };
+        if self.checkpointing.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return;
+        }
+        let position = self.journal.position();
+        let run = move || write(position, &state);
+        self.checkpointing = std::thread::Builder::new().name("checkpoint".into()).spawn(run).ok();
     }
 
     fn storage_failed(&mut self, error: WriteError) {

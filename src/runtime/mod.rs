@@ -28,6 +28,11 @@ use crate::snapshot::why::duration;
 
 /// Inputs taken up before the hands get what they came to.
 const DRAIN: usize = 256;
+/// Turns that may not be stored yet are looked through once there are so many.
+const UNSTORED: usize = 1_000;
+/// A checkpoint is made after so many facts, and at the end if there were so many since the last.
+const CHECKPOINT_EVERY: usize = 200_000;
+const CHECKPOINT_AT_END: usize = 20_000;
 /// Notes of the program itself that are kept.
 const NOTES: usize = 50;
 /// How often the clock, the guard and the storage are looked at when nothing happens.
@@ -193,6 +198,7 @@ pub struct Runtime {
     storage: Storage,
     notes: Arc<Vec<(Time, String, bool)>>,
     interrupts: u32,
+    since_checkpoint: usize,
 }
 
 struct Kept {
@@ -260,6 +266,7 @@ impl Runtime {
             storage: Storage::Good,
             notes: Arc::default(),
             interrupts: 0,
+            since_checkpoint: 0,
         };
         runtime.open(parts.opening, parts.workflow);
         runtime
@@ -291,7 +298,6 @@ impl Runtime {
             }
             let deadline = self.engine.next_deadline().map(|at| self.clock.instant(at));
             tokio::select! {
-                biased;
                 envelope = self.receiver.recv() => {
                     let Some(envelope) = envelope else { return Err("nobody speaks to the loop any more".into()) };
                     self.receive(envelope);
@@ -323,8 +329,11 @@ impl Runtime {
             Envelope::Command { command, ticket, answer } => self.command(command, ticket, answer),
             Envelope::Look => self.wanted = true,
             Envelope::Storage(storage) => {
+                let good = matches!(storage, Storage::Good | Storage::Slow(_));
+                self.engine.set_storage_good(good);
                 self.storage = storage;
                 self.dirty = true;
+                self.decide(What::Tick);
             }
             Envelope::Note(text, bad) => self.note(text, bad),
             Envelope::Signal(asked) => self.asked(asked),
@@ -375,6 +384,9 @@ impl Runtime {
         self.batch.turn = self.turn;
         if let Some(first) = turn.facts.first() {
             self.unstored.insert(self.turn, first.at);
+            if self.unstored.len() > UNSTORED {
+                self.forget_stored();
+            }
             self.dirty = true;
         }
         let first = self.batch.facts.len();
@@ -415,6 +427,12 @@ impl Runtime {
 
     fn flush(&mut self) {
         if self.batch.turn > 0 {
+            self.since_checkpoint += self.batch.facts.len();
+            let enough = if self.batch.last { CHECKPOINT_AT_END } else { CHECKPOINT_EVERY };
+            if self.since_checkpoint >= enough && self.engine.state.loaded {
+                self.since_checkpoint = 0;
+                self.batch.checkpoint = Some(Box::new(self.engine.state.clone()));
+            }
             self.hands.push(std::mem::take(&mut self.batch));
         }
     }
@@ -452,13 +470,16 @@ impl Runtime {
         }
     }
 
+    fn forget_stored(&mut self) {
+        self.unstored = self.unstored.split_off(&(self.hands.stored() + 1));
+    }
+
     /// A new picture, if one is wanted and anything is new.
     fn publish(&mut self) {
         if !self.wanted || !self.dirty || self.parts.headless {
             return;
         }
-        let stored = self.hands.stored();
-        self.unstored = self.unstored.split_off(&(stored + 1));
+        self.forget_stored();
         let frozen = Frozen {
             engine: self.engine.clone(),
             session: self.parts.name.clone(),
@@ -484,7 +505,10 @@ impl Runtime {
         let state = &self.engine.state;
         let detached = state.ending == Some(crate::engine::fact::Ending::Detach);
         let over = state.is_finished() && (self.parts.headless || state.ending.is_some());
-        let given_up = matches!(self.storage, Storage::Broken { .. }) && state.live == 0;
+        // What was to start when the storage broke will never be spawned: it waits for no report.
+        let runs = |id: &TaskId| state.task(*id).live.as_ref().is_some_and(|live| live.process.is_some());
+        let broken = matches!(self.storage, Storage::Broken { .. });
+        let given_up = broken && !state.on_agent.iter().any(|(_, id)| runs(id));
         if !(over || detached || given_up || self.hands.is_dead()) {
             return None;
         }

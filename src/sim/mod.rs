@@ -117,6 +117,9 @@ enum Coming {
     Empty,
 }
 
+/// What will happen: when, in which order it became known, to which attempt, what.
+type Expected = (Time, u64, TaskId, Attempt, Coming);
+
 /// Runs a workflow from its load to its end. At most `bound` turns.
 pub fn run_workflow(workflow: &Arc<Workflow>, world: &mut impl World, bound: u64) -> Run {
     let mut engine = Engine::default();
@@ -137,8 +140,7 @@ struct Simulation {
     engine: Engine,
     begin: Time,
     now: Time,
-    /// What will happen: when, in which order it became known, to which attempt, what.
-    coming: BinaryHeap<Reverse<(Time, u64, TaskId, Attempt, Coming)>>,
+    coming: BinaryHeap<Reverse<Expected>>,
     known: u64,
     keep: bool,
     facts: Vec<Stamped>,

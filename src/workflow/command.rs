@@ -17,7 +17,7 @@ pub(super) fn read(
     params: &Params,
     node: &Node<'_>,
     fields: &Fields<'_, '_>,
-    what: &str,
+    what: impl Fn() -> String,
 ) -> Option<Arc<CommandSpec>> {
     let before = reader.findings.count();
     let mut env = read_env(reader, params, fields);
@@ -25,14 +25,14 @@ pub(super) fn read(
         (Some(run), None) => read_shell(reader, params, run, &mut env),
         (None, Some(exec)) => read_exec(reader, params, exec),
         (Some(_), Some(exec)) => {
-            let finding = Finding::new(super::schema::head(exec), format!("{what} has both `run` and `exec`"));
+            let finding = Finding::new(super::schema::head(exec), format!("{} has both `run` and `exec`", what()));
             reader.report(
                 finding.label("one too many").help("`run` is for the shell, `exec` a program and its arguments"),
             );
             None
         }
         (None, None) => {
-            let finding = Finding::new(super::schema::head(node), format!("{what} runs nothing"));
+            let finding = Finding::new(super::schema::head(node), format!("{} runs nothing", what()));
             reader.report(
                 finding
                     .label("`run` is missing")

@@ -2,6 +2,7 @@
 //! wrong reported. First what the file declares (agents, resources, fallbacks, stages, the tasks' ids), then each task.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::capacity;
 use super::diagnostic::{Extent, Finding, is_treacherous, shown};
@@ -15,9 +16,9 @@ use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};
 use super::{Machine, command, units};
 use crate::engine::definition::{
-    AgentDefinition, Backoff, Deadline, Durability, FallbackDefinition, FallbackStrategy, OnConsoleDeath, OnLost,
-    Requirements, ResourceDefinition, ResourceKind, ResourceRequirement, Retry, Settings, TaskDefinition, TaskType,
-    Workflow, WorkflowStage,
+    AgentDefinition, Backoff, CommandLine, CommandSpec, Deadline, Durability, FallbackDefinition, FallbackStrategy,
+    OnConsoleDeath, OnLost, Requirements, ResourceDefinition, ResourceKind, ResourceRequirement, Retry, Settings,
+    TaskDefinition, TaskType, Workflow, WorkflowStage,
 };
 use crate::engine::ids::{Amount, FallbackId, ResourceId, Span, StageId, TaskId, Time};
 
@@ -70,6 +71,7 @@ pub(super) fn workflow(
         fallback_ids,
         stage_names: Names::new("stage"),
         task_names: Names::new("task"),
+        nothing: Arc::new(CommandSpec { run: CommandLine::Exec(Vec::new()), env: Vec::new(), cwd: None }),
     };
     let (stages, tasks) = lowering.stages_and_tasks(root, &fields, places_are_known);
     let Lowering { agents, resources, .. } = lowering;
@@ -320,8 +322,8 @@ fn fallbacks(
             continue;
         }
         let Some(fields) = reader.fields(node, &ALTERNATIVE) else { continue };
-        let what = format!("the fallback `{}`", shown(key.text));
-        if let Some(spec) = command::read(reader, params, node, &fields, &what) {
+        let what = || format!("the fallback `{}`", shown(key.text));
+        if let Some(spec) = command::read(reader, params, node, &fields, what) {
             list.push(FallbackDefinition { name: key.text.to_owned(), strategy: FallbackStrategy::Alternative(spec) });
         }
     }
@@ -402,6 +404,8 @@ struct Lowering<'m, 'n> {
     fallback_ids: HashMap<String, FallbackId>,
     stage_names: Names<'n>,
     task_names: Names<'n>,
+    /// Stands in for a command that cannot be read.
+    nothing: Arc<CommandSpec>,
 }
 
 /// A task as first seen.
@@ -528,6 +532,9 @@ impl<'n> Lowering<'_, 'n> {
         stage_after: &[Vec<u32>],
         task_after: &[Vec<u32>],
     ) {
+        if self.task_names.is_overfull() || self.stage_names.is_overfull() {
+            return;
+        }
         let stage_of: Vec<u32> = outlines.iter().map(|outline| outline.stage).collect();
         let graph = Graph { task_after, stage_of: &stage_of, stage_after };
         let place = |owner: Owner| {
@@ -545,15 +552,10 @@ impl<'n> Lowering<'_, 'n> {
     /// The task without its `after`, and that.
     fn task<'a>(&mut self, index: usize, outline: &Outline<'n, 'a>) -> (TaskDefinition, Vec<u32>) {
         let name = self.task_names.get(index);
-        let nothing = crate::engine::definition::CommandSpec {
-            run: crate::engine::definition::CommandLine::Exec(Vec::new()),
-            env: Vec::new(),
-            cwd: None,
-        };
         let mut task = TaskDefinition {
             id: name.text.to_owned(),
             stage: StageId(outline.stage),
-            task_type: TaskType::Run(std::sync::Arc::new(nothing)),
+            task_type: TaskType::Run(Arc::clone(&self.nothing)),
             requirements: Requirements::default(),
             priority: 0,
             deadline: None,
@@ -565,8 +567,8 @@ impl<'n> Lowering<'_, 'n> {
             tags: Vec::new(),
         };
         let Some(fields) = self.reader.fields(outline.node, &TASK) else { return (task, Vec::new()) };
-        let what = format!("the task `{}`", shown(name.text));
-        if let Some(spec) = command::read(self.reader, &self.params, outline.node, &fields, &what) {
+        let what = || format!("the task `{}`", shown(name.text));
+        if let Some(spec) = command::read(self.reader, &self.params, outline.node, &fields, what) {
             task.task_type = TaskType::Run(spec);
         }
         task.requirements = self.requirements(&fields);

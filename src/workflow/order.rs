@@ -54,6 +54,11 @@ impl<'n> Names<'n> {
         self.list.push(Word { text: "", at });
     }
 
+    /// Some dependencies were left out because there were too many.
+    pub fn is_overfull(&self) -> bool {
+        self.dependencies > MAX_DEPENDENCIES
+    }
+
     pub fn get(&self, index: usize) -> Word<'n> {
         self.list[index]
     }

@@ -185,7 +185,7 @@ impl Reader {
                 return None;
             }
         };
-        if name.is_some_and(|name| name.text != shape.name) {
+        if name.as_ref().is_some_and(|name| name.text != shape.name) {
             self.wrong_struct(node, shape, String::new());
             return None;
         }
@@ -373,7 +373,7 @@ impl Reader {
             self.wrong(node, what, "a map: {…}", help);
             return Vec::new();
         };
-        let mut first: HashMap<&str, Extent> = HashMap::with_capacity(entries.len());
+        let mut first = FirstPlaces::of(entries.len());
         let mut read = Vec::with_capacity(entries.len());
         for (key, value) in entries {
             let Kind::Text(text) = &key.kind else {
@@ -381,15 +381,44 @@ impl Reader {
                 self.report(finding.label("expected a text").help("keys of a map stand in double quotes"));
                 continue;
             };
-            if let Some(earlier) = first.get(text.as_ref()) {
+            if let Some(earlier) = first.place(text, key.at) {
                 let twice = Finding::new(key.at, format!("`{}` stands twice in `{what}`", shown(text)));
-                self.report(twice.label("a second time").also(*earlier, "the first time"));
+                self.report(twice.label("a second time").also(earlier, "the first time"));
                 continue;
             }
-            first.insert(text, key.at);
             read.push((Word { text, at: key.at }, value));
         }
         read
+    }
+}
+
+/// Where each key of a map stood first: most maps are so short that looking through them is quickest.
+enum FirstPlaces<'n> {
+    Few(SmallVec<[(&'n str, Extent); 8]>),
+    Many(HashMap<&'n str, Extent>),
+}
+
+impl<'n> FirstPlaces<'n> {
+    fn of(count: usize) -> Self {
+        if count <= 8 { Self::Few(SmallVec::new()) } else { Self::Many(HashMap::with_capacity(count)) }
+    }
+
+    /// Where `key` stood before, if it did; else it is noted as standing `at`.
+    fn place(&mut self, key: &'n str, at: Extent) -> Option<Extent> {
+        match self {
+            Self::Few(list) => {
+                let found = list.iter().find(|(known, _)| *known == key).map(|(_, at)| *at);
+                if found.is_none() {
+                    list.push((key, at));
+                }
+                found
+            }
+            Self::Many(map) => {
+                let found = map.get(key).copied();
+                map.entry(key).or_insert(at);
+                found
+            }
+        }
     }
 }
 

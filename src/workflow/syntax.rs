@@ -35,9 +35,9 @@ pub(super) enum Kind<'a> {
     /// `{…}`, in order, doubles kept.
     Map(Vec<(Node<'a>, Node<'a>)>),
     /// `Name(a: …)` or `(a: …)`, in order, doubles kept.
-    Struct(Option<Name<'a>>, Vec<(Name<'a>, Node<'a>)>),
+    Struct(Option<Box<Name<'a>>>, Vec<(Name<'a>, Node<'a>)>),
     /// `Name(…)` or `(…)`
-    Tuple(Option<Name<'a>>, Vec<Node<'a>>),
+    Tuple(Option<Box<Name<'a>>>, Vec<Node<'a>>),
 }
 
 /// A name and where it stands.
@@ -281,6 +281,7 @@ impl<'a> Parser<'a> {
             matches!(self.peek(), Some(b':' | b'='))
         };
         self.pos = open;
+        let name = name.map(Box::new);
         Ok(if has_fields {
             Kind::Struct(name, self.bracket(b'(', Self::field)?)
         } else {
@@ -356,6 +357,8 @@ impl<'a> Parser<'a> {
         }
         self.pos += 1;
         self.depth -= 1;
+        // a large file is many small lists: memory is what its reading costs most
+        items.shrink_to_fit();
         Ok(items)
     }
 
@@ -383,7 +386,10 @@ impl<'a> Parser<'a> {
         let finding =
             Finding::new(Extent::new(self.pos, end), format!("expected `,` or `{}`", char::from(closer_of(open))))
                 .label("not expected here")
-                .help("is a `,` missing before it? Text stands in double quotes: \"…\"");
+                .help(match self.peek() {
+                    Some(b':') => "names of fields stand without quotes; a map stands in {…}",
+                    _ => "is a `,` missing before it? Text stands in double quotes: \"…\"",
+                });
         self.perhaps_long_text(finding)
     }
 

@@ -108,6 +108,9 @@ pub(super) fn amount_of_number(written: &str) -> Result<Amount, String> {
     if decimal(&plain).is_some() {
         return amount(&plain);
     }
+    if let Ok(whole) = ron::from_str::<u64>(written) {
+        return amount(&whole.to_string());
+    }
     let number: f64 = ron::from_str(written).map_err(|_| "not an amount")?;
     if number < 0.0 {
         return Err("an amount cannot be negative".into());

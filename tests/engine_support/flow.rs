@@ -1,1 +1,435 @@
-//! (text harness; see below)
+//! Cases as text: a workflow in a few words, then a script of inputs (`> …`) each followed by the facts it must lead to.
+//! `check` runs it and compares; a difference shows the whole transcript. Every step is also held against `check()`,
+//! replay and the checker of facts.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use quarterdeck::engine::decide::{Engine, Turn};
+use quarterdeck::engine::definition::*;
+use quarterdeck::engine::explain::{Reason, explain};
+use quarterdeck::engine::fact::*;
+use quarterdeck::engine::ids::*;
+use quarterdeck::engine::message::*;
+
+use super::checker::Checker;
+use super::{command, replay, task, through_ron};
+
+/// A workflow from lines: `set KEY N`, `lock N`, `pool N AMOUNT`, `agent NAME slots N [cpu N] [mem N] [can a,b]`,
+/// `stage N [after a,b]`, `fallback N`, `task N [after a,b] [uses db,db:shared,cpu:2] [needs a,b] [on AGENT] [prio N]
+/// [deadline MS] [timeout MS] [estimate MS] [tries N] [backoff MS|BASE..MAX~JITTER] [or a,b] [stage S]`.
+pub fn parse(text: &str) -> Workflow {
+    let mut flow = Workflow::default();
+    for name in ["cpu", "mem"] {
+        flow.resources.push(ResourceDefinition { name: name.into(), kind: ResourceKind::PerAgent });
+    }
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (kind, name, rest) = (words[0], words[1], &words[2..]);
+        match kind {
+            "set" => set(&mut flow.settings, name, rest[0]),
+            "lock" => flow.resources.push(ResourceDefinition { name: name.into(), kind: ResourceKind::Lock }),
+            "pool" => {
+                let kind = ResourceKind::Pool(amount(rest[0]));
+                flow.resources.push(ResourceDefinition { name: name.into(), kind });
+            }
+            "agent" => flow.agents.push(agent(name, rest)),
+            "fallback" => {
+                let strategy = FallbackStrategy::Alternative(command(name));
+                flow.fallbacks.push(FallbackDefinition { name: name.into(), strategy });
+            }
+            "stage" => {
+                let after = pairs(rest).flat_map(|(_, names)| names.split(','));
+                let after = after.map(|name| StageId::from(place(&flow.stages, |s| s.name == name))).collect();
+                flow.stages.push(WorkflowStage { name: name.into(), after });
+            }
+            "task" => {
+                if flow.agents.is_empty() {
+                    flow.agents.push(agent("local", &["slots", "2", "cpu", "4", "mem", "8"]));
+                }
+                if flow.stages.is_empty() {
+                    flow.stages.push(WorkflowStage { name: "all".into(), after: Vec::new() });
+                }
+                let task = one_task(&flow, name, rest);
+                flow.tasks.push(task);
+            }
+            other => panic!("what is {other}?"),
+        }
+    }
+    flow
+}
+
+fn pairs<'a>(words: &'a [&'a str]) -> impl Iterator<Item = (&'a str, &'a str)> {
+    words.chunks(2).map(|pair| (pair[0], pair[1]))
+}
+
+fn place<T>(list: &[T], is: impl Fn(&T) -> bool) -> usize {
+    list.iter().position(is).expect("named before it is used")
+}
+
+fn number<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error:?}"))
+}
+
+fn amount(text: &str) -> Amount {
+    Amount((number::<f64>(text) * 1000.0) as u64)
+}
+
+fn set(settings: &mut Settings, key: &str, value: &str) {
+    match key {
+        "max_running" => settings.max_running = Some(number(value)),
+        "grace" => settings.grace = Span(number(value)),
+        "aging" => settings.aging = Span(number(value)),
+        "reserve_after" => settings.reserve_after = Span(number(value)),
+        "leak_grace" => settings.leak_grace = Span(number(value)),
+        "on_lost" => {
+            settings.on_lost = match value {
+                "hold" => OnLost::Hold,
+                "retry" => OnLost::Retry,
+                _ => OnLost::Fail,
+            }
+        }
+        other => panic!("what is {other}?"),
+    }
+}
+
+fn agent(name: &str, rest: &[&str]) -> AgentDefinition {
+    let mut agent = AgentDefinition { name: name.into(), slots: 1, capabilities: Vec::new(), resources: Vec::new() };
+    for (key, value) in pairs(rest) {
+        match key {
+            "slots" => agent.slots = number(value),
+            "cpu" => agent.resources.push((ResourceId(0), amount(value))),
+            "mem" => agent.resources.push((ResourceId(1), amount(value))),
+            "can" => agent.capabilities = value.split(',').map(str::to_owned).collect(),
+            other => panic!("what is {other}?"),
+        }
+    }
+    agent
+}
+
+fn one_task(flow: &Workflow, name: &str, rest: &[&str]) -> TaskDefinition {
+    let mut task = TaskDefinition { task_type: TaskType::Run(command(name)), ..task(name) };
+    for (key, value) in pairs(rest) {
+        match key {
+            "stage" => task.stage = StageId::from(place(&flow.stages, |s| s.name == value)),
+            "after" => {
+                let names = value.split(',');
+                task.after = names.map(|name| TaskId::from(place(&flow.tasks, |t| t.id == name))).collect();
+            }
+            "uses" => task.requirements.resources = value.split(',').map(|one| need(flow, one)).collect(),
+            "needs" => task.requirements.capabilities = value.split(',').map(str::to_owned).collect(),
+            "on" => {
+                let only = AgentId::from(place(&flow.agents, |agent| agent.name == value));
+                task.requirements.constraints.push(TaskConstraint::OnAgent(only));
+            }
+            "prio" => task.priority = number(value),
+            "deadline" => task.deadline = Some(Deadline::After(Span(number(value)))),
+            "timeout" => task.timeout = Some(Span(number(value))),
+            "estimate" => task.estimate = Some(Span(number(value))),
+            "tries" => task.retry.attempts = number(value),
+            "backoff" => task.retry.backoff = backoff(value),
+            "or" => {
+                let names = value.split(',');
+                task.fallback =
+                    names.map(|name| FallbackId::from(place(&flow.fallbacks, |f| f.name == name))).collect();
+            }
+            other => panic!("what is {other}?"),
+        }
+    }
+    task.requirements.resources.sort_by_key(|need| need.resource);
+    task
+}
+
+fn backoff(text: &str) -> Backoff {
+    let Some((base, rest)) = text.split_once("..") else { return Backoff::Fixed(Span(number(text))) };
+    let (max, jitter) = rest.split_once('~').unwrap_or((rest, "0"));
+    Backoff::Exponential { base: Span(number(base)), max: Span(number(max)), jitter: number(jitter) }
+}
+
+fn need(flow: &Workflow, text: &str) -> ResourceRequirement {
+    let (name, how) = text.split_once(':').unwrap_or((text, "whole"));
+    let resource = ResourceId::from(place(&flow.resources, |resource| resource.name == name));
+    let amount = match how {
+        "whole" => Amount::WHOLE_LOCK,
+        "shared" => Amount(1),
+        many => amount(many),
+    };
+    ResourceRequirement { resource, amount }
+}
+
+/// A case under way.
+pub struct Case {
+    pub engine: Engine,
+    pub now: Time,
+    pub facts: Vec<Stamped>,
+    checker: Checker,
+    flow: Arc<Workflow>,
+}
+
+/// Runs a script over a workflow; see the module.
+pub fn check(flow: &str, script: &str) {
+    let mut case = Case::new(parse(flow));
+    let wanted: Vec<&str> = script.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let mut seen = Vec::new();
+    for line in &wanted {
+        if let Some(input) = line.strip_prefix('>') {
+            seen.push((*line).to_owned());
+            seen.extend(case.step(input.trim()));
+        }
+    }
+    assert!(wanted == seen, "wanted:\n  {}\nseen:\n  {}\n", wanted.join("\n  "), seen.join("\n  "));
+}
+
+impl Case {
+    pub fn new(flow: Workflow) -> Self {
+        let (engine, flow) = (Engine::default(), Arc::new(flow));
+        Self { engine, now: Time(0), facts: Vec::new(), checker: Checker::default(), flow }
+    }
+
+    fn id(&self, name: &str) -> TaskId {
+        let name = name.split('/').next().expect("split gives one");
+        if let Some(number) = name.strip_prefix('#') {
+            return TaskId(number.parse().expect("a number"));
+        }
+        TaskId::from(place(&self.flow.tasks, |task| task.id == name))
+    }
+
+    fn attempt(&self, name: &str) -> Attempt {
+        let told = name.split_once('/').map(|(_, attempt)| number(attempt));
+        Attempt(told.unwrap_or_else(|| self.engine.state.tasks.get(self.id(name).index()).map_or(1, |t| t.attempt)))
+    }
+
+    /// One input line; returns what it led to, a line each.
+    pub fn step(&mut self, line: &str) -> Vec<String> {
+        let mut words: Vec<&str> = line.split_whitespace().collect();
+        if let Some(span) = words[0].strip_prefix('+') {
+            self.now = self.now.plus(Span(number(span)));
+            words.remove(0);
+        }
+        let words = if words.is_empty() { vec!["tick"] } else { words };
+        match words[0] {
+            "why" => return self.why(self.id(words[1])),
+            "end?" => {
+                let state = &self.engine.state;
+                let code = state.exit_code();
+                return vec![if state.is_finished() { format!("finished, exit {code}") } else { "goes on".into() }];
+            }
+            "crash" => return self.crash(),
+            _ => {}
+        }
+        let what = self.input(&words);
+        let turn = self.engine.decide(&Input { at: self.now, what });
+        self.take(turn)
+    }
+
+    fn input(&self, words: &[&str]) -> What {
+        if words[0] == "tick" {
+            return What::Tick;
+        }
+        if let Some(news) = self.news(words) {
+            return What::Report(Report { task: self.id(words[1]), attempt: self.attempt(words[1]), news });
+        }
+        What::Command { by: Origin::Operator, command: self.command(words) }
+    }
+
+    fn news(&self, words: &[&str]) -> Option<News> {
+        let left = words.iter().position(|word| *word == "left").map_or(0, |at| number(words[at + 1]));
+        let ended = |exit| News::Exited { exit, usage: Usage::default(), output: 0, left };
+        let process = Process { pid: 7, start_ticks: 7 };
+        let problem = |transient| StartProblem { message: "no".into(), code: None, transient };
+        Some(match words[0] {
+            "up" => News::Started { process, log: 1 },
+            "exit" => ended(Exit::Code(number(words[2]))),
+            "signal" => ended(Exit::Signal(number(words[2]))),
+            "empty" => News::Emptied,
+            "adopt" => News::Adopted { process, log: 1 },
+            "unborn" => News::NotStarted,
+            "lost" => News::Lost { why: "gone".into() },
+            "nostart" => News::CouldNotStart(problem(false)),
+            "noroom" => News::CouldNotStart(problem(true)),
+            _ => return None,
+        })
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let task = || self.id(words[1]);
+        match words[0] {
+            "load" => Command::Load(self.flow.clone()),
+            "prio" => Command::SetPriority { task: task(), priority: number(words[2]) },
+            "hold" => Command::Hold { task: task() },
+            "release" => Command::Release { task: task() },
+            "cancel" => Command::Cancel { task: task() },
+            "kill" => Command::Kill { task: task() },
+            "retry" => Command::Retry { task: task() },
+            "skip" => Command::Skip { task: task() },
+            "unskip" => Command::Unskip { task: task() },
+            "fallback" => Command::Fallback { task: task() },
+            "pause" => Command::Pause,
+            "resume" => Command::Resume,
+            "drain" => Command::Drain,
+            "stop" => Command::Stop,
+            "stopnow" => Command::StopNow,
+            "detach" => Command::Detach,
+            "slots" => {
+                let agent = self.flow.agents.iter().position(|agent| agent.name == words[1]).unwrap_or(99);
+                Command::SetSlots { agent: AgentId::from(agent), slots: number(words[2]) }
+            }
+            "undo" => Command::Undo,
+            "redo" => Command::Redo,
+            "all" => Command::All(words[1..].split(|word| *word == ";").map(|words| self.command(words)).collect()),
+            other => panic!("what is {other}?"),
+        }
+    }
+
+    fn take(&mut self, turn: Turn) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(Err(refusal)) = &turn.answer {
+            lines.push(format!("refused: {}", refusal.0));
+        }
+        for stamped in &turn.facts {
+            self.checker.feed(stamped);
+            lines.extend(self.say(&stamped.fact));
+        }
+        self.checker.after_turn(self.now);
+        self.effects_follow_facts(&turn);
+        self.facts.extend(through_ron(&turn.facts));
+        self.engine.state.check().expect("every index is right");
+        assert!(replay(&self.facts) == self.engine.state, "replay differs");
+        lines
+    }
+
+    /// Each start, signal and reap is ordered exactly when its fact is written, and in that order.
+    fn effects_follow_facts(&self, turn: &Turn) {
+        let of_fact = |stamped: &Stamped| match &stamped.fact {
+            Fact::Starting { task, attempt, .. } => Some(("start", *task, *attempt)),
+            Fact::Stopping { task, attempt, signal: StopSignal::Term, .. } => Some(("term", *task, *attempt)),
+            Fact::Stopping { task, attempt, signal: StopSignal::Kill, .. } => Some(("kill", *task, *attempt)),
+            Fact::Ended { task, attempt, .. } | Fact::NotStarted { task, attempt, .. } => {
+                Some(("reap", *task, *attempt))
+            }
+            _ => None,
+        };
+        let of_effect = |effect: &Effect| match effect {
+            Effect::Start(order) => ("start", order.task, order.attempt),
+            Effect::Signal { task, attempt, signal: StopSignal::Term, .. } => ("term", *task, *attempt),
+            Effect::Signal { task, attempt, signal: StopSignal::Kill, .. } => ("kill", *task, *attempt),
+            Effect::Reap { task, attempt, .. } => ("reap", *task, *attempt),
+            Effect::Reconcile(survivor) => ("reconcile", survivor.task, survivor.attempt),
+        };
+        let wanted: Vec<_> = turn.facts.iter().filter_map(of_fact).collect();
+        let ordered: Vec<_> = turn.effects.iter().map(of_effect).collect();
+        assert_eq!(wanted, ordered);
+    }
+
+    fn crash(&mut self) -> Vec<String> {
+        self.engine = Engine::new(replay(&through_ron(&self.facts)));
+        let opened = Fact::Opened { version: 1, program: "test".into(), boot_id: "boot".into(), pid: 1 };
+        let turn = self.engine.record_all(self.now, vec![opened]);
+        self.take(turn);
+        let asks = self.engine.recover().into_iter().map(|effect| match effect {
+            Effect::Reconcile(survivor) => {
+                let known = if survivor.process.is_some() { " seen" } else { "" };
+                let exited = if survivor.exited { " exited" } else { "" };
+                format!("ask {}/{}{known}{exited}", self.flow.tasks[survivor.task.index()].id, survivor.attempt)
+            }
+            other => format!("{other:?}"),
+        });
+        asks.collect()
+    }
+
+    /// A fact in few words; none for what is said by others.
+    fn say(&self, fact: &Fact) -> Option<String> {
+        let t = |task: &TaskId| &self.flow.tasks[task.index()].id;
+        let f = |fallback: &FallbackId| &self.flow.fallbacks[fallback.index()].name;
+        Some(match fact {
+            Fact::Opened { .. } | Fact::Recovered { .. } | Fact::Closed { .. } => return None,
+            Fact::Configured(_) | Fact::ResourceAdded(_) | Fact::AgentAdded(_) | Fact::StageAdded(_) => return None,
+            Fact::FallbackAdded(_) | Fact::TaskAdded(_) | Fact::Loaded { .. } | Fact::Commanded { .. } => return None,
+            Fact::Undone => "undone".into(),
+            Fact::Redone => "redone".into(),
+            Fact::Paused => "paused".into(),
+            Fact::Resumed => "resumed".into(),
+            Fact::Ending(how) => format!("ending {how:?}"),
+            Fact::PrioritySet { task, priority } => format!("prio {} {priority}", t(task)),
+            Fact::SlotsSet { agent, slots } => format!("slots {} {slots}", self.flow.agents[agent.index()].name),
+            Fact::Held { task } => format!("held {}", t(task)),
+            Fact::Released { task } => format!("released {}", t(task)),
+            Fact::Skipped { task } => format!("skipped {}", t(task)),
+            Fact::Cancelled { task } => format!("cancelled {}", t(task)),
+            Fact::Requeued { task } => format!("requeued {}", t(task)),
+            Fact::Starting { task, attempt, agent } => {
+                let agent = &self.flow.agents[agent.index()].name;
+                let on = if self.flow.agents.len() > 1 { format!(" on {agent}") } else { String::new() };
+                let CommandLine::Shell(run) = &self.engine.state.command_of(*task).run else { panic!("not a shell") };
+                let runs = if run == t(task) { String::new() } else { format!(" as {run}") };
+                format!("start {}/{attempt}{on}{runs}", t(task))
+            }
+            Fact::Running { task, attempt, .. } => format!("runs {}/{attempt}", t(task)),
+            Fact::NotStarted { task, attempt, until, .. } => {
+                let mut text = format!("unborn {}/{attempt}", t(task));
+                if let Some(until) = until {
+                    write!(text, " until {}", until.0).expect("a string takes it");
+                }
+                text
+            }
+            Fact::Stopping { task, attempt, reason, signal } => {
+                let reason = match reason {
+                    StopReason::Fallback(fallback) => format!("Fallback {}", f(fallback)),
+                    other => format!("{other:?}"),
+                };
+                format!("{signal:?} {}/{attempt}: {reason}", t(task))
+            }
+            Fact::Exited { task, attempt, left, .. } => format!("leaves {}/{attempt} {left}", t(task)),
+            Fact::Ended { task, attempt, outcome, then, .. } => {
+                let outcome = match outcome {
+                    Outcome::Failed(Cause::CouldNotStart(_)) => "could not start".into(),
+                    Outcome::Failed(cause) => format!("{cause:?}"),
+                    Outcome::Aborted(_) => "Aborted".into(),
+                    Outcome::Lost(_) => "Lost".into(),
+                    other => format!("{other:?}"),
+                };
+                let then = match then {
+                    Then::Rest => String::new(),
+                    Then::Retry(at) => format!(", again at {}", at.0),
+                    Then::Fallback(fallback) => format!(", then {}", f(fallback)),
+                    Then::Requeue => ", queued".into(),
+                };
+                format!("end {}/{attempt} {outcome}{then}", t(task))
+            }
+            Fact::Adopted { task, attempt, .. } => format!("adopted {}/{attempt}", t(task)),
+            Fact::Due { task } => format!("due {}", t(task)),
+            Fact::FallbackChosen { task, fallback, .. } => format!("chosen {} for {}", f(fallback), t(task)),
+            Fact::Reserved { task, on } => match on {
+                Target::Resource(resource) => {
+                    format!("reserve {} for {}", self.flow.resources[resource.index()].name, t(task))
+                }
+                Target::Agent(agent) => format!("reserve {} for {}", self.flow.agents[agent.index()].name, t(task)),
+            },
+        })
+    }
+
+    fn why(&self, id: TaskId) -> Vec<String> {
+        let names = |ids: &[TaskId]| ids.iter().map(|id| self.engine.state.name(*id)).collect::<Vec<_>>().join(",");
+        let say = |reason: &Reason| match reason {
+            Reason::After { tasks, count } => format!("after {count}: {}", names(tasks)),
+            Reason::Stages { stages } => {
+                let names: Vec<_> = stages.iter().map(|id| self.flow.stages[id.index()].name.as_str()).collect();
+                format!("stages {}", names.join(","))
+            }
+            Reason::Resource { resource, need, free, holders } => {
+                let holders: Vec<TaskId> = holders.iter().map(|(id, _)| *id).collect();
+                let name = &self.flow.resources[resource.index()].name;
+                format!("{name} {} of {} by {}", need.0, free.0, names(&holders))
+            }
+            Reason::Reserved { task, .. } => format!("reserved for {}", self.engine.state.name(*task)),
+            Reason::AgentsFull { short, .. } => match short {
+                Some(resource) => format!("short of {}", self.flow.resources[resource.index()].name),
+                None => "agents full".into(),
+            },
+            Reason::NoAgent { capabilities } => format!("no agent with {}", capabilities.join(",")),
+            other => format!("{other:?}"),
+        };
+        let reasons: Vec<String> = explain(&self.engine.state, id).iter().map(say).collect();
+        if reasons.is_empty() { vec!["nothing".into()] } else { reasons }
+    }
+}

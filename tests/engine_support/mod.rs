@@ -85,8 +85,45 @@ pub const CPU: ResourceId = ResourceId(0);
 pub const MEM: ResourceId = ResourceId(1);
 pub const GPU: ResourceId = ResourceId(2);
 
-/// A random workflow of 1 to 25 tasks with everything the engine knows.
+/// A random workflow of 1 to 25 tasks: one with everything the engine knows, or one in which many tasks of few kinds
+/// contend for little.
 pub fn random_workflow(rng: &mut Rng) -> Workflow {
+    let mut flow = varied_workflow(rng);
+    if rng.chance(50) {
+        contend(rng, &mut flow);
+    }
+    flow
+}
+
+/// Makes all tasks of few kinds that ask much, with few dependencies and early reservations.
+fn contend(rng: &mut Rng, flow: &mut Workflow) {
+    flow.settings.reserve_after = Span(*rng.pick(&[0, 0, 1_000]));
+    flow.settings.max_running = None;
+    for agent in &mut flow.agents {
+        agent.slots = 3 + rng.below(6) as u32;
+        agent.resources[0].1 = Amount::units(4);
+    }
+    flow.resources.push(ResourceDefinition { name: "scarce".into(), kind: ResourceKind::Pool(Amount::units(4)) });
+    let scarce = ResourceId::from(flow.resources.len() - 1);
+    let kinds: Vec<_> = (0..2 + rng.below(4))
+        .map(|_| {
+            let amount = Amount::units(*rng.pick(&[1, 1, 2, 4]));
+            let mut needs = flow.tasks[rng.below(flow.tasks.len() as u64) as usize].requirements.clone();
+            needs.resources.retain(|need| need.resource != CPU && rng.chance(20));
+            let resource = if rng.chance(50) { CPU } else { scarce };
+            needs.resources.push(ResourceRequirement { resource, amount });
+            needs.resources.sort_by_key(|need| need.resource);
+            needs.capabilities.retain(|_| rng.chance(30));
+            (needs, rng.maybe(80, |rng| Span::secs(*rng.pick(&[1, 3, 6, 15]))))
+        })
+        .collect();
+    for task in &mut flow.tasks {
+        (task.requirements, task.estimate) = rng.pick(&kinds).clone();
+        task.after.retain(|_| rng.chance(40));
+    }
+}
+
+fn varied_workflow(rng: &mut Rng) -> Workflow {
     let mut resources = Vec::new();
     for name in ["cpu", "mem", "gpu"] {
         resources.push(ResourceDefinition { name: name.into(), kind: ResourceKind::PerAgent });

@@ -80,6 +80,12 @@ impl Run {
     pub fn compare_with_replay(&self) {
         let replayed = replay(&self.facts);
         assert!(replayed == self.engine.state, "replay differs from the live state");
+        if replayed.loaded {
+            let text = replayed.to_checkpoint().expect("every State can be kept");
+            let kept = quarterdeck::engine::state::State::from_checkpoint(&text).expect("what was written can be read");
+            kept.check().expect("a State from a checkpoint is whole");
+            assert!(kept == replayed, "a checkpoint differs from the state it was made of");
+        }
         let mut other = Engine::new(replayed);
         let turn = other.decide(&Input { at: self.now, what: What::Tick });
         let started: Vec<_> =

@@ -1,0 +1,275 @@
+//! A State as text and back: a cache of the journal, so that resuming a long session does not read all of it again. It is
+//! bound to the version that wrote it and may be thrown away at any time: unlike facts, its form is no contract. Indexes
+//! and counters are not stored but made again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::definition::{
+    AgentDefinition, FallbackDefinition, ResourceDefinition, ResourceKind, Settings, TaskDefinition, WorkflowStage,
+};
+use super::fact::{Ending, Fact, Stamped, Target};
+use super::ids::{AgentId, FallbackId, StageId, TaskId, Time};
+use super::message::Command;
+use super::state::{Changes, Done, Live, Past, Phase, Reservation, State};
+
+/// Form of what follows. Another one is not read.
+pub const CHECKPOINT_VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    version: u32,
+    now: Time,
+    started: Time,
+    settings: Settings,
+    resources: Vec<ResourceDefinition>,
+    agents: Vec<StoredAgent>,
+    stages: Vec<WorkflowStage>,
+    fallbacks: Vec<FallbackDefinition>,
+    definitions: Vec<Arc<TaskDefinition>>,
+    tasks: Vec<StoredTask>,
+    retries: u64,
+    by_fallback: u32,
+    ended_attempts: (u64, u64),
+    paused: bool,
+    ending: Option<Ending>,
+    reservations: BTreeMap<Target, (TaskId, Time)>,
+    undo: VecDeque<(Command, Command)>,
+    redo: VecDeque<(Command, Command)>,
+    actions: VecDeque<Done>,
+    next_log: u64,
+    opened: u32,
+    boot_id: String,
+    console_pid: i32,
+    closed: Option<i32>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredAgent {
+    definition: AgentDefinition,
+    slots: u32,
+    busy_ms: u64,
+    busy_since: Time,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredTask {
+    phase: Phase,
+    #[serde(default, skip_serializing_if = "is_default")]
+    held: bool,
+    since: Time,
+    ready_at: Time,
+    #[serde(default, skip_serializing_if = "is_default")]
+    priority: i32,
+    #[serde(default, skip_serializing_if = "is_default")]
+    unmet: u32,
+    #[serde(default, skip_serializing_if = "is_default")]
+    dead: u32,
+    #[serde(default, skip_serializing_if = "is_default")]
+    attempt: u32,
+    #[serde(default, skip_serializing_if = "is_default")]
+    tries: u32,
+    #[serde(default, skip_serializing_if = "is_default")]
+    fallbacks_taken: u32,
+    #[serde(default, skip_serializing_if = "is_default")]
+    fallback: Option<FallbackId>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    due: Option<Time>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    deadline: Option<Time>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    live: Option<Box<Live>>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    past: Option<Arc<Vec<Past>>>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+impl State {
+    /// The whole State as text (RON, one line).
+    ///
+    /// # Errors
+    /// A value that RON cannot write.
+    pub fn to_checkpoint(&self) -> Result<String, String> {
+        let agent = |index: usize| {
+            let agent = self.agents.at(index);
+            StoredAgent {
+                definition: (*agent.definition).clone(),
+                slots: agent.slots,
+                busy_ms: agent.busy_ms,
+                busy_since: agent.busy_since,
+            }
+        };
+        let task = |index: usize| {
+            let task = self.tasks.at(index);
+            StoredTask {
+                phase: task.phase,
+                held: task.held,
+                since: task.since,
+                ready_at: task.ready_at,
+                priority: task.priority,
+                unmet: task.unmet,
+                dead: task.dead,
+                attempt: task.attempt,
+                tries: task.tries,
+                fallbacks_taken: task.fallbacks_taken,
+                fallback: task.fallback,
+                due: task.due,
+                deadline: task.deadline,
+                live: task.live.clone(),
+                past: task.past.clone(),
+            }
+        };
+        let stored = Stored {
+            version: CHECKPOINT_VERSION,
+            now: self.now,
+            started: self.started,
+            settings: (*self.settings).clone(),
+            resources: self.resources.iter().map(|resource| resource.definition.clone()).collect(),
+            agents: (0..self.agents.len()).map(agent).collect(),
+            stages: self.stages.iter().map(|stage| (*stage.definition).clone()).collect(),
+            fallbacks: (*self.fallbacks).clone(),
+            definitions: self.definitions.iter().cloned().collect(),
+            tasks: (0..self.tasks.len()).map(task).collect(),
+            retries: self.retries,
+            by_fallback: self.by_fallback,
+            ended_attempts: self.ended_attempts,
+            paused: self.paused,
+            ending: self.ending,
+            reservations: self.reservations.iter().map(|(on, held)| (*on, (held.task, held.since))).collect(),
+            undo: (*self.undo).clone(),
+            redo: (*self.redo).clone(),
+            actions: (*self.actions).clone(),
+            next_log: self.next_log,
+            opened: self.opened,
+            boot_id: self.boot_id.clone(),
+            console_pid: self.console_pid,
+            closed: self.closed,
+        };
+        ron::to_string(&stored).map_err(|error| error.to_string())
+    }
+
+    /// The State of a checkpoint. Only a loaded session has one.
+    ///
+    /// # Errors
+    /// It is not one, or of another form: everything must be read from the journal.
+    pub fn from_checkpoint(text: &str) -> Result<Self, String> {
+        let stored: Stored = ron::from_str(text).map_err(|error| error.to_string())?;
+        if stored.version != CHECKPOINT_VERSION || stored.tasks.len() != stored.definitions.len() {
+            return Err("a checkpoint of another form".into());
+        }
+        let mut state = State::default();
+        state.now = stored.now;
+        state.define(&stored);
+        state.loaded = true;
+        state.started = stored.started;
+        state.connect();
+        for (index, task) in stored.tasks.into_iter().enumerate() {
+            state.restore_task(TaskId::from(index), task);
+        }
+        for (index, agent) in stored.agents.iter().enumerate() {
+            let id = AgentId::from(index);
+            state.change_agent(id, |kept| kept.slots = agent.slots);
+            let kept = state.agents.at_mut(index);
+            (kept.busy_ms, kept.busy_since) = (agent.busy_ms, agent.busy_since);
+        }
+        state.count_stages();
+        (state.retries, state.by_fallback, state.ended_attempts) =
+            (stored.retries, stored.by_fallback, stored.ended_attempts);
+        (state.paused, state.ending) = (stored.paused, stored.ending);
+        let reservation = |(on, (task, since))| (on, Reservation { task, since });
+        state.reservations = stored.reservations.into_iter().map(reservation).collect();
+        (state.undo, state.redo) = (Arc::new(stored.undo), Arc::new(stored.redo));
+        state.actions = Arc::new(stored.actions);
+        (state.next_log, state.opened, state.boot_id) = (stored.next_log, stored.opened, stored.boot_id);
+        (state.console_pid, state.closed) = (stored.console_pid, stored.closed);
+        state.changes = Changes::default();
+        Ok(state)
+    }
+
+    fn define(&mut self, stored: &Stored) {
+        let resources = stored.resources.iter().cloned().map(Fact::ResourceAdded);
+        let agents = stored.agents.iter().map(|agent| Fact::AgentAdded(agent.definition.clone()));
+        let stages = stored.stages.iter().cloned().map(Fact::StageAdded);
+        let fallbacks = stored.fallbacks.iter().cloned().map(Fact::FallbackAdded);
+        let tasks = stored.definitions.iter().cloned().map(Fact::TaskAdded);
+        let settings = std::iter::once(Fact::Configured(Box::new(stored.settings.clone())));
+        for fact in settings.chain(resources).chain(agents).chain(stages).chain(fallbacks).chain(tasks) {
+            self.apply(&Stamped { at: stored.now, fact });
+        }
+    }
+
+    /// Who waits for whom.
+    fn connect(&mut self) {
+        for index in 0..self.stages.len() {
+            for before in self.stages.at(index).definition.after.clone() {
+                self.stages.at_mut(before.index()).later.push(StageId::from(index));
+            }
+        }
+        for index in 0..self.tasks.len() {
+            for before in self.definitions.at(index).clone().after.iter() {
+                self.dependents.at_mut(before.index()).push(TaskId::from(index));
+            }
+        }
+    }
+
+    fn restore_task(&mut self, id: TaskId, stored: StoredTask) {
+        if let Some(live) = &stored.live {
+            for (resource, amount) in live.holds.iter() {
+                self.holders.insert((*resource, id));
+                let entry = self.resources.at_mut(resource.index());
+                if entry.definition.kind != ResourceKind::PerAgent {
+                    entry.used.0 += amount.0;
+                }
+            }
+            let holds = live.holds.clone();
+            self.change_agent(live.agent, |agent| {
+                agent.busy += 1;
+                for (resource, amount) in holds.iter() {
+                    agent.take(*resource, *amount);
+                }
+            });
+            self.on_agent.insert((live.agent, id));
+        }
+        let task = self.tasks.at_mut(id.index());
+        task.phase = stored.phase;
+        task.held = stored.held;
+        task.since = stored.since;
+        task.ready_at = stored.ready_at;
+        task.priority = stored.priority;
+        task.unmet = stored.unmet;
+        task.dead = stored.dead;
+        task.attempt = stored.attempt;
+        task.tries = stored.tries;
+        task.fallbacks_taken = stored.fallbacks_taken;
+        task.fallback = stored.fallback;
+        task.due = stored.due;
+        task.deadline = stored.deadline;
+        task.live = stored.live;
+        task.past = stored.past;
+        self.index(id);
+    }
+
+    fn count_stages(&mut self) {
+        for index in 0..self.stages.len() {
+            let tasks: Vec<TaskId> = self.stages.at(index).tasks.iter().copied().collect();
+            let open = tasks.iter().filter(|id| !self.task(**id).phase.is_satisfied()).count();
+            let dead = |id: &&TaskId| {
+                let task = self.task(**id);
+                task.phase.is_dead() || (task.phase == Phase::Waiting && task.dead > 0)
+            };
+            let dead = tasks.iter().filter(dead).count();
+            let stage = self.stages.at_mut(index);
+            (stage.remaining, stage.dead) = (open as u32, dead as u32);
+        }
+        for index in 0..self.stages.len() {
+            let after = self.stages.at(index).definition.after.clone();
+            let unmet = after.iter().filter(|before| self.stage(**before).remaining > 0).count();
+            self.stages.at_mut(index).unmet = unmet as u32;
+        }
+    }
+}

@@ -1,0 +1,1294 @@
+//! What the engine decides, case by case: a workflow in a few words, inputs (`> …`), the facts that follow. The language
+//! is that of `engine_support/flow.rs`; a turn's times are in milliseconds, `> +500 tick` lets half a second pass first.
+
+mod engine_support;
+
+use engine_support::flow::{Case, check, parse};
+
+// ── order ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn a_task_starts_once_all_it_waits_for_is_done() {
+    check(
+        "task a
+         task b
+         task c after a,b
+         task d after c",
+        "> load
+         start a/1
+         start b/1
+         > why c
+         after 2: a,b
+         agents full
+         > up a
+         runs a/1
+         > exit a 0
+         end a/1 Succeeded
+         > why c
+         after 1: b
+         > exit b 0
+         end b/1 Succeeded
+         start c/1
+         > exit c 0
+         end c/1 Succeeded
+         start d/1
+         > exit d 0
+         end d/1 Succeeded
+         > end?
+         finished, exit 0",
+    );
+}
+
+#[test]
+fn a_stage_opens_when_those_before_it_are_over() {
+    check(
+        "stage build
+         stage test after build
+         stage ship after build,test
+         task a stage build
+         task b stage build
+         task t stage test
+         task s stage ship",
+        "> load
+         start a/1
+         start b/1
+         > why s
+         stages build,test
+         agents full
+         > exit a 0
+         end a/1 Succeeded
+         > why t
+         stages build
+         > exit b 0
+         end b/1 Succeeded
+         start t/1
+         > exit t 0
+         end t/1 Succeeded
+         start s/1",
+    );
+}
+
+#[test]
+fn priority_first_then_deadline_then_the_order_of_the_file() {
+    check(
+        "agent one slots 1
+         task first prio 9
+         task low prio 1
+         task late prio 5 deadline 9000
+         task soon prio 5 deadline 5000
+         task plain prio 5
+         task plain2 prio 5",
+        "> load
+         start first/1
+         > exit first 0
+         end first/1 Succeeded
+         start soon/1
+         > exit soon 0
+         end soon/1 Succeeded
+         start late/1
+         > exit late 0
+         end late/1 Succeeded
+         start plain/1
+         > exit plain 0
+         end plain/1 Succeeded
+         start plain2/1
+         > exit plain2 0
+         end plain2/1 Succeeded
+         start low/1",
+    );
+}
+
+/// One point of priority is worth one `aging` of waiting.
+#[test]
+fn an_old_task_passes_a_newer_one_of_higher_priority_after_as_many_agings() {
+    let flow = "set aging 1000
+         set reserve_after 99999999
+         agent one slots 1
+         task gate prio 9
+         task opener prio 8
+         task old prio 0
+         task new prio 3 after opener";
+    let script = |wait: &str, order: [&str; 2]| {
+        format!(
+            "> load
+             start gate/1
+             > exit gate 0
+             end gate/1 Succeeded
+             start opener/1
+             > +{wait} exit opener 0
+             end opener/1 Succeeded
+             start {0}/1
+             > exit {0} 0
+             end {0}/1 Succeeded
+             start {1}/1",
+            order[0], order[1]
+        )
+    };
+    check(flow, &script("2999", ["new", "old"]));
+    check(flow, &script("3000", ["old", "new"]));
+}
+
+#[test]
+fn a_new_priority_counts_at_once() {
+    check(
+        "agent one slots 1
+         task run
+         task a
+         task b",
+        "> load
+         start run/1
+         > prio b 5
+         prio b 5
+         > prio b 5
+         refused: b has priority 5 already
+         > exit run 0
+         end run/1 Succeeded
+         start b/1",
+    );
+}
+
+// ── resources and agents ─────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn a_lock_is_held_by_one_or_shared_by_many() {
+    check(
+        "agent many slots 9
+         lock db
+         task w1 uses db prio 3
+         task r1 uses db:shared prio 2
+         task r2 uses db:shared prio 2
+         task w2 uses db prio 1",
+        "> load
+         start w1/1
+         > why r1
+         db 1 of 0 by w1
+         > exit w1 0
+         end w1/1 Succeeded
+         start r1/1
+         start r2/1
+         > exit r1 0
+         end r1/1 Succeeded
+         > why w2
+         db 4294967296 of 4294967295 by r2
+         > exit r2 0
+         end r2/1 Succeeded
+         start w2/1",
+    );
+}
+
+#[test]
+fn a_pool_is_counted_and_each_agent_has_its_own_cpu_and_memory() {
+    check(
+        "agent x slots 9 cpu 2 mem 8
+         agent y slots 9 cpu 2 mem 1
+         pool conn 3
+         task a uses conn:2,cpu:1,mem:4
+         task b uses conn:2
+         task c uses conn:1,cpu:1.5,mem:1
+         task d uses mem:5
+         task e uses cpu:3",
+        "> load
+         start a/1 on x
+         start c/1 on y
+         > why b
+         conn 2000 of 0 by a,c
+         > why d
+         short of mem
+         > why e
+         short of cpu
+         > exit a 0
+         end a/1 Succeeded
+         start b/1 on x
+         start d/1 on x",
+    );
+}
+
+#[test]
+fn the_least_gifted_agent_that_will_do_then_the_least_loaded() {
+    check(
+        "agent gifted slots 2 can gpu,net
+         agent p slots 2 can net
+         agent q slots 2 can net
+         task a needs net
+         task b needs net
+         task c needs net
+         task d needs net
+         task e needs net
+         task g needs gpu
+         task h needs gpu
+         task only on p
+         task none needs gpu,tpu",
+        "> load
+         start a/1 on p
+         start b/1 on q
+         start c/1 on p
+         start d/1 on q
+         start e/1 on gifted
+         start g/1 on gifted
+         > why h
+         agents full
+         > why none
+         no agent with gpu,tpu
+         > why only
+         agents full
+         > exit a 0
+         end a/1 Succeeded
+         start only/1 on p",
+    );
+}
+
+#[test]
+fn max_running_bounds_all_agents_together() {
+    check(
+        "set max_running 2
+         agent x slots 2
+         agent y slots 2
+         task a
+         task b
+         task c",
+        "> load
+         start a/1 on x
+         start b/1 on y
+         > why c
+         Closed(MaxRunning(2))
+         > exit b 0
+         end b/1 Succeeded
+         start c/1 on y",
+    );
+}
+
+#[test]
+fn slots_can_be_changed_and_none_is_taken_from_what_runs() {
+    check(
+        "agent x slots 2
+         task a
+         task b
+         task c",
+        "> load
+         start a/1
+         start b/1
+         > slots x 1
+         slots x 1
+         > exit a 0
+         end a/1 Succeeded
+         > why c
+         agents full
+         > undo
+         undone
+         slots x 2
+         start c/1
+         > redo
+         redone
+         slots x 1
+         > slots x 1
+         refused: x has 1 slots already
+         > slots nobody 1
+         refused: there is no such agent",
+    );
+}
+
+#[test]
+fn what_can_never_start_does_not_keep_the_run_alive() {
+    check(
+        "agent x slots 2 cpu 2
+         pool conn 1
+         task big uses conn:2
+         task wide uses cpu:3
+         task odd needs gpu
+         task after after big
+         task fine uses conn:1",
+        "> load
+         start fine/1
+         > +60000 exit fine 0
+         end fine/1 Succeeded
+         > +60000
+         > end?
+         finished, exit 3",
+    );
+}
+
+// ── the operator ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn hold_and_release() {
+    check(
+        "task a
+         task b after a
+         task c after a",
+        "> load
+         start a/1
+         > hold a
+         refused: a is starting: only what does not run yet can be held
+         > hold b
+         held b
+         > hold b
+         refused: b is held already
+         > release c
+         refused: c is not held
+         > exit a 0
+         end a/1 Succeeded
+         start c/1
+         > why b
+         Held
+         > undo
+         undone
+         released b
+         start b/1
+         > redo
+         refused: b is starting: only what does not run yet can be held
+         > exit b 0
+         end b/1 Succeeded
+         > hold b
+         refused: b is done: only what does not run yet can be held",
+    );
+}
+
+#[test]
+fn cancel_in_every_phase() {
+    check(
+        "set grace 1000
+         task starting
+         task running
+         task ready
+         task waiting after ready",
+        "> load
+         start starting/1
+         start running/1
+         > up running
+         runs running/1
+         > cancel waiting
+         cancelled waiting
+         > cancel waiting
+         refused: waiting is cancelled already
+         > cancel ready
+         cancelled ready
+         > undo
+         undone
+         requeued ready
+         > undo
+         undone
+         requeued waiting
+         > redo
+         redone
+         cancelled waiting
+         > cancel starting
+         Term starting/1: Cancelled
+         > cancel starting
+         refused: starting is being stopped already
+         > up starting
+         runs starting/1
+         Term starting/1: Cancelled
+         > cancel running
+         Term running/1: Cancelled
+         > signal running 15
+         end running/1 Cancelled
+         start ready/1
+         > cancel running
+         refused: running is cancelled already
+         > +999
+         > +1
+         Kill starting/1: Cancelled
+         > signal starting 9
+         end starting/1 Cancelled
+         > exit ready 0
+         end ready/1 Succeeded
+         > cancel ready
+         refused: ready is done already
+         > end?
+         finished, exit 3",
+    );
+}
+
+#[test]
+fn kill_gives_no_grace_and_hurries_a_cancel() {
+    check(
+        "task a
+         task b
+         task c",
+        "> load
+         start a/1
+         start b/1
+         > kill a
+         Kill a/1: Cancelled
+         > cancel b
+         Term b/1: Cancelled
+         > kill b
+         Kill b/1: Cancelled
+         > kill b
+         refused: b is being stopped already
+         > kill c
+         cancelled c
+         > signal b 9
+         end b/1 Cancelled
+         > signal a 9
+         end a/1 Cancelled",
+    );
+}
+
+#[test]
+fn whichever_is_written_first_decides_between_cancel_and_finish() {
+    check(
+        "task a
+         task b
+         task c tries 3",
+        "> load
+         start a/1
+         start b/1
+         > exit a 0
+         end a/1 Succeeded
+         start c/1
+         > cancel a
+         refused: a is done already
+         > cancel b
+         Term b/1: Cancelled
+         > exit b 0
+         end b/1 Cancelled
+         > exit c 1 left 2
+         leaves c/1 2
+         > cancel c
+         Term c/1: Cancelled
+         > empty c
+         end c/1 Exit(1)
+         > end?
+         finished, exit 1",
+    );
+}
+
+#[test]
+fn a_success_before_the_cancel_of_what_it_left_behind_stays_a_success() {
+    check(
+        "task a
+         task b after a",
+        "> load
+         start a/1
+         > exit a 0 left 1
+         leaves a/1 1
+         > kill a
+         Kill a/1: Cancelled
+         > empty a
+         end a/1 Succeeded
+         start b/1",
+    );
+}
+
+#[test]
+fn a_cancel_while_it_is_timed_out_or_stopped_means_that_nothing_follows() {
+    check(
+        "set grace 5000
+         task a timeout 1000 tries 3
+         task b",
+        "> load
+         start a/1
+         start b/1
+         > up a
+         runs a/1
+         > +1000
+         Term a/1: TimedOut
+         > cancel a
+         Term a/1: Cancelled
+         > signal a 15
+         end a/1 Cancelled
+         > stop
+         ending Stop
+         Term b/1: SessionStop
+         > cancel b
+         Term b/1: Cancelled
+         > signal b 15
+         end b/1 Cancelled",
+    );
+}
+
+#[test]
+fn skip_and_unskip() {
+    check(
+        "task a
+         task b after a
+         task c after b
+         task d after c",
+        "> load
+         start a/1
+         > skip a
+         refused: a is starting: too late to skip
+         > skip b
+         skipped b
+         start c/1
+         > exit a 0
+         end a/1 Succeeded
+         > unskip b
+         refused: c has begun since
+         > undo
+         refused: c has begun since
+         > unskip c
+         refused: c is starting, not skipped
+         > skip d
+         skipped d
+         > undo
+         undone
+         requeued d
+         > redo
+         redone
+         skipped d
+         > exit c 0
+         end c/1 Succeeded
+         > end?
+         finished, exit 0
+         > unskip d
+         requeued d
+         start d/1",
+    );
+}
+
+#[test]
+fn undoing_the_skip_of_a_held_task_holds_it_again() {
+    check(
+        "task a",
+        "> load
+         start a/1
+         > noroom a
+         unborn a/1 until 1000
+         > retry a
+         due a
+         start a/2
+         > exit a 1
+         end a/2 Exit(1)
+         > skip a
+         skipped a
+         > undo
+         refused: nothing to undo",
+    );
+    check(
+        "task g
+         task a after g",
+        "> load
+         start g/1
+         > hold a
+         held a
+         > all skip a ; prio g 4
+         skipped a
+         prio g 4
+         > exit g 0
+         end g/1 Succeeded
+         > undo
+         undone
+         prio g 0
+         requeued a
+         held a
+         > redo
+         redone
+         skipped a
+         prio g 4
+         > undo
+         undone
+         prio g 0
+         requeued a
+         held a
+         > undo
+         undone
+         released a
+         start a/1",
+    );
+}
+
+#[test]
+fn several_at_once_do_what_can_be_done_and_are_undone_at_once() {
+    check(
+        "agent one slots 1
+         task run
+         task a
+         task b",
+        "> load
+         start run/1
+         > all hold run ; hold a ; hold b ; undo
+         held a
+         held b
+         > all hold a ; hold b
+         refused: a is held already
+         > undo
+         undone
+         released b
+         released a
+         > all prio a 3 ; prio a 4
+         prio a 3
+         prio a 4
+         > undo
+         undone
+         prio a 3
+         prio a 0
+         > redo
+         redone
+         prio a 3
+         prio a 4
+         > all kill run ; hold a
+         Kill run/1: Cancelled
+         held a
+         > undo
+         undone
+         prio a 3
+         prio a 0
+         > hold #9
+         refused: there is no such task",
+    );
+}
+
+#[test]
+fn retry_of_what_failed_was_cancelled_or_waits_out_a_delay() {
+    check(
+        "task a
+         task b tries 2 backoff 5000
+         task c after a",
+        "> load
+         start a/1
+         start b/1
+         > retry a
+         refused: a is starting: nothing to retry
+         > exit a 3
+         end a/1 Exit(3)
+         > why c
+         after 1: a
+         > retry c
+         refused: c is waiting: nothing to retry
+         > exit b 1
+         end b/1 Exit(1), again at 5000
+         > why b
+         Delayed { until: Time(5000) }
+         > retry b
+         due b
+         start b/2
+         > exit b 1
+         end b/2 Exit(1)
+         > end?
+         finished, exit 1
+         > retry b
+         requeued b
+         start b/3
+         > retry a
+         requeued a
+         start a/2
+         > exit a 0
+         end a/2 Succeeded
+         start c/1
+         > exit b 1
+         end b/3 Exit(1), again at 5000
+         > +5000
+         due b
+         start b/4",
+    );
+}
+
+#[test]
+fn fallbacks_in_order_by_rule_and_by_key() {
+    check(
+        "fallback f
+         fallback g
+         task a tries 2 or f,g
+         task b or f
+         task c",
+        "> load
+         start a/1
+         start b/1
+         > exit a 1
+         end a/1 Exit(1), again at 0
+         start a/2
+         > exit a 1
+         end a/2 Exit(1), then f
+         start a/3 as f
+         > exit a 1
+         end a/3 Exit(1), then g
+         start a/4 as g
+         > up b
+         runs b/1
+         > fallback b
+         Term b/1: Fallback f
+         > fallback b
+         refused: b is being stopped
+         > signal b 15
+         end b/1 Aborted, then f
+         start b/2 as f
+         > fallback b
+         refused: no fallback is left for b
+         > fallback c
+         refused: no fallback is declared for c
+         > exit b 0
+         end b/2 Succeeded
+         start c/1
+         > fallback b
+         refused: b is done already
+         > exit a 1
+         end a/4 Exit(1)
+         > fallback a
+         refused: no fallback is left for a
+         > retry a
+         requeued a
+         start a/5 as g",
+    );
+}
+
+#[test]
+fn a_fallback_chosen_before_the_start_or_after_the_end_is_what_runs() {
+    check(
+        "agent one slots 1
+         fallback f
+         task run
+         task open or f
+         task delayed tries 2 backoff 9000 or f
+         task failed or f",
+        "> load
+         start run/1
+         > fallback open
+         chosen f for open
+         > exit run 0
+         end run/1 Succeeded
+         start open/1 as f
+         > exit open 0
+         end open/1 Succeeded
+         start delayed/1
+         > exit delayed 1
+         end delayed/1 Exit(1), again at 9000
+         start failed/1
+         > cancel failed
+         Term failed/1: Cancelled
+         > signal failed 15
+         end failed/1 Cancelled
+         > fallback delayed
+         chosen f for delayed
+         due delayed
+         start delayed/2 as f
+         > exit delayed 0
+         end delayed/2 Succeeded
+         > fallback failed
+         chosen f for failed
+         requeued failed
+         start failed/2 as f",
+    );
+}
+
+#[test]
+fn pause_and_resume() {
+    check(
+        "task a tries 2 backoff 1000
+         task b after a",
+        "> load
+         start a/1
+         > pause
+         paused
+         > pause
+         refused: paused already
+         > exit a 1
+         end a/1 Exit(1), again at 1000
+         > +1000
+         due a
+         > why a
+         Closed(Paused)
+         > end?
+         goes on
+         > undo
+         undone
+         resumed
+         start a/2
+         > redo
+         redone
+         paused
+         > exit a 0
+         end a/2 Succeeded
+         > why b
+         Closed(Paused)
+         > resume
+         resumed
+         start b/1
+         > resume
+         refused: it is not paused",
+    );
+}
+
+#[test]
+fn drain_stop_and_detach() {
+    check(
+        "set grace 1000
+         task a
+         task b
+         task c",
+        "> load
+         start a/1
+         start b/1
+         > pause
+         paused
+         > drain
+         ending Drain
+         > drain
+         refused: the session is ending so already
+         > undo
+         refused: the session is ending
+         > exit a 0
+         end a/1 Succeeded
+         > why c
+         Closed(Ending)
+         > stop
+         ending Stop
+         Term b/1: SessionStop
+         > drain
+         refused: the session is ending so already
+         > +1000
+         Kill b/1: SessionStop
+         > end?
+         goes on
+         > signal b 9
+         end b/1 Aborted, queued
+         > end?
+         finished, exit 3
+         > resume
+         resumed
+         start c/1
+         start b/2
+         > stopnow
+         ending StopNow
+         Kill b/2: SessionStop
+         Kill c/1: SessionStop
+         > detach
+         ending Detach
+         > stop
+         refused: the session is ending so already",
+    );
+}
+
+// ── attempts ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn a_timeout_asks_waits_and_kills() {
+    check(
+        "set grace 2000
+         task a timeout 5000 tries 2
+         task b timeout 5000",
+        "> load
+         start a/1
+         start b/1
+         > +60000
+         > up a
+         runs a/1
+         > +4999
+         > +1
+         Term a/1: TimedOut
+         > +1999
+         > +1
+         Kill a/1: TimedOut
+         > signal a 9
+         end a/1 TimedOut, again at 67000
+         start a/2
+         > up b
+         runs b/1
+         > +5000 exit b 0
+         end b/1 Succeeded
+         > up a
+         runs a/2
+         > +5000 exit a 0
+         end a/2 Succeeded",
+    );
+}
+
+#[test]
+fn a_process_that_ends_well_after_its_timeout_has_timed_out() {
+    check(
+        "task a timeout 1000",
+        "> load
+         start a/1
+         > up a
+         runs a/1
+         > +1000
+         Term a/1: TimedOut
+         > exit a 0
+         end a/1 TimedOut",
+    );
+}
+
+#[test]
+fn what_a_task_leaves_behind_is_killed_and_keeps_its_locks_until_it_is_gone() {
+    check(
+        "lock db
+         task a uses db
+         task b uses db",
+        "> load
+         start a/1
+         > up a
+         runs a/1
+         > exit a 0 left 2
+         leaves a/1 2
+         > why b
+         db 4294967296 of 0 by a
+         > +99
+         > +1
+         Kill a/1: Leaked
+         > exit a 0
+         > +1000 empty a
+         end a/1 Succeeded
+         start b/1",
+    );
+}
+
+#[test]
+fn the_grace_of_a_stopped_leader_covers_what_it_leaves_behind() {
+    check(
+        "set grace 1000
+         task a",
+        "> load
+         start a/1
+         > cancel a
+         Term a/1: Cancelled
+         > +400 signal a 15 left 1
+         leaves a/1 1
+         > +599
+         > +1
+         Kill a/1: Cancelled
+         > empty a
+         end a/1 Cancelled",
+    );
+}
+
+#[test]
+fn a_start_that_fails_for_want_of_room_is_tried_again_and_any_other_is_not() {
+    check(
+        "fallback f
+         task a tries 1
+         task b tries 5 or f",
+        "> load
+         start a/1
+         start b/1
+         > noroom a
+         unborn a/1 until 1000
+         > nostart b
+         end b/1 could not start, then f
+         start b/2 as f
+         > nostart b
+         end b/2 could not start
+         > +1000
+         due a
+         start a/2
+         > noroom a
+         unborn a/2 until 3000
+         > +2000
+         due a
+         start a/3
+         > exit a 1
+         end a/3 Exit(1)",
+    );
+}
+
+#[test]
+fn a_cancel_before_the_spawn_is_kept_when_the_spawn_fails() {
+    check(
+        "task a tries 3
+         task b tries 3",
+        "> load
+         start a/1
+         start b/1
+         > cancel a
+         Term a/1: Cancelled
+         > noroom a
+         end a/1 Cancelled
+         > cancel b
+         Term b/1: Cancelled
+         > crash
+         ask b/1
+         > unborn b
+         end b/1 Cancelled",
+    );
+}
+
+#[test]
+fn fixed_backoff_waits_the_same_each_time() {
+    check(
+        "task a tries 3 backoff 700",
+        "> load
+         start a/1
+         > exit a 1
+         end a/1 Exit(1), again at 700
+         > +700
+         due a
+         start a/2
+         > signal a 11
+         end a/2 Signal(11), again at 1400
+         > +700
+         due a
+         start a/3
+         > exit a 1
+         end a/3 Exit(1)
+         > end?
+         finished, exit 1",
+    );
+}
+
+#[test]
+fn exponential_backoff_doubles_up_to_its_maximum() {
+    check(
+        "task a tries 5 backoff 100..250",
+        "> load
+         start a/1
+         > exit a 1
+         end a/1 Exit(1), again at 100
+         > +100
+         due a
+         start a/2
+         > exit a 1
+         end a/2 Exit(1), again at 300
+         > +200
+         due a
+         start a/3
+         > exit a 1
+         end a/3 Exit(1), again at 550
+         > +250
+         due a
+         start a/4
+         > exit a 1
+         end a/4 Exit(1), again at 800",
+    );
+}
+
+#[test]
+fn jitter_stays_within_its_share_and_is_spread() {
+    let mut waits = Vec::new();
+    for n in 0..200u64 {
+        let mut case = Case::new(parse("task a tries 2 backoff 1000..9000~0.25"));
+        case.step("load");
+        let end = case.step(&format!("+{n} exit a 1"));
+        let at: u64 = end[0].rsplit(' ').next().expect("words").parse().expect("a time");
+        waits.push(at - n);
+    }
+    assert!(waits.iter().all(|wait| (750..=1250).contains(wait)), "{waits:?}");
+    assert!(waits.iter().any(|wait| *wait < 850) && waits.iter().any(|wait| *wait > 1150), "{waits:?}");
+}
+
+#[test]
+fn late_doubled_and_unknown_reports_change_nothing() {
+    check(
+        "task a tries 2
+         task b after a",
+        "> load
+         start a/1
+         > up b/1
+         > exit b/0 0
+         > up #77/1
+         > exit a/2 0
+         > empty a
+         > up a
+         runs a/1
+         > up a
+         > adopt a
+         > unborn a
+         > noroom a
+         > nostart a
+         > exit a 1
+         end a/1 Exit(1), again at 0
+         start a/2
+         > exit a/1 0
+         > lost a/1
+         > empty a/1
+         > exit a 0 left 3
+         leaves a/2 3
+         > exit a 1
+         > exit a 1 left 9
+         > nostart a
+         > unborn a
+         > empty a
+         end a/2 Succeeded
+         start b/1
+         > empty a
+         > exit a 0
+         > lost a",
+    );
+}
+
+// ── after a crash ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn recovery_asks_after_exactly_the_live_attempts_and_settles_each() {
+    check(
+        "agent many slots 9
+         set leak_grace 1000
+         task adopted
+         task ended
+         task unborn tries 1
+         task lingers
+         task stops
+         task done
+         task waits after done,adopted",
+        "> load
+         start adopted/1
+         start ended/1
+         start unborn/1
+         start lingers/1
+         start stops/1
+         start done/1
+         > up adopted
+         runs adopted/1
+         > up ended
+         runs ended/1
+         > up lingers
+         runs lingers/1
+         > exit lingers 0 left 1
+         leaves lingers/1 1
+         > cancel stops
+         Term stops/1: Cancelled
+         > exit done 0
+         end done/1 Succeeded
+         > crash
+         ask adopted/1 seen
+         ask ended/1 seen
+         ask unborn/1
+         ask lingers/1 seen exited
+         ask stops/1
+         > adopt adopted
+         adopted adopted/1
+         > adopt adopted
+         > exit ended 4
+         end ended/1 Exit(4)
+         > unborn unborn
+         unborn unborn/1
+         start unborn/2
+         > empty lingers
+         end lingers/1 Succeeded
+         > adopt stops
+         adopted stops/1
+         Term stops/1: Cancelled
+         > crash
+         ask adopted/1 seen
+         ask unborn/2
+         ask stops/1 seen
+         > adopt stops
+         adopted stops/1
+         Term stops/1: Cancelled
+         > adopt adopted
+         adopted adopted/1
+         > exit adopted 0
+         end adopted/1 Succeeded
+         start waits/1
+         > exit unborn 1
+         end unborn/2 Exit(1)",
+    );
+}
+
+#[test]
+fn a_lost_attempt_is_held_queued_or_failed() {
+    let script = |end: &str| format!("> load\nstart a/1\n> crash\nask a/1\n> lost a\n{end}");
+    let flow = |how: &str| format!("set on_lost {how}\ntask a\ntask b after a");
+    check(
+        &flow("hold"),
+        &script(
+            "end a/1 Lost
+             > why a
+             Lost
+             > end?
+             finished, exit 3
+             > retry a
+             requeued a
+             start a/2",
+        ),
+    );
+    check(&flow("retry"), &script("end a/1 Lost, queued\nstart a/2\n> exit a 1\nend a/2 Exit(1)"));
+    check(&flow("fail"), &script("end a/1 Lost\n> end?\nfinished, exit 1\n> why a\nOver(Failed)"));
+    check(&flow("hold"), &script("end a/1 Lost\n> skip a\nskipped a\nstart b/1"));
+}
+
+#[test]
+fn what_was_cancelled_and_lost_is_not_queued_again() {
+    check(
+        "set on_lost retry
+         task a",
+        "> load
+         start a/1
+         > cancel a
+         Term a/1: Cancelled
+         > crash
+         ask a/1
+         > lost a
+         end a/1 Lost
+         > why a
+         Lost",
+    );
+}
+
+// ── what follows from failure ────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn failure_blocks_through_tasks_and_stages_and_a_retry_revives_them() {
+    check(
+        "stage one
+         stage two after one
+         stage three after two
+         task a stage one
+         task b stage one after a
+         task c stage two
+         task d stage three",
+        "> load
+         start a/1
+         > exit a 1
+         end a/1 Exit(1)
+         > end?
+         finished, exit 1
+         > why d
+         stages two
+         > retry a
+         requeued a
+         start a/2
+         > exit a 0
+         end a/2 Succeeded
+         start b/1
+         > exit b 0
+         end b/1 Succeeded
+         start c/1
+         > exit c 0
+         end c/1 Succeeded
+         start d/1
+         > exit d 0
+         end d/1 Succeeded
+         > end?
+         finished, exit 0",
+    );
+}
+
+#[test]
+fn skipping_what_failed_lets_the_others_go_on() {
+    check(
+        "task a
+         task b after a",
+        "> load
+         start a/1
+         > exit a 1
+         end a/1 Exit(1)
+         > skip a
+         skipped a
+         start b/1
+         > exit b 0
+         end b/1 Succeeded
+         > end?
+         finished, exit 0",
+    );
+}
+
+#[test]
+fn exit_codes() {
+    let case = |steps: &[&str]| {
+        let mut case = Case::new(parse("task a\ntask b after a"));
+        for step in ["load"].iter().chain(steps) {
+            case.step(step);
+        }
+        (case.engine.state.is_finished(), case.engine.state.exit_code())
+    };
+    assert_eq!(case(&["exit a 0", "exit b 0"]), (true, 0));
+    assert_eq!(case(&["exit a 0", "skip b"]), (false, 3), "b runs already");
+    assert_eq!(case(&["skip b", "exit a 0"]), (true, 0));
+    assert_eq!(case(&["exit a 1"]), (true, 1));
+    assert_eq!(case(&["exit a 0", "exit b 1"]), (true, 1));
+    assert_eq!(case(&["hold b", "exit a 0"]), (true, 3));
+    assert_eq!(case(&["lost a"]), (true, 3));
+    assert_eq!(case(&["kill a", "signal a 9"]), (true, 3));
+    assert_eq!(case(&["drain", "exit a 0"]), (true, 3));
+    assert_eq!(case(&["stop", "signal a 15"]), (true, 3));
+    assert_eq!(case(&["cancel b", "exit a 1"]), (true, 1));
+    assert_eq!(case(&["drain", "exit a 0", "resume", "exit b 0"]), (true, 0));
+}
+
+#[test]
+fn commands_before_a_workflow_and_a_second_workflow_are_refused() {
+    check(
+        "task a",
+        "> pause\nrefused: no workflow is loaded yet\n> load\nstart a/1\n> load\nrefused: a workflow is loaded already",
+    );
+}

@@ -93,7 +93,7 @@ impl Server {
         self.clients.iter().all(|client| client.prelude.is_empty() && client.sent >= length)
     }
 
-    /// Whether a console has adopted the survivors and is still there, or left them on purpose.
+    /// Takes the socket out of the folder.
     pub fn unbind(&self, folder: BorrowedFd<'_>) {
         let _ = unlinkat(folder, &self.name, AtFlags::empty());
     }

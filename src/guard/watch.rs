@@ -246,6 +246,9 @@ impl Watch {
         let _ = setsid();
         let entries = self.table.entries();
         let clean = self.closing && entries.is_empty();
+        if let Some(session) = self.session.as_ref().filter(|_| clean) {
+            session.server.unbind(session.folder.as_fd());
+        }
         let Some(session) = self.session.filter(|_| !clean) else {
             tell_front(&self.front, &self.front_process, exit, None);
             sys::reap(self.process.pid)?;

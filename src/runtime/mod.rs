@@ -288,6 +288,9 @@ impl Runtime {
     pub async fn run(mut self) -> Result<End, String> {
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // What was asked before the start counts before the question whether anything is left to do.
+        self.drain();
+        self.flush();
         loop {
             self.publish();
             if let Some(end) = self.end() {

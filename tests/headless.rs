@@ -287,8 +287,8 @@ fn json_lines_are_the_journal_fact_by_fact() {
         }
     }
     let last = |task: &str| {
-        let ends = lines.iter().filter(|line| line["task"] == task);
-        ends.filter(|line| line["fact"] == "Failed" || line["fact"] == "Succeeded").next_back().expect("it ended")
+        let ended = |line: &&Value| line["task"] == task && (line["fact"] == "Failed" || line["fact"] == "Succeeded");
+        lines.iter().rfind(ended).expect("it ended")
     };
     assert_eq!((&last("ok")["fact"], &last("ok")["code"]), (&"Succeeded".into(), &0.into()));
     assert_eq!((&last("fails")["cause"], &last("fails")["code"]), (&"exit".into(), &7.into()));

@@ -115,7 +115,7 @@ fn a_reservation_for_what_can_no_longer_start_holds_nobody_back() {
         task a uses cpu:2,conn:1 on x
         task big uses cpu:4,conn:2 prio 5
         task small uses conn:1 on x
-        task small2 uses conn:1 on x";
+        task small2 uses conn:1 on x after small";
     let mut case = Case::new(parse(text));
     assert_eq!(case.step("load"), ["start big/1 on y", "reserve conn for a"]);
     assert_eq!(
@@ -185,7 +185,7 @@ fn one_starving_task_after_the_other_gets_its_turn() {
 #[test]
 fn what_was_backfilled_counts_against_more_of_it() {
     let text = "set aging 1000000000
-        set reserve_after 0
+        set reserve_after 10
         agent x slots 9
         pool conn 6
         task hog uses conn:4 prio 9
@@ -195,7 +195,8 @@ fn what_was_backfilled_counts_against_more_of_it() {
         task s2 uses conn:1 after gate
         task s3 uses conn:1 after gate";
     let mut case = Case::new(parse(text));
-    assert_eq!(case.step("load"), ["start hog/1", "start gate/1", "reserve conn for big"]);
+    assert_eq!(case.step("load"), ["start hog/1", "start gate/1"]);
+    assert_eq!(case.step("+10"), ["reserve conn for big"]);
     assert_eq!(case.step("+1 exit gate 0"), ["end gate/1 Succeeded", "start s1/1"]);
     assert_eq!(case.step("why s2"), ["reserved for big"]);
     assert_eq!(case.step("+1 exit s1 0"), ["end s1/1 Succeeded", "start s2/1"]);

@@ -288,6 +288,35 @@ fn slots_can_be_changed_and_none_is_taken_from_what_runs() {
 }
 
 #[test]
+fn what_one_task_gives_back_is_used_by_all_that_it_is_enough_for() {
+    check(
+        "agent x slots 9 cpu 8
+         pool conn 4
+         set reserve_after 99999999
+         task hog uses conn:4 prio 9
+         task wide1 uses conn:3
+         task wide2 uses conn:3
+         task wide3 uses conn:3
+         task thin1 uses conn:0.5
+         task thin2 uses conn:0.5
+         task local uses conn:0.5,cpu:8",
+        "> load
+         start hog/1
+         > exit hog 0
+         end hog/1 Succeeded
+         start wide1/1
+         start thin1/1
+         start thin2/1
+         > exit wide1 0
+         end wide1/1 Succeeded
+         start wide2/1
+         > exit thin1 0
+         end thin1/1 Succeeded
+         start local/1",
+    );
+}
+
+#[test]
 fn what_can_never_start_does_not_keep_the_run_alive() {
     check(
         "agent x slots 2 cpu 2
@@ -847,6 +876,28 @@ fn drain_stop_and_detach() {
          ending Detach
          > stop
          refused: the session is ending so already",
+    );
+}
+
+#[test]
+fn an_attempt_that_the_session_stopped_does_not_count_against_the_retry_rule() {
+    check(
+        "task a tries 2",
+        "> load
+         start a/1
+         > stop
+         ending Stop
+         Term a/1: SessionStop
+         > signal a 15
+         end a/1 Aborted, queued
+         > resume
+         resumed
+         start a/2
+         > exit a 1
+         end a/2 Exit(1), again at 0
+         start a/3
+         > exit a 1
+         end a/3 Exit(1)",
     );
 }
 

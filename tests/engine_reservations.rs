@@ -114,15 +114,21 @@ fn a_reservation_for_what_can_no_longer_start_holds_nobody_back() {
         pool conn 2
         task a uses cpu:2,conn:1 on x
         task big uses cpu:4,conn:2 prio 5
-        task small uses conn:1 on x";
+        task small uses conn:1 on x
+        task small2 uses conn:1 on x after small";
     let mut case = Case::new(parse(text));
     assert_eq!(case.step("load"), ["start big/1 on y", "reserve conn for a"]);
-    assert_eq!(case.step("lost big"), ["end big/1 Lost", "start a/1 on x", "start small/1 on x"]);
+    assert_eq!(
+        case.step("lost big"),
+        ["end big/1 Lost", "start a/1 on x", "start small/1 on x", "reserve conn for small2"]
+    );
     assert_eq!(case.step("retry big"), ["requeued big", "reserve conn for big"]);
     assert_eq!(case.step("exit small 0"), ["end small/1 Succeeded"]);
-    assert_eq!(case.step("slots y 0"), ["slots y 0"]);
-    assert_eq!(case.step("why big"), ["conn 2000 of 1000 by a", "short of cpu"]);
+    assert_eq!(case.step("why small2"), ["reserved for big"]);
+    assert_eq!(case.step("slots y 0"), ["slots y 0", "start small2/1 on x"]);
+    assert_eq!(case.step("why big"), ["conn 2000 of 0 by a,small2", "agents full"]);
     assert_eq!(case.step("exit a 0"), ["end a/1 Succeeded"]);
+    assert_eq!(case.step("exit small2 0"), ["end small2/1 Succeeded"]);
     assert_eq!(case.step("end?"), ["finished, exit 3"]);
     assert_eq!(case.step("undo"), ["undone", "slots y 2", "start big/2 on y"]);
 }
@@ -144,4 +150,55 @@ fn a_task_reserves_one_agent_and_leaves_the_others_to_those_behind_it() {
     let reserved: Vec<&String> = lines.iter().filter(|line| line.starts_with("reserve")).collect();
     assert_eq!(reserved.len(), 1, "{lines:?}");
     assert!(lines.iter().filter(|line| line.starts_with("start s")).count() == 2, "{lines:?}");
+}
+
+/// A start ahead of what is reserved puts off the time at which that can start: what did not end before it may do now.
+#[test]
+fn what_may_be_backfilled_is_judged_anew_after_a_start() {
+    let text = "set aging 1000000000
+        set reserve_after 0
+        agent x slots 9
+        pool conn 4
+        task hog uses conn:2 estimate 10000 prio 9
+        task gate prio 9
+        task ahead uses conn:1 estimate 20000 prio -9 after gate
+        task big uses conn:4 estimate 1000 prio 5
+        task behind uses conn:1 estimate 15000 after gate";
+    let mut case = Case::new(parse(text));
+    assert_eq!(case.step("load"), ["start hog/1", "start gate/1", "reserve conn for big"]);
+    assert_eq!(case.step("exit gate 0"), ["end gate/1 Succeeded"]);
+    assert_eq!(case.step("why behind"), ["reserved for big"]);
+    assert_eq!(case.step("prio ahead 8"), ["prio ahead 8", "start ahead/1", "start behind/1"]);
+}
+
+#[test]
+fn one_starving_task_after_the_other_gets_its_turn() {
+    let text = stream("agent x slots 8 cpu 4", 200, "cpu:1", 4, "");
+    let flow = parse(&format!("{text}task big1 uses cpu:4 estimate 1000\ntask big2 uses cpu:3.5 estimate 1000"));
+    let on = starts(flow, Span::secs(5), Span(1000), Time(40_000));
+    for (name, bound) in [("big1", 7_000), ("big2", 9_000)] {
+        assert!(start_of(&on, name).is_some_and(|at| at <= Time(bound)), "{name} starves: {on:?}");
+    }
+}
+
+/// Small ones started since the reservation count against what is left for it.
+#[test]
+fn what_was_backfilled_counts_against_more_of_it() {
+    let text = "set aging 1000000000
+        set reserve_after 10
+        agent x slots 9
+        pool conn 6
+        task hog uses conn:4 prio 9
+        task gate prio 9
+        task big uses conn:5 prio 5
+        task s1 uses conn:1 after gate
+        task s2 uses conn:1 after gate
+        task s3 uses conn:1 after gate";
+    let mut case = Case::new(parse(text));
+    assert_eq!(case.step("load"), ["start hog/1", "start gate/1"]);
+    assert_eq!(case.step("+10"), ["reserve conn for big"]);
+    assert_eq!(case.step("+1 exit gate 0"), ["end gate/1 Succeeded", "start s1/1"]);
+    assert_eq!(case.step("why s2"), ["reserved for big"]);
+    assert_eq!(case.step("+1 exit s1 0"), ["end s1/1 Succeeded", "start s2/1"]);
+    assert_eq!(case.step("+1 exit hog 0"), ["end hog/1 Succeeded", "start big/1"]);
 }

@@ -101,25 +101,29 @@ fn contend(rng: &mut Rng, flow: &mut Workflow) {
     flow.settings.max_running = None;
     for agent in &mut flow.agents {
         agent.slots = 3 + rng.below(6) as u32;
-        agent.resources[0].1 = Amount::units(4);
+        agent.resources[0].1 = Amount::units(6);
     }
-    flow.resources.push(ResourceDefinition { name: "scarce".into(), kind: ResourceKind::Pool(Amount::units(4)) });
+    flow.resources.push(ResourceDefinition { name: "scarce".into(), kind: ResourceKind::Pool(Amount::units(6)) });
     let scarce = ResourceId::from(flow.resources.len() - 1);
     let kinds: Vec<_> = (0..2 + rng.below(4))
         .map(|_| {
-            let amount = Amount::units(*rng.pick(&[1, 1, 2, 4]));
+            let amount = Amount::units(*rng.pick(&[1, 1, 2, 3, 5]));
             let mut needs = flow.tasks[rng.below(flow.tasks.len() as u64) as usize].requirements.clone();
-            needs.resources.retain(|need| need.resource != CPU && rng.chance(20));
+            needs.resources.retain(|need| need.resource.index() > GPU.index() && rng.chance(30));
             let resource = if rng.chance(50) { CPU } else { scarce };
             needs.resources.push(ResourceRequirement { resource, amount });
             needs.resources.sort_by_key(|need| need.resource);
-            needs.capabilities.retain(|_| rng.chance(30));
+            needs.capabilities.clear();
             (needs, rng.maybe(80, |rng| Span::secs(*rng.pick(&[1, 3, 6, 15]))))
         })
         .collect();
+    for n in flow.tasks.len()..25 {
+        flow.tasks.push(TaskDefinition { priority: rng.below(5) as i32, ..task(&format!("t{n}")) });
+    }
     for task in &mut flow.tasks {
         (task.requirements, task.estimate) = rng.pick(&kinds).clone();
-        task.after.retain(|_| rng.chance(40));
+        (task.stage, task.timeout) = (StageId(0), None);
+        task.after.retain(|_| rng.chance(20));
     }
 }
 

@@ -113,6 +113,35 @@ impl Run {
         }
     }
 
+    /// A step of a run in which agents are truthful and the operator only steers: much runs side by side.
+    pub fn calm_step(&mut self) {
+        let task = TaskId(self.rng.below(u64::from(self.tasks)) as u32);
+        match self.rng.below(100) {
+            0..78 => {
+                self.now = self.now.plus(Span(self.rng.below(900)));
+                match self.world.truthful(&mut self.rng, true) {
+                    Some(report) => self.decide(What::Report(report)),
+                    None => self.jump(),
+                }
+            }
+            78..86 => {
+                self.now = self.now.plus(Span(self.rng.below(3_000)));
+                self.decide(What::Tick);
+            }
+            86..92 => {
+                let priority = self.rng.below(9) as i32 - 4;
+                self.command(Command::SetPriority { task, priority });
+            }
+            92..94 => self.command(Command::Hold { task }),
+            94..96 => self.command(Command::Release { task }),
+            96..98 => self.command(Command::Retry { task }),
+            _ => {
+                let (agent, slots) = (AgentId(self.rng.below(3) as u32), self.rng.below(7) as u32);
+                self.command(Command::SetSlots { agent, slots });
+            }
+        }
+    }
+
     pub fn jump(&mut self) {
         let span = *self.rng.pick(&[0, 1, 100, 1_000, 5_000, 60_000]);
         self.now = self.now.plus(Span(span));

@@ -437,7 +437,10 @@ impl Model {
         // Once one is folded because it has not begun, all that have not begun are: a list of two kinds is hard to read.
         let crowded = snapshot.total_rows > self.queue_height();
         let alike = crowded || !self.queue.folded_early.is_empty();
-        let home = self.task(snapshot).map(|row| row.stage.clone()).filter(|_| self.queue.seek != Seek::First && !self.queue.untouched);
+        let home = self
+            .task(snapshot)
+            .map(|row| row.stage.clone())
+            .filter(|_| self.queue.seek != Seek::First && !self.queue.untouched);
         let mut changed = false;
         for row in &snapshot.rows {
             let Row::Group(group) = row else { continue };

@@ -167,13 +167,12 @@ fn alert_line(pen: &mut Pen<'_>, scene: &Scene<'_>) {
     }
     let mut used = 0;
     for alert in alerts.iter().take(3) {
-        let count = if alert.count > 1 { format!(" ×{}", alert.count) } else { String::new() };
         let at = super::format::minute(alert.at, &scene.model.zone);
         let meaning = if alert.bad { Meaning::Bad } else { Meaning::Warn };
         let words = [
             w(if alert.bad { "✗ " } else { "▲ " }, meaning),
             w(format!("{at} "), Meaning::Muted),
-            w(format!("{}{count}", alert.text), Meaning::Base),
+            w(&alert.text, Meaning::Base),
             w("    ", Meaning::Base),
         ];
         // A second one only if it is seen whole: half a sentence is noise.

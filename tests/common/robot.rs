@@ -38,6 +38,26 @@ pub struct Seen {
     parser: Parser,
     /// All of it.
     pub bytes: Vec<u8>,
+    /// How much of it the emulator has seen.
+    shown: usize,
+}
+
+impl Seen {
+    /// The emulator leaves U+FFFD out, which moves all that follows: it is shown another mark instead.
+    fn take(&mut self, bytes: &[u8]) {
+        const MARK: &[u8] = "\u{fffd}".as_bytes();
+        self.bytes.extend_from_slice(bytes);
+        let mut rest = &self.bytes[self.shown..];
+        while let Some(at) = rest.windows(MARK.len()).position(|part| part == MARK) {
+            self.parser.process(&rest[..at]);
+            self.parser.process("¿".as_bytes());
+            rest = &rest[at + MARK.len()..];
+        }
+        // The beginning of one may be at the end.
+        let kept = (1..MARK.len()).rev().find(|n| rest.ends_with(&MARK[..*n])).unwrap_or(0);
+        self.parser.process(&rest[..rest.len() - kept]);
+        self.shown = self.bytes.len() - kept;
+    }
 }
 
 impl Robot {
@@ -57,7 +77,7 @@ impl Robot {
         let began = Instant::now();
         let child = command.spawn_borrowed(&pts).expect("the program starts");
         let parser = Parser::new(cells(size.1), cells(size.0), 100);
-        let seen = Arc::new(Mutex::new(Seen { parser, bytes: Vec::new() }));
+        let seen = Arc::new(Mutex::new(Seen { parser, bytes: Vec::new(), shown: 0 }));
         let (deaf, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let pty = Arc::new(pty);
         let reader = {
@@ -215,6 +235,26 @@ impl Robot {
         });
     }
 
+    /// Fails if a whole new frame shows anything else than the changes since the last one had left: they must add up. Digits
+    /// and graphs are not looked at, clocks go on.
+    #[track_caller]
+    pub fn redraw_changes_nothing(&self) {
+        let blurred = || self.lines().iter().map(|line| blur(line)).collect::<Vec<_>>().join("\n");
+        self.settle();
+        let (before, bytes) = (blurred(), self.seen().bytes.len());
+        self.keys("\x0c");
+        let clear = b"\x1b[2J";
+        super::until("a whole frame", || self.seen().bytes[bytes..].windows(clear.len()).any(|part| part == clear));
+        self.settle();
+        let after = blurred();
+        if before != after {
+            let seen = self.seen();
+            let last =
+                String::from_utf8_lossy(&seen.bytes[bytes.saturating_sub(4000)..bytes]).escape_debug().to_string();
+            panic!("before\n{before}\nafter\n{after}\nlast bytes\n{last}");
+        }
+    }
+
     /// Reads what is still on its way.
     fn settle(&self) {
         let mut before = usize::MAX;
@@ -267,8 +307,7 @@ fn read(pty: &Pty, seen: &Mutex<Seen>, deaf: &AtomicBool, over: &AtomicBool) {
         }
         let Ok(n) = rustix::io::read(pty, &mut buffer[..]) else { continue };
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.parser.process(&buffer[..n]);
-        seen.bytes.extend_from_slice(&buffer[..n]);
+        seen.take(&buffer[..n]);
     }
 }
 
@@ -278,7 +317,8 @@ pub fn row_of(lines: &[String], task: &str) -> Option<usize> {
     lines.iter().position(|line| {
         let Some((before, after)) = line.split_once(&format!(" {task}")) else { return false };
         let whole = after.chars().next().is_none_or(|c| c == ' ');
-        whole && before.trim_start_matches(['┃', '│', '>', ' ']).chars().count() == 1
+        whole
+            && before.trim_start_matches(['┃', '│', '>', ' ']).chars().count() == 1
             && before.trim_end().chars().last().is_some_and(|c| GLYPHS.contains(c))
     })
 }
@@ -286,6 +326,18 @@ pub fn row_of(lines: &[String], task: &str) -> Option<usize> {
 /// The line that the queue's cursor is on.
 pub fn cursor(lines: &[String]) -> Option<usize> {
     lines.iter().position(|line| line.trim_start_matches(['┃', '│']).starts_with('>'))
+}
+
+/// A line in which each number is one digit and each gap one blank.
+fn blur(line: &str) -> String {
+    let mut out = String::new();
+    for c in line.chars() {
+        let c = if c.is_ascii_digit() || ('▁'..='█').contains(&c) { '0' } else { c };
+        if !(matches!(c, '0' | ' ') && out.ends_with(c)) {
+            out.push(c);
+        }
+    }
+    out
 }
 
 /// The name on a line of the queue: its first word behind cursor and glyph.

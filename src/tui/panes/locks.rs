@@ -52,7 +52,13 @@ pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>, area: Rect) {
         let meaning = if lock.share > 0.0 { Meaning::Base } else { Meaning::Muted };
         let line = Rect { y, height: 1, ..area };
         pen.text(line.x + 1, y, name, &lock.name, meaning);
-        pen.text(line.x + at_use, y, at_holder - at_use - 1, &lock.used, if busy && lock.share >= 1.0 { Meaning::Warn } else { meaning });
+        pen.text(
+            line.x + at_use,
+            y,
+            at_holder - at_use - 1,
+            &lock.used,
+            if busy && lock.share >= 1.0 { Meaning::Warn } else { meaning },
+        );
         let holder = match lock.holders.as_slice() {
             [] => w("—", Meaning::Muted),
             [(name, how)] if how == "shared" => w(format!("{name} (shared)"), Meaning::Base),

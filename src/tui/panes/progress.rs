@@ -58,12 +58,7 @@ fn rows(scene: &Scene<'_>) -> Vec<(&'static str, Words)> {
         rows.push(("critical", vec![number(progress.critical.join(" → "))]));
     }
     let pair = |(median, high): (crate::engine::ids::Span, crate::engine::ids::Span)| {
-        vec![
-            quiet("p50 "),
-            number(format!("{:<6}", format::fine(median))),
-            quiet(" p90 "),
-            number(format::fine(high)),
-        ]
+        vec![quiet("p50 "), number(format!("{:<6}", format::fine(median))), quiet(" p90 "), number(format::fine(high))]
     };
     if let Some(wait) = progress.wait {
         rows.push(("wait", pair(wait)));
@@ -80,7 +75,10 @@ fn rows(scene: &Scene<'_>) -> Vec<(&'static str, Words)> {
     rows.push(("attempts", attempts));
     if scene.snapshot.counts.by_fallback > 0 {
         let n = scene.snapshot.counts.by_fallback;
-        rows.push(("fallbacks", vec![number(format::count(n)), quiet(if n == 1 { " task done by one" } else { " tasks done by one" })]));
+        rows.push((
+            "fallbacks",
+            vec![number(format::count(n)), quiet(if n == 1 { " task done by one" } else { " tasks done by one" })],
+        ));
     }
     rows.push((
         "slots",

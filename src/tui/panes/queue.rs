@@ -129,8 +129,11 @@ fn task_row(pen: &mut Pen<'_>, scene: &Scene<'_>, line: Rect, columns: &Columns,
     pen.text(line.x + 4, line.y, 1, glyph, meaning);
     let name = if row.pending { format!("{} …", row.name) } else { row.name.to_string() };
     pen.text(at(columns.name), line.y, columns.name.1, &name, text);
-    let tries =
-        if row.attempt > 1 && row.attempt <= row.attempts && row.fallback.is_none() { format!(" {}/{}", row.attempt, row.attempts) } else { String::new() };
+    let tries = if row.attempt > 1 && row.attempt <= row.attempts && row.fallback.is_none() {
+        format!(" {}/{}", row.attempt, row.attempts)
+    } else {
+        String::new()
+    };
     let late = if row.late && !quiet { " ▲" } else { "" };
     let state = [w(word, state_meaning(meaning)), w(tries, Meaning::Muted), w(late, Meaning::Warn)];
     pen.words(at(columns.state), line.y, columns.state.1, &state);
@@ -209,9 +212,6 @@ fn note(pen: &mut Pen<'_>, scene: &Scene<'_>, line: Rect, columns: &Columns, row
     if let Some(fallback) = row.fallback.as_ref().filter(|name| !told(name)) {
         parts.push(w(format!("↶ {fallback}"), Meaning::Held));
     }
-    if row.reserved {
-        parts.push(w("next in line", Meaning::Running));
-    }
     let text = match row.phase {
         Phase::Failed | Phase::Lost => Meaning::Bad,
         Phase::Delayed | Phase::Stopping => Meaning::Warn,
@@ -220,6 +220,9 @@ fn note(pen: &mut Pen<'_>, scene: &Scene<'_>, line: Rect, columns: &Columns, row
     };
     if !row.note.is_empty() {
         parts.push(w(&row.note, text));
+    }
+    if row.reserved {
+        parts.push(w("next in line", Meaning::Running));
     }
     if row.adopted && !told("adopted") {
         parts.push(w("adopted", Meaning::Muted));

@@ -111,7 +111,7 @@ fn a_fallback_takes_the_place_of_a_task_that_runs_waits_or_fails() {
     let place = Place::with(&flow(4, &tasks));
     let mut robot = console(&place, WIDE);
     robot.row_says("live", "running");
-    robot.row_says("flaky", "exit 7, retry 2 of 3");
+    robot.row_says("flaky", "exit 7, retry 2/3");
     for name in ["live", "flaky"] {
         robot.go_to(name);
         robot.keys("b");
@@ -276,6 +276,41 @@ fn filter_why_help_palette_themes_and_mouse_answer() {
     place.touch("go");
     robot.shows("FINISHED");
     assert_eq!(quit(&mut robot), 1);
+}
+
+#[test]
+fn the_cursor_goes_along_with_what_runs_until_a_key_is_pressed() {
+    let tasks = ["first", "second", "third"].map(|name| {
+        let after = match name {
+            "second" => "after: [\"first\"]",
+            "third" => "after: [\"second\"]",
+            _ => "",
+        };
+        task(name, &format!("echo says {name}; {}", wait_for(&format!("{name}-go"))), after)
+    });
+    let place = Place::with(&flow(1, &tasks));
+    let mut robot = console(&place, (80, 24));
+    let on = |task: &str| {
+        robot.until(&format!("the cursor on {task}"), |lines| {
+            cursor(lines).is_some() && cursor(lines) == row_of(lines, task)
+        });
+    };
+    on("first");
+    robot.shows("says first");
+    place.touch("first-go");
+    on("second");
+    robot.shows("says second");
+    robot.keys("w");
+    robot.shows("Why second");
+    robot.keys("\x1b");
+    robot.shows_no("Why second");
+    place.touch("second-go");
+    robot.row_says("third", "running");
+    on("second");
+    place.touch("third-go");
+    robot.shows("FINISHED");
+    on("second");
+    assert_eq!(quit(&mut robot), 0);
 }
 
 #[test]
@@ -619,7 +654,7 @@ fn a_picture_of_the_demo_is_drawn_from_its_real_screen() {
         robot.until("the tests", |lines| row_of(lines, "browser-tests").is_some());
         robot.until("a failure and a lock", |lines| {
             let text = lines.concat();
-            text.contains("lock db") || text.contains("retry 2 of 2")
+            text.contains("lock db") || text.contains("retry 2/2")
         });
         robot.until("a retry", |lines| {
             row_of(lines, "browser-tests").is_some_and(|at| lines[at].contains("delayed") || lines[at].contains('↶'))

@@ -37,12 +37,7 @@ pub(super) fn note(frozen: &Frozen, id: TaskId, at: Time) -> String {
         Phase::Delayed => {
             let until = task.due.unwrap_or(at);
             let why = last.map(|past| outcome_words(&past.outcome)).unwrap_or_else(|| "could not start".into());
-            format!(
-                "{why}, retry {} of {} in {}",
-                task.tries + 1,
-                state.attempts_allowed(id),
-                duration(until.since(at))
-            )
+            format!("{why}, retry {}/{} in {}", task.tries + 1, state.attempts_allowed(id), duration(until.since(at)))
         }
         Phase::Held => "held by you".into(),
         Phase::Lost | Phase::Failed => {

@@ -391,11 +391,9 @@ impl Model {
             return;
         }
         let over = self.task(snapshot).is_none_or(|row| matches!(row.phase, Phase::Succeeded | Phase::Skipped));
-        let running = snapshot.rows.iter().find_map(|row| match row {
-            Row::Task(row) if row.phase == Phase::Running => Some(row.task),
-            _ => None,
-        });
-        if over && let Some(task) = running {
+        if over && let Some((task, stage)) = snapshot.running {
+            self.queue.collapsed.retain(|folded| *folded != stage);
+            self.queue.folded_early.retain(|folded| *folded != stage);
             self.jump_to(task);
         }
     }

@@ -4,7 +4,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Mode, Snapshot};
 
 use super::dialogs;
 use super::glyphs;
@@ -163,6 +163,12 @@ fn alert_line(pen: &mut Pen<'_>, scene: &Scene<'_>) {
     if let Some(toast) = scene.model.toasts.back() {
         let (mark, meaning) = if toast.bad { ("▲ ", Meaning::Warn) } else { ("✓ ", Meaning::Good) };
         pen.words(area.x + 1, area.y, room, &[w(mark, meaning), w(&toast.text, meaning)]);
+        return;
+    }
+    if alerts.is_empty() && scene.snapshot.header.mode == Mode::Finished {
+        let words =
+            [w("✓ ", Meaning::Good), w("finished: ", Meaning::Base), w("q", Meaning::Key), w(" leaves", Meaning::Base)];
+        pen.words(area.x + 1, area.y, room, &words);
         return;
     }
     let mut used = 0;

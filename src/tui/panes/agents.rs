@@ -19,7 +19,7 @@ pub fn edges(scene: &Scene<'_>) -> (Words, Words) {
     let cpu: f32 = agents.iter().filter_map(|agent| agent.cpu_percent).sum();
     let memory: u64 = agents.iter().filter_map(|agent| agent.memory).sum();
     let sampled = busy > 0 && agents.iter().any(|agent| agent.cpu_percent.is_some());
-    let foot = if sampled {
+    let foot = if sampled && memory > 0 {
         vec![w(format!("cpu {:.1} cores  mem {}", cpu / 100.0, format::bytes(memory)), Meaning::Muted)]
     } else {
         Words::new()

@@ -61,7 +61,6 @@ pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>, area: Rect) {
         );
         let holder = match lock.holders.as_slice() {
             [] => w("—", Meaning::Muted),
-            [(name, how)] if how == "shared" => w(format!("{name} (shared)"), Meaning::Base),
             [(name, _)] => w(name, Meaning::Base),
             more => w(format!("{} tasks", more.len()), Meaning::Base),
         };

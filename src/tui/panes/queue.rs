@@ -34,7 +34,8 @@ impl Columns {
             column
         };
         let roomy = width >= 70;
-        let name = take((width / 4).clamp(12, 36));
+        // Narrow panes need the room for the reasons.
+        let name = take(if width < 90 { (width * 2 / 9).max(12) } else { (width / 4).min(36) });
         let state = take(if roomy { 11 } else { 9 });
         let priority = take(if width >= 50 { 4 } else { 0 });
         let age = take(if roomy { 5 } else { 0 });
@@ -117,7 +118,7 @@ fn heading(pen: &mut Pen<'_>, area: Rect, columns: &Columns) {
     put(columns.state, "STATE", false);
     put(columns.priority, "PRI", true);
     put(columns.age, "TIME", true);
-    put(columns.eta, "LEFT", true);
+    put(columns.eta, "ENDS", true);
     put(columns.note, "PROGRESS / WHY NOT", false);
 }
 
@@ -165,9 +166,9 @@ fn time(scene: &Scene<'_>, row: &TaskRow) -> String {
     }
 }
 
-/// What is left of a running task by its estimate; a deadline; when an ended one ended.
+/// When it ends: what is left of a running task by its estimate, at the latest by its deadline; of what is over, when it did.
 fn eta(scene: &Scene<'_>, row: &TaskRow) -> (String, Meaning) {
-    let deadline = || row.deadline.map(|at| format::minute(at, &scene.model.zone));
+    let deadline = || row.deadline.map(|at| format!("≤{}", format::minute(at, &scene.model.zone)));
     let late = if row.late { Meaning::Warn } else { Meaning::Muted };
     match row.phase {
         Phase::Running | Phase::Stopping => match row.estimate {

@@ -91,6 +91,19 @@ struct Shared {
     load: Mutex<Arc<Load>>,
 }
 
+impl Shared {
+    /// `QD_OFF=display_thread` in a debug build: the loop waits until the screen has taken the picture, as it would if it
+    /// drew by itself. To see that the tests of a blocked terminal can fail.
+    fn wait_for_the_screen_if_asked(&self) {
+        #[cfg(debug_assertions)]
+        if std::env::var_os("QD_OFF").is_some_and(|off| off == "display_thread") {
+            while self.fresh.load(Ordering::Acquire) && self.ended.load(Ordering::Acquire) == RUNNING {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        }
+    }
+}
+
 /// No exit code yet.
 const RUNNING: i32 = -1;
 
@@ -565,6 +578,7 @@ impl Runtime {
         self.wanted = false;
         *self.shared.frozen.lock().expect("no holder panics") = Some(Arc::new(frozen));
         self.shared.fresh.store(true, Ordering::Release);
+        self.shared.wait_for_the_screen_if_asked();
     }
 
     // ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -15,12 +15,14 @@ use crate::fault;
 use crate::guard::ConsoleSide;
 use crate::runtime::{Asked, Handle};
 use crate::snapshot::build::{Frozen, Load, build};
-use crate::snapshot::{Snapshot, View};
+use crate::snapshot::{Snapshot, Storage, View};
 use crate::tui::theme::{Depth, Theme};
 use crate::tui::{self, Feed, Left, Options, QuitHow};
 
 /// How often CPU and memory are sampled.
 const SAMPLE_EVERY: Duration = Duration::from_secs(2);
+/// A loop that has been storing and doing for so long waits for a disk: the header says so.
+const STUCK_MS: u64 = 500;
 /// At most so many trees are sampled.
 const SAMPLED: usize = 256;
 /// The first picture comes within this time, or the screen begins empty.
@@ -95,12 +97,17 @@ impl Feed for LiveFeed {
         {
             self.frozen = frozen;
         }
-        Arc::new(build(&self.frozen, view, self.handle.clock.now()))
+        let mut snapshot = build(&self.frozen, view, self.handle.clock.now());
+        let stuck = self.handle.at_work_for();
+        if stuck.0 >= STUCK_MS && snapshot.header.storage == Storage::Good {
+            snapshot.header.storage = Storage::Slow(stuck);
+        }
+        Arc::new(snapshot)
     }
 
     fn changed(&mut self) -> bool {
         fault::panic_at("screen");
-        self.handle.is_fresh()
+        self.handle.is_fresh() || self.handle.at_work_for().0 >= STUCK_MS
     }
 
     fn send(&mut self, command: Command) -> u64 {

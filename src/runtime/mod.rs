@@ -322,6 +322,7 @@ impl Runtime {
     fn receive(&mut self, envelope: Envelope) {
         match envelope {
             Envelope::Reports(reports) => {
+                fault::panic_at("loop");
                 for report in reports {
                     self.decide(What::Report(report));
                 }
@@ -450,7 +451,6 @@ impl Runtime {
 
     /// Once a second: what nobody tells.
     fn look(&mut self) {
-        fault::panic_at("loop");
         match self.watch.look() {
             Some(Jump::Asleep(span)) => self.note(format!("the machine was asleep for {}", duration(span)), false),
             Some(Jump::Set(ms)) => {

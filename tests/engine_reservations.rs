@@ -118,10 +118,7 @@ fn a_reservation_for_what_can_no_longer_start_holds_nobody_back() {
         task small2 uses conn:1 on x after small";
     let mut case = Case::new(parse(text));
     assert_eq!(case.step("load"), ["start big/1 on y", "reserve conn for a"]);
-    assert_eq!(
-        case.step("lost big"),
-        ["end big/1 Lost", "start a/1 on x", "start small/1 on x", "reserve conn for small2"]
-    );
+    assert_eq!(case.step("lost big"), ["end big/1 Lost", "start a/1 on x", "start small/1 on x"]);
     assert_eq!(case.step("retry big"), ["requeued big", "reserve conn for big"]);
     assert_eq!(case.step("exit small 0"), ["end small/1 Succeeded"]);
     assert_eq!(case.step("why small2"), ["reserved for big"]);
@@ -201,4 +198,18 @@ fn what_was_backfilled_counts_against_more_of_it() {
     assert_eq!(case.step("why s2"), ["reserved for big"]);
     assert_eq!(case.step("+1 exit s1 0"), ["end s1/1 Succeeded", "start s2/1"]);
     assert_eq!(case.step("+1 exit hog 0"), ["end hog/1 Succeeded", "start big/1"]);
+}
+
+#[test]
+fn the_next_in_line_gets_a_reservation_when_the_first_is_cancelled() {
+    let text = "set aging 1000000000
+        set reserve_after 10
+        agent x slots 9 cpu 4
+        task holder uses cpu:1
+        task big1 uses cpu:4
+        task big2 uses cpu:4";
+    let mut case = Case::new(parse(text));
+    assert_eq!(case.step("load"), ["start holder/1"]);
+    assert_eq!(case.step("+10"), ["reserve x for big1"]);
+    assert_eq!(case.step("cancel big1"), ["cancelled big1", "reserve x for big2"]);
 }

@@ -556,6 +556,8 @@ fn goes_on_after(place: &Place, report: &str, session: &str) {
 }
 
 const TWO: [&str; 3] = ["--", "echo x >> short", "sleep 1; echo x >> long"];
+/// The same, ending only after the screen has been taken.
+const TWO_LATER: [&str; 3] = ["--", "sleep 1; echo x >> short", "sleep 2; echo x >> long"];
 
 #[test]
 #[cfg(debug_assertions)]
@@ -577,7 +579,7 @@ fn a_panic_under_the_screen_is_reported_on_the_normal_screen() {
         let (mut pty, pts) = pty_process::blocking::open().expect("a pty");
         pty.resize(pty_process::Size::new(24, 80)).expect("a size");
         let mut command = pty_process::blocking::Command::new(env!("CARGO_BIN_EXE_qd"));
-        command = command.args([&["run", "--session", "s"], &TWO[..]].concat()).current_dir(place.0.path());
+        command = command.args([&["run", "--session", "s"], &TWO_LATER[..]].concat()).current_dir(place.0.path());
         command = command.env("QD_STATE_DIR", place.path("state")).env("TERM", "xterm-256color");
         command = command.env("QD_PANIC", place_of_fault).env("NO_COLOR", "1");
         let mut child = command.spawn(pts).expect("the binary is built");

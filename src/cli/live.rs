@@ -19,7 +19,7 @@ use crate::guard::{ConsoleSide, OnDeath, Policy};
 use crate::headless::{Printer, Style};
 use crate::runtime::clock::Clock;
 use crate::runtime::hands::{Checkpointer, Hands};
-use crate::runtime::{Asked, End, Handle, Line, Parts, Runtime};
+use crate::runtime::{Asked, End, Handle, Parts, Runtime};
 use crate::session::checkpoint;
 use crate::session::folder::{Folder, LOG, Sessions, Surroundings, WORKFLOW};
 use crate::session::journal::recover;
@@ -112,10 +112,9 @@ pub fn live(open: Open, show: Show, side: ConsoleSide) -> Result<i32> {
     tell_guard(&side, &open.folder, &settings)?;
     let side = Arc::new(side);
     let log_dir = open.folder.path().join(LOG);
-    let line = Line::new(open.clock);
-    let handle = line.handle.clone();
-    let started = if open.engine.state.loaded { open.engine.state.started } else { open.clock.now() };
     let io = |error: std::io::Error| Error::internal(error.to_string());
+    let handle = Handle::new(open.clock).map_err(io)?;
+    let started = if open.engine.state.loaded { open.engine.state.started } else { open.clock.now() };
     let printer = Printer::start(style, started, log_dir.clone()).map_err(io)?;
     let config = Config {
         table: Some(side.table()),
@@ -126,10 +125,8 @@ pub fn live(open: Open, show: Show, side: ConsoleSide) -> Result<i32> {
         adoption: open.adoption,
         scan: false,
     };
-    let make = move || Ok(Box::new(LocalExecutor::new(config)?) as Box<dyn crate::agents::Executor>);
     let checkpointer = checkpointer(open.folder.name());
-    let hands =
-        Hands::start(open.writer, settings.durability, printer, Some(checkpointer), line.sender(), make).map_err(io)?;
+    let (writer, durability) = (open.writer, settings.durability);
     let watched = side.clone();
     let parts = Parts {
         engine: open.engine,
@@ -142,12 +139,18 @@ pub fn live(open: Open, show: Show, side: ConsoleSide) -> Result<i32> {
         headless,
         guard_alive: Some(Box::new(move || watched.guard_alive())),
     };
-    let runtime = Runtime::new(parts, line, hands);
     for command in open.first_commands {
         handle.send(command, 0, None);
     }
+    let for_loop = handle.clone();
+    let run = move || {
+        let executor = LocalExecutor::new(config).map_err(|error| format!("the local agent cannot work: {error}"))?;
+        let hands = Hands::new(writer, durability, printer, Some(checkpointer), Box::new(executor));
+        let hands = hands.map_err(|error| error.to_string())?;
+        Runtime::new(parts, &for_loop, hands).run()
+    };
     let screen = if headless { None } else { Some(super::console::start(&handle, &show, side.clone())?) };
-    let end = drive(runtime, &handle, &side, settings.on_console_death);
+    let end = drive(run, &handle, &side, settings.on_console_death);
     if end.is_err() {
         handle.end(Kind::Internal.code());
     }
@@ -204,18 +207,30 @@ fn tell_guard(side: &ConsoleSide, folder: &Folder, settings: &Settings) -> Resul
         .map_err(|error| Error::internal(format!("the guard cannot watch this session: {error}")))
 }
 
-/// The loop on this thread, with the process's signals beside it.
-fn drive(runtime: Runtime, handle: &Handle, side: &Arc<ConsoleSide>, on_death: OnConsoleDeath) -> Result<End> {
-    let tokio = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::internal(format!("no runtime: {error}")))?;
-    let end = tokio.block_on(async {
+/// The loop on a thread of its own (which must not be the process's leader: see `agents::local`); signals and the front are
+/// watched on this one.
+fn drive(
+    run: impl FnOnce() -> std::result::Result<End, String> + Send + 'static,
+    handle: &Handle,
+    side: &Arc<ConsoleSide>,
+    on_death: OnConsoleDeath,
+) -> Result<End> {
+    let io = |error: std::io::Error| Error::internal(error.to_string());
+    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io)?;
+    let (told, end) = tokio::sync::oneshot::channel();
+    let thread = move || {
+        // Nobody listens only if this thread's end is not waited for any more.
+        let _ = told.send(run());
+    };
+    tokio.block_on(async {
         tokio::spawn(watch_signals(handle.clone(), on_death));
         tokio::spawn(watch_front(handle.clone(), side.clone(), on_death));
-        runtime.run().await
-    });
-    end.map_err(Error::internal)
+        // Signals are caught before anything runs.
+        tokio::task::yield_now().await;
+        std::thread::Builder::new().name("loop".into()).spawn(thread).map_err(io)?;
+        let end = end.await.map_err(|_| Error::internal("the loop ended without a word"))?;
+        end.map_err(Error::internal)
+    })
 }
 
 async fn watch_signals(handle: Handle, on_death: OnConsoleDeath) {

@@ -24,8 +24,14 @@ pub fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => {
             // Help and version are asked for, and succeed; a closed stdout is no error of theirs.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+            if !error.use_stderr() {
+                let _ = error.print();
+                return ExitCode::SUCCESS;
+            }
+            // It quotes arguments as they are: neutralised, at the price of its colours.
+            let text = clean_lines(&error.render().to_string()) + "\n";
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+            return ExitCode::from(2);
         }
     };
     let code = match dispatch(args) {

@@ -503,6 +503,7 @@ impl PartialEq for State {
             && self.ended_attempts == other.ended_attempts
             && self.opened == other.opened
             && self.boot_id == other.boot_id
+            && self.console_pid == other.console_pid
             && self.closed == other.closed
             && self.definitions == other.definitions
             && self.resources == other.resources
@@ -737,9 +738,9 @@ impl State {
     /// A workflow's definitions begin. Those of an earlier one whose end was never stored are forgotten.
     fn begin_workflow(&mut self, settings: &Settings) {
         if !self.loaded {
-            let (now, opened, closed) = (self.now, self.opened, self.closed);
+            let (now, opened, closed, console_pid) = (self.now, self.opened, self.closed, self.console_pid);
             let (boot_id, changes) = (std::mem::take(&mut self.boot_id), std::mem::take(&mut self.changes));
-            *self = Self { now, opened, closed, boot_id, changes, ..Self::default() };
+            *self = Self { now, opened, closed, console_pid, boot_id, changes, ..Self::default() };
         }
         self.settings = Arc::new(settings.clone());
     }

@@ -1,33 +1,38 @@
-//! The live session: one loop that takes inputs in turn, asks the engine, and hands facts and effects to the hands. Knows
+//! The live session: one loop that takes inputs in turn, asks the engine, and lets the hands store facts and do effects. Knows
 //! everything but screens and the command line: those come in as a [`Handle`].
 
 pub mod adoption;
 pub mod clock;
 pub mod hands;
+pub mod inbox;
 pub mod rates;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::clock::{Clock, Jump, Watch};
 use self::hands::{AnswerTo, Batch, Hands};
+use self::inbox::Inbox;
 use self::rates::Meter;
 use crate::engine::decide::{Engine, Turn};
 use crate::engine::fact::{Fact, Stamped};
-use crate::engine::ids::{TaskId, Time};
+use crate::engine::ids::{Span, TaskId, Time};
+
 use crate::engine::message::{Command, Input, Origin, Refusal, Report, What};
+use crate::error::Kind;
 use crate::fault;
 use crate::headless::{Item, Style, summary, task_of};
 use crate::snapshot::Storage;
 use crate::snapshot::build::{Frozen, Load, in_words};
 use crate::snapshot::why::duration;
 
-/// Inputs taken up before the hands get what they came to.
-const DRAIN: usize = 256;
+/// News that something started waits so long for other news to be written with.
+const STARTED_WAITS: Duration = Duration::from_millis(2);
 /// Turns that may not be stored yet are looked through once there are so many.
 const UNSTORED: usize = 1_000;
 /// A checkpoint is made after so many facts, and at the end if there were so many since the last.
@@ -36,12 +41,10 @@ const CHECKPOINT_AT_END: usize = 20_000;
 /// Notes of the program itself that are kept.
 const NOTES: usize = 50;
 /// How often the clock, the guard and the storage are looked at when nothing happens.
-const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What comes to the loop.
 pub enum Envelope {
-    /// From the agents.
-    Reports(Vec<Report>),
     /// From the operator.
     Command {
         /// What.
@@ -53,8 +56,6 @@ pub enum Envelope {
     },
     /// The screen has taken the last picture and would like the next.
     Look,
-    /// The journal's health changed.
-    Storage(Storage),
     /// Something for the alert line.
     Note(String, bool),
     /// The process was asked to end.
@@ -75,17 +76,32 @@ pub enum Asked {
 /// What others may do with a running session. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
-    sender: UnboundedSender<Envelope>,
     shared: Arc<Shared>,
     /// The session's clock.
     pub clock: Clock,
 }
 
 struct Shared {
+    inbox: Inbox<Envelope>,
+    /// The loop is storing and doing since then (ms of the session's clock); 0 while it is not.
+    at_work_since: AtomicU64,
     frozen: Mutex<Option<Arc<Frozen>>>,
     fresh: AtomicBool,
     ended: AtomicI32,
     load: Mutex<Arc<Load>>,
+}
+
+impl Shared {
+    /// `QD_OFF=display_thread` in a debug build: the loop waits until the screen has taken the picture, as it would if it
+    /// drew by itself. To see that the tests of a blocked terminal can fail.
+    fn wait_for_the_screen_if_asked(&self) {
+        #[cfg(debug_assertions)]
+        if std::env::var_os("QD_OFF").is_some_and(|off| off == "display_thread") {
+            while self.fresh.load(Ordering::Acquire) && self.ended.load(Ordering::Acquire) == RUNNING {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        }
+    }
 }
 
 /// No exit code yet.
@@ -94,18 +110,17 @@ const RUNNING: i32 = -1;
 impl Handle {
     /// Asks for something; the answer comes to `answer` once it is stored.
     pub fn send(&self, command: Command, ticket: u64, answer: Option<AnswerTo>) {
-        // After the loop's end nobody answers.
-        let _ = self.sender.send(Envelope::Command { command, ticket, answer });
+        self.shared.inbox.push(Envelope::Command { command, ticket, answer });
     }
 
     /// Passes on a signal.
     pub fn ask(&self, asked: Asked) {
-        let _ = self.sender.send(Envelope::Signal(asked));
+        self.shared.inbox.push(Envelope::Signal(asked));
     }
 
     /// Something for the alert line.
     pub fn note(&self, text: String, bad: bool) {
-        let _ = self.sender.send(Envelope::Note(text, bad));
+        self.shared.inbox.push(Envelope::Note(text, bad));
     }
 
     /// A newer picture than the last taken is there.
@@ -117,8 +132,16 @@ impl Handle {
     pub fn frozen(&self) -> Option<Arc<Frozen>> {
         self.shared.fresh.store(false, Ordering::Release);
         let frozen = self.shared.frozen.lock().expect("no holder panics").clone();
-        let _ = self.sender.send(Envelope::Look);
+        self.shared.inbox.push(Envelope::Look);
         frozen
+    }
+
+    /// How long the loop has been at storing and doing, if it is: a disk or a file system that does not answer.
+    pub fn at_work_for(&self) -> Span {
+        match self.shared.at_work_since.load(Ordering::Acquire) {
+            0 => Span(0),
+            since => self.clock.now().since(Time(since)),
+        }
     }
 
     /// The exit code, once the session has ended.
@@ -184,10 +207,14 @@ pub struct Runtime {
     engine: Engine,
     clock: Clock,
     watch: Watch,
-    receiver: UnboundedReceiver<Envelope>,
     shared: Arc<Shared>,
     hands: Hands,
     batch: Batch,
+    /// Something in the batch is waited for.
+    hurry: bool,
+    /// Until then a batch that nobody waits for may stay.
+    held_until: Option<Instant>,
+    look_at: Instant,
     turn: u64,
     /// First unstored fact of each turn that may not be stored yet.
     unstored: BTreeMap<u64, Time>,
@@ -199,6 +226,8 @@ pub struct Runtime {
     notes: Arc<Vec<(Time, String, bool)>>,
     interrupts: u32,
     since_checkpoint: usize,
+    reports: Vec<Report>,
+    envelopes: Vec<Envelope>,
 }
 
 struct Kept {
@@ -210,37 +239,27 @@ struct Kept {
     guard_lost: bool,
 }
 
-/// The line into a loop that is about to start.
-pub struct Line {
-    /// For others.
-    pub handle: Handle,
-    receiver: UnboundedReceiver<Envelope>,
-    sender: UnboundedSender<Envelope>,
-}
-
-impl Line {
-    /// A line with nobody at its end yet.
-    pub fn new(clock: Clock) -> Self {
-        let (sender, receiver) = unbounded_channel();
+impl Handle {
+    /// A line to a loop that is about to start.
+    ///
+    /// # Errors
+    /// The machine is out of descriptors.
+    pub fn new(clock: Clock) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
+            inbox: Inbox::new()?,
+            at_work_since: AtomicU64::new(0),
             frozen: Mutex::default(),
             fresh: AtomicBool::new(false),
             ended: AtomicI32::new(RUNNING),
             load: Mutex::default(),
         });
-        let handle = Handle { sender: sender.clone(), shared, clock };
-        Self { handle, receiver, sender }
-    }
-
-    /// For the hands.
-    pub fn sender(&self) -> UnboundedSender<Envelope> {
-        self.sender.clone()
+        Ok(Self { shared, clock })
     }
 }
 
 impl Runtime {
     /// Puts it together and takes the first turns: what was opened, what is loaded, what has to be found out.
-    pub fn new(parts: Parts, line: Line, hands: Hands) -> Self {
+    pub fn new(parts: Parts, handle: &Handle, hands: Hands) -> Self {
         let kept = Kept {
             name: parts.name,
             log_dir: parts.log_dir,
@@ -254,10 +273,12 @@ impl Runtime {
             engine: parts.engine,
             clock: parts.clock,
             watch: Watch::new(),
-            receiver: line.receiver,
-            shared: line.handle.shared.clone(),
+            shared: handle.shared.clone(),
             hands,
             batch: Batch::default(),
+            hurry: true,
+            held_until: None,
+            look_at: Instant::now() + LOOK_EVERY,
             turn: 0,
             unstored: BTreeMap::new(),
             parts: kept,
@@ -267,6 +288,8 @@ impl Runtime {
             notes: Arc::default(),
             interrupts: 0,
             since_checkpoint: 0,
+            reports: Vec::new(),
+            envelopes: Vec::new(),
         };
         runtime.open(parts.opening, parts.workflow);
         runtime
@@ -285,57 +308,86 @@ impl Runtime {
     }
 
     /// Runs until the session ends.
-    pub async fn run(mut self) -> Result<End, String> {
-        let mut look = tokio::time::interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ///
+    /// # Errors
+    /// The descriptors it waits for cannot be waited for.
+    pub fn run(mut self) -> Result<End, String> {
         // What was asked before the start counts before the question whether anything is left to do.
-        self.drain();
+        self.take_inbox();
         self.flush();
         loop {
+            let wish = self.take_reports();
+            self.take_inbox();
+            let now = self.clock.now();
+            if self.engine.next_deadline().is_some_and(|at| at <= now) {
+                self.decide(What::Tick);
+            }
+            if Instant::now() >= self.look_at {
+                self.look_at = Instant::now() + LOOK_EVERY;
+                self.look();
+            }
+            let did = self.flush();
+            let retry = self.hands.retry();
+            let did = self.see_storage() || did;
             self.publish();
             if let Some(end) = self.end() {
-                return self.close(end);
+                return Ok(self.close(end));
             }
-            let deadline = self.engine.next_deadline().map(|at| self.clock.instant(at));
-            tokio::select! {
-                envelope = self.receiver.recv() => {
-                    let Some(envelope) = envelope else { return Err("nobody speaks to the loop any more".into()) };
-                    self.receive(envelope);
-                    self.drain();
-                }
-                () = sleep_until(deadline) => self.decide(What::Tick),
-                _ = look.tick() => self.look(),
+            // What was just done may have answered already.
+            if !did {
+                self.wait(wish, retry)?;
             }
-            self.flush();
         }
     }
 
-    fn drain(&mut self) {
-        for _ in 0..DRAIN {
-            match self.receiver.try_recv() {
-                Ok(envelope) => self.receive(envelope),
-                Err(_) => return,
-            }
+    fn take_reports(&mut self) -> Option<u64> {
+        let mut reports = std::mem::take(&mut self.reports);
+        let wish = self.hands.poll(&mut reports);
+        for report in reports.drain(..) {
+            fault::panic_at("loop");
+            self.decide(What::Report(report));
         }
+        self.reports = reports;
+        wish
+    }
+
+    fn take_inbox(&mut self) {
+        let mut envelopes = std::mem::take(&mut self.envelopes);
+        self.shared.inbox.take(&mut envelopes);
+        for envelope in envelopes.drain(..) {
+            self.receive(envelope);
+        }
+        self.envelopes = envelopes;
+    }
+
+    /// Until something happens, or it is time for something.
+    fn wait(&mut self, wish: Option<u64>, retry: Option<u64>) -> Result<(), String> {
+        let now = Instant::now();
+        let until = |at: Instant| at.saturating_duration_since(now);
+        let deadline = self.engine.next_deadline().map(|at| until(self.clock.instant(at)));
+        let held = self.held_until.map(until);
+        let wishes = [wish, retry].into_iter().flatten().map(Duration::from_millis);
+        let most = wishes.chain(deadline).chain(held).min().unwrap_or(LOOK_EVERY).min(until(self.look_at));
+        // Rounded up: a wait that ends just before its time would end again and again.
+        let most = most + Duration::from_micros(500);
+        let timeout = Timespec { tv_sec: most.as_secs() as i64, tv_nsec: i64::from(most.subsec_nanos()) };
+        let bell = self.shared.inbox.bell();
+        let mut fds =
+            [PollFd::from_borrowed_fd(bell, PollFlags::IN), PollFd::from_borrowed_fd(self.hands.fd(), PollFlags::IN)];
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR | rustix::io::Errno::NOMEM | rustix::io::Errno::AGAIN) => {}
+            Err(error) => return Err(format!("cannot wait: {error}")),
+        }
+        if !fds[0].revents().is_empty() {
+            self.shared.inbox.silence();
+        }
+        Ok(())
     }
 
     fn receive(&mut self, envelope: Envelope) {
         match envelope {
-            Envelope::Reports(reports) => {
-                fault::panic_at("loop");
-                for report in reports {
-                    self.decide(What::Report(report));
-                }
-            }
             Envelope::Command { command, ticket, answer } => self.command(command, ticket, answer),
             Envelope::Look => self.wanted = true,
-            Envelope::Storage(storage) => {
-                let good = matches!(storage, Storage::Good | Storage::Slow(_));
-                self.engine.set_storage_good(good);
-                self.storage = storage;
-                self.dirty = true;
-                self.decide(What::Tick);
-            }
             Envelope::Note(text, bad) => self.note(text, bad),
             Envelope::Signal(asked) => self.asked(asked),
         }
@@ -395,6 +447,11 @@ impl Runtime {
             self.meter.note(&self.engine.state, fact);
             self.print(fact, first + n);
         }
+        let started = turn.facts.iter().all(|fact| matches!(fact.fact, Fact::Running { .. }));
+        self.hurry |= !started || !turn.effects.is_empty() || answer.is_some();
+        if !turn.facts.is_empty() {
+            self.held_until.get_or_insert_with(|| Instant::now() + STARTED_WAITS);
+        }
         if self.batch.facts.is_empty() {
             self.batch.facts = turn.facts;
         } else {
@@ -426,16 +483,40 @@ impl Runtime {
         self.batch.items.push(Item { seq: index as u64, fact: stamped.clone(), task, ended });
     }
 
-    fn flush(&mut self) {
-        if self.batch.turn > 0 {
-            self.since_checkpoint += self.batch.facts.len();
-            let enough = if self.batch.last { CHECKPOINT_AT_END } else { CHECKPOINT_EVERY };
-            if self.since_checkpoint >= enough && self.engine.state.loaded {
-                self.since_checkpoint = 0;
-                self.batch.checkpoint = Some(Box::new(self.engine.state.clone()));
-            }
-            self.hands.push(std::mem::take(&mut self.batch));
+    /// Lets the hands store and do what was decided; false if nothing was, or if it may wait for more.
+    fn flush(&mut self) -> bool {
+        let nothing = self.batch.facts.is_empty() && self.batch.effects.is_empty() && self.batch.answers.is_empty();
+        if nothing || (!self.hurry && self.held_until.is_some_and(|until| Instant::now() < until)) {
+            return false;
         }
+        self.store(false);
+        true
+    }
+
+    fn store(&mut self, last: bool) {
+        (self.hurry, self.held_until) = (false, None);
+        self.since_checkpoint += self.batch.facts.len();
+        let enough = if last { CHECKPOINT_AT_END } else { CHECKPOINT_EVERY };
+        if self.since_checkpoint >= enough && self.engine.state.loaded {
+            self.since_checkpoint = 0;
+            self.batch.checkpoint = Some(Box::new(self.engine.state.clone()));
+        }
+        let batch = std::mem::take(&mut self.batch);
+        self.shared.at_work_since.store(self.clock.now().0, Ordering::Release);
+        self.hands.push(batch);
+        self.shared.at_work_since.store(0, Ordering::Release);
+    }
+
+    /// While facts cannot be stored, nothing new starts.
+    fn see_storage(&mut self) -> bool {
+        let changed = *self.hands.storage() != self.storage;
+        if changed {
+            self.storage = self.hands.storage().clone();
+            self.engine.set_storage_good(matches!(self.storage, Storage::Good | Storage::Slow(_)));
+            self.dirty = true;
+            self.decide(What::Tick);
+        }
+        changed
     }
 
     // ── what others see ──────────────────────────────────────────────────────────────────────────────────────────
@@ -497,6 +578,7 @@ impl Runtime {
         self.wanted = false;
         *self.shared.frozen.lock().expect("no holder panics") = Some(Arc::new(frozen));
         self.shared.fresh.store(true, Ordering::Release);
+        self.shared.wait_for_the_screen_if_asked();
     }
 
     // ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -509,7 +591,7 @@ impl Runtime {
         let runs = |id: &TaskId| state.task(*id).live.as_ref().is_some_and(|live| live.process.is_some());
         let broken = matches!(self.storage, Storage::Broken { .. });
         let given_up = broken && !state.on_agent.iter().any(|(_, id)| runs(id));
-        if !(over || detached || given_up || self.hands.is_dead()) {
+        if !(over || detached || given_up) {
             return None;
         }
         let summary = summary(state, self.clock.now().since(state.started));
@@ -521,14 +603,16 @@ impl Runtime {
         Some(End { code, detached: detached && state.live > 0, summary })
     }
 
-    fn close(mut self, end: End) -> Result<End, String> {
+    fn close(mut self, mut end: End) -> End {
         let turn = self.engine.record_all(self.clock.now(), vec![Fact::Closed { code: end.code }]);
         self.take(turn, None);
-        self.batch.last = true;
-        self.flush();
-        self.hands.join()?;
+        self.store(true);
+        if !self.hands.finish() {
+            end.code = Kind::Internal.code();
+            end.summary.push_str("; the last facts could not be stored");
+        }
         self.shared.ended.store(end.code, Ordering::Release);
-        Ok(end)
+        end
     }
 }
 
@@ -546,11 +630,4 @@ fn is_told(fact: &Fact) -> bool {
             | Fact::Due { .. }
             | Fact::Reserved { .. }
     )
-}
-
-async fn sleep_until(at: Option<std::time::Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
-    }
 }

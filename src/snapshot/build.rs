@@ -80,6 +80,7 @@ pub fn build(frozen: &Frozen, view: &View, at: Time) -> Snapshot {
         agents: (0..state.agents.len()).map(|n| agent_row(frozen, AgentId::from(n))).collect(),
         locks: locks(frozen),
         progress: progress(frozen, at),
+        running: shown_as(state, Shown::Running).next().map(|id| (id, state.definition(id).stage)),
         detail: view.cursor.filter(|id| id.index() < state.tasks.len()).map(|id| detail(frozen, id, at)),
         alerts: alerts(frozen, at),
         actions: state.actions.iter().rev().take(LISTED).map(|done| action(state, done)).collect(),
@@ -251,9 +252,12 @@ fn progress(frozen: &Frozen, at: Time) -> Progress {
         .sum();
     let elapsed = if state.is_finished() { state.now } else { at }.since(state.started).0;
     let ended = &frozen.rates.ended;
+    let last_minute = ended.iter().rev().take(12).sum::<u32>() as f32;
+    // Of a run that is over, its whole.
+    let whole = state.ended_attempts.0 as f32 * 60_000.0 / elapsed.max(1000) as f32;
     Progress {
         throughput: ended.iter().map(|n| *n as f32 * 12.0).collect(),
-        per_minute: ended.iter().rev().take(12).sum::<u32>() as f32,
+        per_minute: if state.is_finished() { whole } else { last_minute },
         wait: frozen.rates.wait,
         run: frozen.rates.run,
         critical: Vec::new(),

@@ -141,6 +141,8 @@ pub struct Snapshot {
     pub locks: Vec<LockRow>,
     /// Progress and rates.
     pub progress: Progress,
+    /// The first task of the queue that runs, with its stage, wherever it is.
+    pub running: Option<(TaskId, StageId)>,
     /// Of the cursor's task.
     pub detail: Option<Detail>,
     /// What needs the operator, newest first, bounded.

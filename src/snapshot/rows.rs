@@ -8,8 +8,11 @@ use super::build::{Frozen, counts, phase};
 use super::why::note;
 use super::{Filter, FilterTest, Group, GroupRow, Row, Sort, TaskRow, View};
 use crate::engine::definition::FallbackDefinition;
-use crate::engine::ids::{FallbackId, StageId, TaskId, Time};
+use crate::engine::ids::{FallbackId, Span, StageId, TaskId, Time};
 use crate::engine::state::{DisplayKey, Rank, Shown, State};
+
+/// What waits longer for the disk than this is marked.
+const SLOW: Span = Span(300);
 
 /// Rows asked for, index of the first, how many there are, how many tasks pass the filter.
 pub(super) fn rows(frozen: &Frozen, view: &View, at: Time) -> (Vec<Row>, usize, usize, usize) {
@@ -294,6 +297,7 @@ pub(super) fn task_row(frozen: &Frozen, id: TaskId, at: Time) -> TaskRow {
         late,
         reserved: state.reservations.values().any(|held| held.task == id),
         adopted: live.is_some_and(|live| live.adopted),
-        pending: frozen.unstored_since.is_some_and(|since| task.since >= since),
+        // What the disk takes in its stride is not shown: the mark would flicker at each start and end.
+        pending: frozen.unstored_since.is_some_and(|since| task.since >= since && at.since(since) > SLOW),
     }
 }

@@ -37,12 +37,7 @@ pub(super) fn note(frozen: &Frozen, id: TaskId, at: Time) -> String {
         Phase::Delayed => {
             let until = task.due.unwrap_or(at);
             let why = last.map(|past| outcome_words(&past.outcome)).unwrap_or_else(|| "could not start".into());
-            format!(
-                "{why}, retry {} of {} in {}",
-                task.tries + 1,
-                state.attempts_allowed(id),
-                duration(until.since(at))
-            )
+            format!("{why}, retry {}/{} in {}", task.tries + 1, state.attempts_allowed(id), duration(until.since(at)))
         }
         Phase::Held => "held by you".into(),
         Phase::Lost | Phase::Failed => {
@@ -64,7 +59,7 @@ fn succeeded_note(state: &State, id: TaskId) -> String {
     if let Some(fallback) = task.fallback {
         parts.push(format!("by fallback {}", fallback_name(&state.fallbacks, fallback)));
     }
-    if task.attempt > 1 {
+    if task.attempt > 1 && task.fallback.is_none() && state.attempts_allowed(id) < 2 {
         parts.push(format!("attempt {}", task.attempt));
     }
     parts.join(", ")
@@ -75,7 +70,8 @@ fn running_note(state: &State, id: TaskId) -> String {
     let mut parts = Vec::new();
     if let Some(fallback) = task.fallback {
         parts.push(format!("fallback {}", fallback_name(&state.fallbacks, fallback)));
-    } else if task.attempt > 1 {
+    } else if task.attempt > 1 && state.attempts_allowed(id) < 2 {
+        // Of several allowed ones the row says which it is.
         parts.push(format!("attempt {}", task.attempt));
     }
     if let Some(live) = &task.live {

@@ -17,6 +17,11 @@ pub fn short(span: Span) -> String {
     }
 }
 
+/// As [`short`], with tenths below ten seconds: for what is over, where `0s` would say nothing.
+pub fn fine(span: Span) -> String {
+    if span.0 < 9_950 { format!("{:.1}s", span.0 as f64 / 1000.0) } else { short(span) }
+}
+
 /// `0:42:10`.
 pub fn stopwatch(span: Span) -> String {
     let s = span.0 / 1000;
@@ -79,6 +84,9 @@ mod tests {
             assert_eq!(short(Span(ms)), want);
         }
         assert!(short(Span(u64::MAX)).len() <= 5);
+        for (ms, want) in [(0, "0.0s"), (949, "0.9s"), (9_949, "9.9s"), (9_950, "9s"), (10_000, "10s")] {
+            assert_eq!(fine(Span(ms)), want);
+        }
         assert_eq!(stopwatch(Span(2_530_000)), "0:42:10");
     }
 

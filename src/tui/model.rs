@@ -9,7 +9,7 @@ use tui_textarea::TextArea;
 
 use crate::engine::ids::{AgentId, StageId, TaskId, Time};
 use crate::engine::message::Command;
-use crate::snapshot::{Filter, Group, Row, Snapshot, Sort, TaskRow, View};
+use crate::snapshot::{Filter, Group, Phase, Row, Snapshot, Sort, TaskRow, View};
 
 use super::keymap::{Context, Key};
 use super::layout::{self, Areas};
@@ -120,6 +120,8 @@ pub struct Queue {
     pub stages: Vec<(String, StageId)>,
     /// Stages that were folded by themselves because they had not begun; they open when they do.
     pub folded_early: Vec<StageId>,
+    /// The operator has not touched anything yet: the cursor goes along with what runs.
+    pub untouched: bool,
     /// Stages that are not folded by themselves (again): the operator did it, or they were once.
     pub hands_off: Vec<StageId>,
 }
@@ -310,6 +312,7 @@ impl Model {
                 stages: Vec::new(),
                 folded_early: Vec::new(),
                 hands_off: Vec::new(),
+                untouched: true,
             },
             focus: Pane::Queue,
             upper: Pane::Queue,
@@ -373,12 +376,26 @@ impl Model {
             return true;
         }
         let before = self.queue.cursor;
+        self.go_along(snapshot);
         let again = self.settle(snapshot);
         if self.queue.cursor != before {
             self.detail_scroll = 0;
             return again || matches!(self.queue.cursor, Cursor::Task(_)) || before != Cursor::Nowhere;
         }
         again
+    }
+
+    /// Until the operator has touched anything, the cursor is on something that runs, so that its output is seen.
+    fn go_along(&mut self, snapshot: &Snapshot) {
+        if !self.queue.untouched || self.queue.seek != Seek::Settled {
+            return;
+        }
+        let over = self.task(snapshot).is_none_or(|row| matches!(row.phase, Phase::Succeeded | Phase::Skipped));
+        if over && let Some((task, stage)) = snapshot.running {
+            self.queue.collapsed.retain(|folded| *folded != stage);
+            self.queue.folded_early.retain(|folded| *folded != stage);
+            self.jump_to(task);
+        }
     }
 
     fn settle(&mut self, snapshot: &Snapshot) -> bool {
@@ -415,8 +432,13 @@ impl Model {
         if self.queue.group != Group::Stage || !self.queue.filter.terms.is_empty() {
             return false;
         }
+        // Once one is folded because it has not begun, all that have not begun are: a list of two kinds is hard to read.
         let crowded = snapshot.total_rows > self.queue_height();
-        let home = self.task(snapshot).map(|row| row.stage.clone()).filter(|_| self.queue.seek != Seek::First);
+        let alike = crowded || !self.queue.folded_early.is_empty();
+        let home = self
+            .task(snapshot)
+            .map(|row| row.stage.clone())
+            .filter(|_| self.queue.seek != Seek::First && !self.queue.untouched);
         let mut changed = false;
         for row in &snapshot.rows {
             let Row::Group(group) = row else { continue };
@@ -427,9 +449,8 @@ impl Model {
                 self.queue.folded_early.swap_remove(at);
                 self.queue.collapsed.retain(|stage| *stage != group.stage);
                 changed = true;
-            } else if crowded
-                && !group.collapsed
-                && (done || !begun && group.why.is_some())
+            } else if !group.collapsed
+                && (crowded && done || alike && !begun && group.why.is_some())
                 && home.as_ref() != Some(&group.name)
                 && !self.queue.hands_off.contains(&group.stage)
                 && !self.queue.folded_early.contains(&group.stage)

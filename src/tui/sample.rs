@@ -38,7 +38,7 @@ pub fn tasks() -> Vec<TaskRow> {
             TaskRow {
                 attempt: 1,
                 attempts: 3,
-                ..waiting("lint:licences", Phase::Delayed, 20, 60, "exit 2, retry 2 of 3 in 0:24")
+                ..waiting("lint:licences", Phase::Delayed, 20, 60, "exit 2, retry 2/3 in 24s")
             },
         ),
         (
@@ -178,6 +178,7 @@ impl Sample {
             total_rows: rows.len(),
             offset,
             rows: rows.into_iter().skip(offset).take(height).collect(),
+            running: None,
             agents: agents(),
             locks: locks(),
             progress: progress(),

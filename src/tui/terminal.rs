@@ -35,6 +35,8 @@ const MAX_SIZE: (u16, u16) = (1000, 500);
 const MAX_COPY: usize = 100_000;
 /// At most so many messages are taken from the terminal at once.
 const MAX_BATCH: usize = 1024;
+/// How long crossterm may look for keys at a time; with no time at all it does not look.
+const ASK: Duration = Duration::from_millis(1);
 /// At most so many reports of panics are kept.
 const MAX_PANICS: usize = 16;
 
@@ -166,12 +168,19 @@ impl Terminal {
         if seen.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
             return Ok(Gone::HungUp);
         }
-        // Asked even if nothing was seen: it may hold the rest of what it read before.
+        // Asked even if nothing was seen: it may hold the rest of what it read before, or know of a resize.
         for _ in 0..MAX_BATCH {
-            if !event::poll(Duration::ZERO)? {
+            if !event::poll(ASK)? {
                 break;
             }
-            messages.extend(translate(event::read()?));
+            let event = event::read()?;
+            if let Event::Resize(..) = event {
+                // Even if the size is as before by now: the terminal may have moved or cut what it shows.
+                self.stale = true;
+                let (width, height) = self.size();
+                messages.push(Message::Resize(width, height));
+            }
+            messages.extend(translate(event));
         }
         Ok(Gone::No)
     }
@@ -248,7 +257,6 @@ fn translate(event: Event) -> Option<Message> {
             };
             Some(Message::Mouse(Mouse { kind, x: mouse.column, y: mouse.row }))
         }
-        // The size is asked for before each frame; of a storm of resizes only the last counts.
         _ => None,
     }
 }

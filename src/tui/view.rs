@@ -4,7 +4,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Mode, Snapshot};
 
 use super::dialogs;
 use super::glyphs;
@@ -165,15 +165,20 @@ fn alert_line(pen: &mut Pen<'_>, scene: &Scene<'_>) {
         pen.words(area.x + 1, area.y, room, &[w(mark, meaning), w(&toast.text, meaning)]);
         return;
     }
+    if alerts.is_empty() && scene.snapshot.header.mode == Mode::Finished {
+        let words =
+            [w("✓ ", Meaning::Good), w("finished: ", Meaning::Base), w("q", Meaning::Key), w(" leaves", Meaning::Base)];
+        pen.words(area.x + 1, area.y, room, &words);
+        return;
+    }
     let mut used = 0;
     for alert in alerts.iter().take(3) {
-        let count = if alert.count > 1 { format!(" ×{}", alert.count) } else { String::new() };
         let at = super::format::minute(alert.at, &scene.model.zone);
         let meaning = if alert.bad { Meaning::Bad } else { Meaning::Warn };
         let words = [
             w(if alert.bad { "✗ " } else { "▲ " }, meaning),
             w(format!("{at} "), Meaning::Muted),
-            w(format!("{}{count}", alert.text), Meaning::Base),
+            w(&alert.text, Meaning::Base),
             w("    ", Meaning::Base),
         ];
         // A second one only if it is seen whole: half a sentence is noise.

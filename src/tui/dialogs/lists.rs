@@ -66,12 +66,10 @@ pub(super) fn actions(pen: &mut Pen<'_>, scene: &Scene<'_>, scroll: usize) {
 pub(super) fn alerts(pen: &mut Pen<'_>, scene: &Scene<'_>, row: usize) {
     let line = |alert: &crate::snapshot::Alert| {
         let meaning = if alert.bad { Meaning::Bad } else { Meaning::Warn };
-        let count = if alert.count > 1 { format!(" ×{}", alert.count) } else { String::new() };
         vec![
             w(if alert.bad { "✗ " } else { "▲ " }, meaning),
             w(format!("{}  ", format::clock(alert.at, &scene.model.zone)), Meaning::Muted),
             w(&alert.text, Meaning::Base),
-            w(count, meaning),
         ]
     };
     let lines: Vec<Words> = scene.snapshot.alerts.iter().map(line).collect();

@@ -18,8 +18,8 @@ pub fn edges(scene: &Scene<'_>) -> (Words, Words) {
     let title = vec![w(format!("  {busy} of {} busy", format::plural(slots as usize, "slot")), Meaning::Muted)];
     let cpu: f32 = agents.iter().filter_map(|agent| agent.cpu_percent).sum();
     let memory: u64 = agents.iter().filter_map(|agent| agent.memory).sum();
-    let sampled = agents.iter().any(|agent| agent.cpu_percent.is_some());
-    let foot = if sampled {
+    let sampled = busy > 0 && agents.iter().any(|agent| agent.cpu_percent.is_some());
+    let foot = if sampled && memory > 0 {
         vec![w(format!("cpu {:.1} cores  mem {}", cpu / 100.0, format::bytes(memory)), Meaning::Muted)]
     } else {
         Words::new()
@@ -35,7 +35,13 @@ pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>, area: Rect) {
     // As wide as the longest name: agents seldom change, so the columns stay where they are.
     let longest = scene.snapshot.agents.iter().take(100).map(|agent| crate::text::width(&agent.name)).max();
     let name = u16::try_from(longest.unwrap_or(0)).unwrap_or(u16::MAX).clamp(6, (area.width / 3).max(6));
-    let load = if area.width >= 34 { 8 } else { 0 };
+    // Few cells of load leave room for the names of what runs.
+    let load = match area.width {
+        0..34 => 0,
+        34..44 => 4,
+        44..60 => 8,
+        _ => 16,
+    };
     let at_load = name + 2 + 6;
     let at_task = at_load + if load > 0 { load + 1 } else { 0 };
     let top = area.y + scene.areas.heading();
@@ -58,7 +64,7 @@ pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>, area: Rect) {
         let slots = format!("{}/{}", agent.busy, agent.slots);
         pen.text(line.x + name + 2, line.y, 6, &slots, if full { Meaning::Warn } else { meaning });
         pen.graph(line.x + at_load, line.y, load, &agent.load, 1.0, Meaning::Graph);
-        let cpu = agent.cpu_percent.map(|cpu| format!("{cpu:.0}%")).unwrap_or_default();
+        let cpu = agent.cpu_percent.filter(|_| !idle).map(|cpu| format!("{cpu:.0}%")).unwrap_or_default();
         let used = pen.right(line.right(), line.y, 6, &cpu, Meaning::Muted);
         let room = line.width.saturating_sub(at_task + used.max(4) + 1);
         pen.words(line.x + at_task, line.y, room, &runs(agent, room));

@@ -1,6 +1,6 @@
 //! Identity, state, clock, what is due and how far it is: the first two lines, or the only one.
 
-use crate::engine::ids::{Span, Time};
+use crate::engine::ids::Time;
 use crate::snapshot::{Counts, Mode, Storage};
 
 use super::super::format;
@@ -152,17 +152,21 @@ fn due(scene: &Scene<'_>, named: bool) -> Words {
     if named {
         words.push(w(format!(" {task}"), Meaning::Muted));
     }
-    let (word, meaning) = risk(*at, scene.model.now, scene.snapshot.progress.eta);
+    let header = &scene.snapshot.header;
+    let (word, meaning) = risk(*at, header.started, scene.model.now, scene.snapshot.progress.eta);
     words.push(w(format!(" {word}"), meaning));
     words
 }
 
-fn risk(due: Time, now: Time, eta: Option<Time>) -> (String, Meaning) {
+fn risk(due: Time, started: Time, now: Time, eta: Option<Time>) -> (String, Meaning) {
     match eta {
         _ if now > due => (format!("✗ {} late", format::short(now.since(due))), Meaning::Bad),
         Some(eta) if eta > due => (format!("▲ late by {}", format::short(eta.since(due))), Meaning::Warn),
         Some(_) => ("on time".into(), Meaning::Good),
-        None if due.since(now) < Span::secs(600) => (format!("▲ in {}", format::short(due.since(now))), Meaning::Warn),
+        // Without a forecast, the last fifth of the time is a reason to look.
+        None if due.since(now).0 < due.since(started).0 / 5 => {
+            (format!("▲ in {}", format::short(due.since(now))), Meaning::Warn)
+        }
         None => (format!("in {}", format::short(due.since(now))), Meaning::Muted),
     }
 }

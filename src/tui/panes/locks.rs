@@ -30,7 +30,8 @@ pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>, area: Rect) {
     }
     let name = (area.width / 3).clamp(8, 20);
     let at_use = name + 2;
-    let at_holder = at_use + 7;
+    // "shared 2" fits, and what shares by the hundred.
+    let at_holder = at_use + if area.width >= 36 { 10 } else { 7 };
     let waiting = if area.width >= 44 { (area.width / 4).clamp(10, 24) } else { 5 };
     let top = area.y + scene.areas.heading();
     if scene.areas.heading() > 0 {
@@ -51,21 +52,26 @@ pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>, area: Rect) {
         let meaning = if lock.share > 0.0 { Meaning::Base } else { Meaning::Muted };
         let line = Rect { y, height: 1, ..area };
         pen.text(line.x + 1, y, name, &lock.name, meaning);
-        pen.text(line.x + at_use, y, 6, &lock.used, if busy && lock.share >= 1.0 { Meaning::Warn } else { meaning });
+        pen.text(
+            line.x + at_use,
+            y,
+            at_holder - at_use - 1,
+            &lock.used,
+            if busy && lock.share >= 1.0 { Meaning::Warn } else { meaning },
+        );
         let holder = match lock.holders.as_slice() {
             [] => w("—", Meaning::Muted),
-            [(name, how)] if how == "shared" => w(format!("{name} (shared)"), Meaning::Base),
             [(name, _)] => w(name, Meaning::Base),
             more => w(format!("{} tasks", more.len()), Meaning::Base),
         };
-        let room = line.width.saturating_sub(at_holder + waiting + 1);
-        pen.words(line.x + at_holder, y, room, &[holder]);
         let queue = match (lock.waiting, lock.line.first()) {
             (0, _) => w("0", Meaning::Muted),
             (n, Some(first)) if waiting > 7 => w(format!("{n} → {first}"), Meaning::Warn),
             (n, _) => w(n.to_string(), Meaning::Warn),
         };
-        pen.words_right(line.right(), y, waiting, &[queue]);
+        let used = pen.words_right(line.right(), y, waiting, &[queue]);
+        let room = line.width.saturating_sub(at_holder + used + 1);
+        pen.words(line.x + at_holder, y, room, &[holder]);
         let chosen = i == scene.model.lock_row;
         if chosen && focused {
             pen.select(line, true);

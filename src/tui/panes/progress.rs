@@ -42,12 +42,10 @@ fn rows(scene: &Scene<'_>) -> Vec<(&'static str, Words)> {
     let number = |text: String| w(text, Meaning::Base);
     let quiet = |text: &str| w(text, Meaning::Muted);
     let mut rows = vec![("flow", vec![number(format!("{:.1}", progress.per_minute)), quiet(" tasks/min")])];
-    let eta = match (progress.eta, &progress.eta_why_not) {
-        (Some(at), _) => vec![number(format::minute(at, &scene.model.zone))],
-        (None, Some(why)) => vec![quiet("— "), quiet(why)],
-        (None, None) => vec![quiet("no forecast yet")],
-    };
-    rows.push(("ETA", eta));
+    // Without one, the header says so; a line here would be a line less for what is known.
+    if let Some(at) = progress.eta {
+        rows.push(("ETA", vec![number(format::minute(at, &scene.model.zone))]));
+    }
     if !progress.limits.is_empty() {
         let mut words = Words::new();
         for (name, share) in &progress.limits {
@@ -60,12 +58,7 @@ fn rows(scene: &Scene<'_>) -> Vec<(&'static str, Words)> {
         rows.push(("critical", vec![number(progress.critical.join(" → "))]));
     }
     let pair = |(median, high): (crate::engine::ids::Span, crate::engine::ids::Span)| {
-        vec![
-            quiet("p50 "),
-            number(format!("{:<6}", format::short(median))),
-            quiet(" p90 "),
-            number(format::short(high)),
-        ]
+        vec![quiet("p50 "), number(format!("{:<6}", format::fine(median))), quiet(" p90 "), number(format::fine(high))]
     };
     if let Some(wait) = progress.wait {
         rows.push(("wait", pair(wait)));
@@ -79,11 +72,14 @@ fn rows(scene: &Scene<'_>) -> Vec<(&'static str, Words)> {
     attempts.push(quiet(" failed  "));
     attempts.push(number(format::count(scene.snapshot.counts.retries)));
     attempts.push(quiet(" retried"));
-    if scene.snapshot.counts.by_fallback > 0 {
-        attempts.push(number(format!("  {}", format::count(scene.snapshot.counts.by_fallback))));
-        attempts.push(quiet(" by fallback"));
-    }
     rows.push(("attempts", attempts));
+    if scene.snapshot.counts.by_fallback > 0 {
+        let n = scene.snapshot.counts.by_fallback;
+        rows.push((
+            "fallbacks",
+            vec![number(format::count(n)), quiet(if n == 1 { " task done by one" } else { " tasks done by one" })],
+        ));
+    }
     rows.push((
         "slots",
         vec![number(format!("{:.0} %", progress.utilisation * 100.0)), quiet(" in use since the start")],

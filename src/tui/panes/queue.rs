@@ -34,7 +34,8 @@ impl Columns {
             column
         };
         let roomy = width >= 70;
-        let name = take((width / 4).clamp(12, 36));
+        // Narrow panes need the room for the reasons.
+        let name = take(if width < 90 { (width * 2 / 9).max(12) } else { (width / 4).min(36) });
         let state = take(if roomy { 11 } else { 9 });
         let priority = take(if width >= 50 { 4 } else { 0 });
         let age = take(if roomy { 5 } else { 0 });
@@ -116,8 +117,8 @@ fn heading(pen: &mut Pen<'_>, area: Rect, columns: &Columns) {
     put(columns.name, "TASK", false);
     put(columns.state, "STATE", false);
     put(columns.priority, "PRI", true);
-    put(columns.age, "AGE", true);
-    put(columns.eta, "ETA/DUE", true);
+    put(columns.age, "TIME", true);
+    put(columns.eta, "ENDS", true);
     put(columns.note, "PROGRESS / WHY NOT", false);
 }
 
@@ -129,8 +130,11 @@ fn task_row(pen: &mut Pen<'_>, scene: &Scene<'_>, line: Rect, columns: &Columns,
     pen.text(line.x + 4, line.y, 1, glyph, meaning);
     let name = if row.pending { format!("{} …", row.name) } else { row.name.to_string() };
     pen.text(at(columns.name), line.y, columns.name.1, &name, text);
-    let tries =
-        if row.attempt > 1 && row.attempts > 1 { format!(" {}/{}", row.attempt, row.attempts) } else { String::new() };
+    let tries = if row.attempt > 1 && row.attempt <= row.attempts && row.fallback.is_none() {
+        format!(" {}/{}", row.attempt, row.attempts)
+    } else {
+        String::new()
+    };
     let late = if row.late && !quiet { " ▲" } else { "" };
     let state = [w(word, state_meaning(meaning)), w(tries, Meaning::Muted), w(late, Meaning::Warn)];
     pen.words(at(columns.state), line.y, columns.state.1, &state);
@@ -138,7 +142,7 @@ fn task_row(pen: &mut Pen<'_>, scene: &Scene<'_>, line: Rect, columns: &Columns,
         pen.right(line.x + column.0 + column.1, line.y, column.1, text, meaning);
     };
     right(pen, columns.priority, &row.priority.to_string(), text);
-    right(pen, columns.age, &format::short(scene.model.now.since(row.since)), Meaning::Muted);
+    right(pen, columns.age, &time(scene, row), Meaning::Muted);
     let (when, meaning) = eta(scene, row);
     right(pen, columns.eta, &when, meaning);
     note(pen, scene, line, columns, row);
@@ -153,9 +157,18 @@ fn state_meaning(meaning: Meaning) -> Meaning {
     }
 }
 
-/// What is left of a running task by its estimate; how long an ended one took; a deadline.
+/// How long it has been in its state; of what ran and is over, how long it ran.
+fn time(scene: &Scene<'_>, row: &TaskRow) -> String {
+    match row.phase {
+        Phase::Succeeded | Phase::Failed | Phase::Lost => row.ran.map(format::fine).unwrap_or_default(),
+        Phase::Skipped | Phase::Cancelled => row.ran.map(format::fine).unwrap_or_else(|| "—".into()),
+        _ => format::short(scene.model.now.since(row.since)),
+    }
+}
+
+/// When it ends: what is left of a running task by its estimate, at the latest by its deadline; of what is over, when it did.
 fn eta(scene: &Scene<'_>, row: &TaskRow) -> (String, Meaning) {
-    let deadline = || row.deadline.map(|at| format::minute(at, &scene.model.zone));
+    let deadline = || row.deadline.map(|at| format!("≤{}", format::minute(at, &scene.model.zone)));
     let late = if row.late { Meaning::Warn } else { Meaning::Muted };
     match row.phase {
         Phase::Running | Phase::Stopping => match row.estimate {
@@ -169,35 +182,36 @@ fn eta(scene: &Scene<'_>, row: &TaskRow) -> (String, Meaning) {
             None => (deadline().unwrap_or_default(), late),
         },
         Phase::Succeeded | Phase::Failed | Phase::Cancelled | Phase::Skipped | Phase::Lost => {
-            (row.ran.map(format::short).unwrap_or_default(), Meaning::Muted)
+            (format::minute(row.since, &scene.model.zone), Meaning::Muted)
         }
         _ => (deadline().unwrap_or_default(), late),
     }
 }
 
+/// Progress, or why there is none. Parts that do not fit whole are left out, the last ones first; what comes first is cut.
 fn note(pen: &mut Pen<'_>, scene: &Scene<'_>, line: Rect, columns: &Columns, row: &TaskRow) {
-    const BAR: u16 = 8;
     let (x, width) = (line.x + columns.note.0, columns.note.1);
-    let mut words = Words::new();
+    // In a narrow pane the agent's name has room behind it.
+    let bar: u16 = if width < 28 { 6 } else { 8 };
+    let mut parts = Words::new();
     let mut used = 0;
     if let (Phase::Running, Some(estimate)) = (row.phase, row.estimate) {
         let share = scene.model.now.since(row.since).0 as f64 / estimate.0.max(1) as f64;
-        if share <= 1.0 && width > BAR + 8 {
-            pen.bar(x, line.y, BAR, &[(share, "▰", Meaning::BarRunning)], "▱");
-            words.push(w(format!("{:>3.0} %  ", share * 100.0), Meaning::Base));
-            used = BAR + 1;
+        if share <= 1.0 && width > bar + 8 {
+            pen.bar(x, line.y, bar, &[(share, "▰", Meaning::BarRunning)], "▱");
+            parts.push(w(format!("{:>3.0} %", share * 100.0), Meaning::Base));
+            used = bar + 1;
         } else {
-            words.push(w(format!("{share:.1}× estimate  "), Meaning::Warn));
+            let of = if width < 28 { "" } else { " its estimate" };
+            parts.push(w(format!("{share:.1}×{of}"), Meaning::Warn));
         }
     }
     if let Some(agent) = row.agent.as_ref().filter(|_| matches!(row.phase, Phase::Running | Phase::Stopping)) {
-        words.push(w(format!("{agent}  "), Meaning::Muted));
+        parts.push(w(agent, Meaning::Muted));
     }
-    if let Some(fallback) = &row.fallback {
-        words.push(w(format!("↶ {fallback}  "), Meaning::Held));
-    }
-    if row.reserved {
-        words.push(w("next in line  ", Meaning::Running));
+    let told = |name: &str| row.note.contains(name);
+    if let Some(fallback) = row.fallback.as_ref().filter(|name| !told(name)) {
+        parts.push(w(format!("↶ {fallback}"), Meaning::Held));
     }
     let text = match row.phase {
         Phase::Failed | Phase::Lost => Meaning::Bad,
@@ -206,12 +220,32 @@ fn note(pen: &mut Pen<'_>, scene: &Scene<'_>, line: Rect, columns: &Columns, row
         _ => Meaning::Base,
     };
     if !row.note.is_empty() {
-        words.push(w(format!("{}  ", row.note), text));
+        parts.push(w(&row.note, text));
     }
-    if row.adopted {
-        words.push(w("adopted", Meaning::Muted));
+    if row.reserved {
+        parts.push(w("next in line", Meaning::Running));
     }
-    pen.words(x + used, line.y, width.saturating_sub(used), &words);
+    if row.adopted && !told("adopted") {
+        parts.push(w("adopted", Meaning::Muted));
+    }
+    pen.words(x + used, line.y, width.saturating_sub(used), &fitting(parts, width.saturating_sub(used)));
+}
+
+/// Parts with a gap between them, as many as fit whole; the first in any case.
+fn fitting(parts: Words, width: u16) -> Words {
+    let mut out = Words::new();
+    let mut used = 0;
+    for (text, meaning) in parts {
+        let gap = if out.is_empty() { 0 } else { 2 };
+        let cells = crate::text::width(&crate::text::clean(&text));
+        if !out.is_empty() && used + gap + cells > usize::from(width) {
+            break;
+        }
+        used += gap + cells;
+        out.push(w(" ".repeat(gap), Meaning::Base));
+        out.push(w(text, meaning));
+    }
+    out
 }
 
 fn group_row(pen: &mut Pen<'_>, line: Rect, columns: &Columns, group: &GroupRow) {
@@ -273,7 +307,7 @@ fn compact_task(pen: &mut Pen<'_>, scene: &Scene<'_>, line: Rect, row: &TaskRow)
         &row.name,
         if meaning == Meaning::Done { Meaning::Muted } else { Meaning::Base },
     );
-    let age = format::short(scene.model.now.since(row.since));
+    let age = time(scene, row);
     pen.right(line.x + name + 9, line.y, 5, &age, Meaning::Muted);
     let share = row.estimate.filter(|_| row.phase == Phase::Running);
     let share = share.map(|estimate| scene.model.now.since(row.since).0 * 100 / estimate.0.max(1));

@@ -62,6 +62,7 @@ pub enum Request {
 
 /// Changes the model and says what must be done.
 pub fn update(model: &mut Model, message: Message, snapshot: &Snapshot) -> Vec<Request> {
+    model.queue.untouched &= !matches!(message, Message::Key(_) | Message::Mouse(_) | Message::Paste(_));
     match message {
         Message::Key(key) => on_key(model, key, snapshot),
         Message::Mouse(mouse) => mouse::on_mouse(model, mouse, snapshot),

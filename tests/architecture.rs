@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 /// Module → modules of ours that it may name.
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("error", &[]),
+    // A leaf, like errors: what stands between foreign text and a terminal.
+    ("text", &[]),
     ("fault", &["error"]),
     // Pure: nothing of ours, not even errors.
     ("engine", &[]),
@@ -22,13 +24,13 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("snapshot", &["engine", "predict", "error"]),
     ("interop", &["engine", "workflow", "session", "error"]),
     ("runtime", &["agents", "bus", "engine", "error", "fault", "predict", "session", "sim", "snapshot", "workflow"]),
-    ("tui", &["engine", "snapshot", "error"]),
-    ("headless", &["engine", "snapshot", "error"]),
+    ("tui", &["engine", "snapshot", "text", "error"]),
+    ("headless", &["engine", "snapshot", "text", "error"]),
     (
         "cli",
         &[
             "agents", "bus", "engine", "error", "fault", "guard", "headless", "interop", "predict", "runtime",
-            "session", "sim", "snapshot", "tui", "workflow",
+            "session", "sim", "snapshot", "text", "tui", "workflow",
         ],
     ),
 ];

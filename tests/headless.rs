@@ -439,6 +439,10 @@ fn a_session_is_made_once_and_a_finished_one_keeps_its_code_and_runs_nothing_aga
     let after = fs::read_to_string(place.path("ran")).expect("written");
     assert_eq!((after.matches('x').count(), after.matches('y').count()), (1, 2), "only what failed runs again");
     place.run(&["resume", "day"]).exits(2).hints("qd sessions");
+    fs::create_dir(place.path("state/sessions/empty")).expect("ours");
+    fs::write(place.path("state/sessions/empty/journal"), "").expect("ours");
+    place.run(&["resume", "empty"]).exits(2).hints("nothing of it has run");
+    fs::remove_dir_all(place.path("state/sessions/empty")).expect("ours");
     for sly in ["../night", "-x", ""] {
         place.run(&["resume", "--", sly]).exits(2);
     }

@@ -92,7 +92,7 @@ fn stamped(number: u64) -> Stamped {
     Stamped { at: Time(1000 + number), fact }
 }
 
-const NAMES: [&str; 3] = ["Held", "HeldAsLost", "Running"];
+const NAMES: [&str; 3] = ["Held", "NotStarted", "Running"];
 
 fn session(root: &Path) -> (quarterdeck::session::folder::Folder, Lock) {
     let folder = Sessions::open(&root.join("sessions")).unwrap().create(Some("s"), "", Time(0)).unwrap();
@@ -142,7 +142,7 @@ fn the_worked_example_of_the_documentation_is_a_journal() {
     let begin = page.find("```journal\n").unwrap() + "```journal\n".len();
     let example = &page[begin..begin + page[begin..].find("```").unwrap()];
     let names: Vec<_> = read_again(example.as_bytes()).unwrap().into_iter().map(|record| record.name).collect();
-    assert_eq!(names, ["Opened", "Starting", "HeldAsLost", "Closed"]);
+    assert_eq!(names, ["Opened", "Starting", "NotStarted", "Closed"]);
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("journal");
     std::fs::write(&path, example).unwrap();

@@ -107,7 +107,14 @@ pub fn replay(folder: &Folder) -> Result<Replay> {
 }
 
 fn open_journal(folder: &Folder) -> Result<std::fs::File> {
-    folder.open_file(FILE).map_err(|error| Error::usage(format!("cannot read session {}: {error}", folder.name())))
+    let name = folder.name();
+    let cannot = |error| Error::usage(format!("cannot read session {name}: {error}"));
+    let file = folder.open_file(FILE).map_err(cannot)?;
+    if file.metadata().map_err(cannot)?.len() == 0 {
+        return Err(Error::usage(format!("session {name} ended before anything of it was stored"))
+            .hint("start it again under another name: nothing of it has run"));
+    }
+    Ok(file)
 }
 
 /// A checkpoint is a cache: anything wrong with it only means that everything is read.

@@ -344,6 +344,7 @@ impl Runtime {
         let mut reports = std::mem::take(&mut self.reports);
         let wish = self.hands.poll(&mut reports);
         for report in reports.drain(..) {
+            fault::panic_at("loop");
             self.decide(What::Report(report));
         }
         self.reports = reports;
@@ -531,7 +532,6 @@ impl Runtime {
 
     /// Once a second: what nobody tells.
     fn look(&mut self) {
-        fault::panic_at("loop");
         match self.watch.look() {
             Some(Jump::Asleep(span)) => self.note(format!("the machine was asleep for {}", duration(span)), false),
             Some(Jump::Set(ms)) => {

@@ -11,6 +11,8 @@ use super::record::Process;
 
 /// At most so many processes are walked at once.
 pub const MAX_PROCESSES: usize = 1 << 20;
+/// So many of a process's descriptors are looked at.
+const MAX_DESCRIPTORS: usize = 64;
 /// So much of an environment is searched for the marker.
 const MAX_ENVIRONMENT: u64 = 4 << 20;
 
@@ -55,6 +57,16 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
         session: fields.get(3)?.parse().ok()?,
         state: *fields.first()?.as_bytes().first()?,
     })
+}
+
+/// Device and inode of what a process writes to and of the first files it has open; nothing of a zombie.
+pub fn open_files(pid: i32) -> Vec<(u64, u64)> {
+    let folder = format!("/proc/{pid}/fd");
+    let listed = fs::read_dir(&folder).into_iter().flatten().flatten();
+    let others = listed.filter_map(|entry| entry.file_name().into_string().ok());
+    let names = ["1".to_owned(), "2".to_owned()].into_iter().chain(others).take(MAX_DESCRIPTORS);
+    let identity = |name: String| rustix::fs::stat(format!("{folder}/{name}")).ok();
+    names.filter_map(identity).map(|stat| (stat.st_dev, stat.st_ino)).collect()
 }
 
 /// This process.

@@ -25,6 +25,8 @@ struct Attempt {
 struct Child {
     stat: Stat,
     owner: Option<Key>,
+    /// It cleared its environment and is known by its output file only: it may be the leader, or come from it.
+    by_output: bool,
     /// Its end is in a record: it can be reaped once that is stored.
     recorded: bool,
 }
@@ -60,7 +62,7 @@ impl Roll {
         for entry in entries {
             let key = (entry.task, entry.attempt);
             let leader = entry.process.map(|(pid, start_ticks)| Process { pid, start_ticks });
-            let since = leader.map_or(0, |process| process.start_ticks);
+            let since = leader.map_or(entry.since, |process| process.start_ticks);
             self.attempts.insert(key, Attempt { leader, over: false, empty: false, since });
             if let Some(process) = leader {
                 self.leaders.insert(process.pid, key);
@@ -87,8 +89,19 @@ impl Roll {
             self.learn(key, &stat, marker);
         }
         let process = stat.process;
-        self.children.insert(process.pid, Child { stat, owner, recorded: false });
+        self.children.insert(process.pid, Child { stat, owner, by_output: false, recorded: false });
         (owner.is_none() && stat.session != self.foreign && stat.state != b'Z').then_some(Record::Stray { process })
+    }
+
+    /// A new direct child that nothing marks but the output file of this attempt, which it has open.
+    pub fn see_by_output(&mut self, stat: Stat, key: Key) -> Option<Record> {
+        let stray = self.see(stat, None);
+        let open = self.attempts.get(&key).is_some_and(|attempt| stat.process.start_ticks >= attempt.since);
+        match self.children.get_mut(&stat.process.pid) {
+            Some(child) if child.owner.is_none() && open => (child.owner, child.by_output) = (Some(key), true),
+            _ => return stray,
+        }
+        None
     }
 
     fn learn(&mut self, key: Key, stat: &Stat, marker: Option<Marker>) {
@@ -163,22 +176,28 @@ impl Roll {
         let mut records = Vec::new();
         let mut open: Vec<Key> =
             self.attempts.iter().filter(|(_, a)| a.leader.is_none()).map(|(key, _)| *key).collect();
-        // By marker: a leader of its own session that carries the attempt's marker.
+        // By marker: a leader of its own session that carries the attempt's marker. But not if a dead one is older: that
+        // may have been the attempt, and the marked one its daemon.
+        let age = |process: &Process| (process.start_ticks, process.pid);
         open.retain(|key| {
-            let mine = |child: &&Child| child.owner == Some(*key) && child.stat.session == child.stat.process.pid;
-            let Some(process) =
-                self.children.values().filter(mine).map(|child| child.stat.process).min_by_key(|p| p.start_ticks)
-            else {
+            let leads = |child: &&Child| child.stat.session == child.stat.process.pid && !child.by_output;
+            let mine = |child: &&Child| child.owner == Some(*key) && leads(child);
+            let oldest = self.children.values().filter(mine).map(|child| child.stat.process).min_by_key(age);
+            let Some(process) = oldest else { return true };
+            let zombies = self.candidates(self.attempts[key].since).into_iter().filter(|stat| stat.state == b'Z');
+            if zombies.map(|stat| age(&stat.process)).any(|zombie| zombie < age(&process)) {
                 return true;
-            };
+            }
             records.push(Self::found(&mut self.attempts, *key, process));
             false
         });
-        let candidates = self.candidates();
+        let since = open.iter().map(|key| self.attempts[key].since).min().unwrap_or(0);
+        let candidates = self.candidates(since);
         match (&open[..], &candidates[..]) {
-            ([key], [process]) => {
-                records.push(Self::found(&mut self.attempts, *key, *process));
-                let child = self.children.get_mut(&process.pid).expect("candidates are children");
+            // A zombie can show no marker. What lives and shows none took it off, and may be of any attempt.
+            ([key], [stat]) if stat.state == b'Z' => {
+                records.push(Self::found(&mut self.attempts, *key, stat.process));
+                let child = self.children.get_mut(&stat.process.pid).expect("candidates are children");
                 child.owner = Some(*key);
                 self.of_session.insert(child.stat.session, *key);
             }
@@ -203,16 +222,17 @@ impl Roll {
         Record::Found { key, process }
     }
 
-    /// Children that could be a just spawned leader: nobody's, leading a session, and no older than the newest listed
-    /// leader (there is one spawner thread, so what is not listed yet was spawned last).
-    fn candidates(&self) -> Vec<Process> {
+    /// Children that could be a just spawned leader: nobody's, leading a session, no older than the attempt's entry in the
+    /// table (`since`) and than the newest listed leader (there is one spawner thread, so what is not listed yet was
+    /// spawned last).
+    fn candidates(&self, since: u64) -> Vec<Stat> {
         let newest = self.attempts.values().filter_map(|attempt| attempt.leader).map(|leader| leader.start_ticks).max();
         let could_be = |child: &&Child| {
             child.owner.is_none()
                 && child.stat.session == child.stat.process.pid
-                && newest.is_none_or(|newest| child.stat.process.start_ticks >= newest)
+                && child.stat.process.start_ticks >= newest.unwrap_or(0).max(since)
         };
-        self.children.values().filter(could_be).map(|child| child.stat.process).collect()
+        self.children.values().filter(could_be).map(|child| child.stat).collect()
     }
 
     /// Children whose end is not recorded yet.
@@ -332,6 +352,8 @@ mod tests {
     use crate::guard::table::Table;
 
     const FOREIGN: i32 = 5;
+    /// What is only entered was so at this tick.
+    const ENTERED: u64 = 115;
 
     /// A table with these attempts; a pid of 0 is only entered. Start ticks are the pid.
     fn roll(attempts: &[(u32, u32, i32)]) -> Roll {
@@ -343,7 +365,11 @@ mod tests {
             }
         }
         let mut roll = Roll::new(vec!["night".into()], FOREIGN);
-        let records = roll.list(&table.entries());
+        let mut entries = table.entries();
+        for entry in entries.iter_mut().filter(|entry| entry.process.is_none()) {
+            entry.since = ENTERED;
+        }
+        let records = roll.list(&entries);
         assert_eq!(records.last(), Some(&Record::Listed { count: attempts.len() as u32 }));
         roll
     }
@@ -389,6 +415,42 @@ mod tests {
     }
 
     #[test]
+    fn a_session_leader_older_than_the_entry_is_somebodys_daemon() {
+        let mut roll = roll(&[(1, 1, 100), (2, 1, 0)]);
+        roll.see(process(100, 100, b'S'), None);
+        roll.see(process(114, 114, b'Z'), None);
+        assert_eq!(roll.settle(), [Record::NotStarted { key: (2, 1) }]);
+    }
+
+    #[test]
+    fn a_daemon_of_the_entered_attempt_is_not_taken_for_its_dead_leader() {
+        let mut marked_daemon = roll(&[(2, 1, 0)]);
+        marked_daemon.see(process(120, 120, b'Z'), None);
+        marked_daemon.see(process(121, 121, b'S'), marked("2", 1));
+        let leader = Process { pid: 120, start_ticks: 120 };
+        assert_eq!(marked_daemon.settle(), [Record::Found { key: (2, 1), process: leader }]);
+
+        let mut stranger = roll(&[(2, 1, 0)]);
+        stranger.see(process(120, 120, b'Z'), None);
+        assert_eq!(stranger.see_by_output(process(121, 121, b'S'), (2, 1)), None);
+        assert_eq!(stranger.settle(), [Record::Found { key: (2, 1), process: leader }]);
+        end(&mut stranger, 120);
+        assert_eq!(stranger.emptied(), [], "the daemon is its own");
+
+        let mut alone = roll(&[(2, 1, 0)]);
+        alone.see_by_output(process(121, 121, b'S'), (2, 1));
+        assert_eq!(alone.settle(), [Record::Unknown { key: (2, 1) }]);
+    }
+
+    #[test]
+    fn a_living_candidate_without_a_marker_is_not_taken_for_the_attempt() {
+        let mut roll = roll(&[(1, 1, 100), (2, 1, 0)]);
+        roll.see(process(100, 100, b'S'), None);
+        roll.see(process(120, 120, b'S'), None);
+        assert_eq!(roll.settle(), [Record::Unknown { key: (2, 1) }]);
+    }
+
+    #[test]
     fn two_candidates_without_marker_prove_nothing_and_a_marker_decides() {
         let mut unclear = roll(&[(2, 1, 0)]);
         unclear.see(process(120, 120, b'Z'), None);
@@ -396,9 +458,9 @@ mod tests {
         assert_eq!(unclear.settle(), [Record::Unknown { key: (2, 1) }]);
 
         let mut clear = roll(&[(2, 1, 0)]);
-        clear.see(process(120, 120, b'Z'), None);
-        clear.see(process(121, 121, b'S'), marked("2", 1));
-        let process = Process { pid: 121, start_ticks: 121 };
+        clear.see(process(121, 121, b'Z'), None);
+        clear.see(process(120, 120, b'S'), marked("2", 1));
+        let process = Process { pid: 120, start_ticks: 120 };
         assert_eq!(clear.settle(), [Record::Found { key: (2, 1), process }]);
     }
 

@@ -1,12 +1,13 @@
 //! The guard after its console: reaps every survivor with its true end, stored before it is reaped; stops what is to be
 //! stopped; tells resumed consoles. Knows nothing of the console that was.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::PollFlags;
+use rustix::fs::{AtFlags, statat};
 use rustix::process::Signal;
 
 use super::console::OnDeath;
@@ -20,6 +21,8 @@ use super::watch::Session;
 use super::{sys, wire};
 use crate::fault::{self, Call};
 
+/// Folder of the output files in a session's folder.
+const LOG: &str = "log";
 /// An orphan may come to us without a signal: so often the children are looked at anyway.
 const TICK: Duration = Duration::from_secs(1);
 /// So often what is being killed is killed again.
@@ -30,6 +33,8 @@ const STORE_LIMIT: Duration = Duration::from_secs(600);
 const TELL_LIMIT: Duration = Duration::from_secs(2);
 /// A child is between its creation and its exec for so long at most.
 const EXEC_LIMIT: Duration = Duration::from_secs(2);
+/// A process without any marker that is no older than this may be in the middle of its exec.
+const EXEC_TICKS: u64 = 3;
 /// Walking all descendants takes at most one part in so many of the guard's time.
 const WALK_SHARE: u32 = 20;
 /// Between two looks passes so many times what a look took, so that a storm of ends does not take a processor.
@@ -49,6 +54,8 @@ pub struct Supervisor {
     session: Session,
     signals: OwnedFd,
     roll: Roll,
+    /// Whose each output file is, by device and inode.
+    outputs: HashMap<(u64, u64), Key>,
     store: Store,
     /// Without a console until then everything is stopped.
     limit: Option<Instant>,
@@ -74,12 +81,19 @@ impl Supervisor {
         let mut roll = Roll::new(vec![session.name.clone(), session.path.clone()], foreign);
         let store = Store::new(file_name(guard));
         let records = roll.list(entries);
+        let output = |entry: &Entry| {
+            let path = format!("{LOG}/{}", entry.log);
+            let stat = statat(&session.folder, path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+            Some(((stat.st_dev, stat.st_ino), (entry.task, entry.attempt)))
+        };
+        let outputs = entries.iter().filter_map(output).collect();
         let chosen = end == ConsoleEnd::Detached;
         let now = Instant::now();
         let mut this = Self {
             session,
             signals,
             roll,
+            outputs,
             store,
             limit: None,
             chosen,
@@ -103,10 +117,12 @@ impl Supervisor {
     /// Finds out what each survivor is, before anybody is told anything.
     pub fn first_look(&mut self) {
         let until = Instant::now() + EXEC_LIMIT;
-        while self.see_children(false) && Instant::now() < until {
+        while (self.see_children(false) || self.has_new_children()) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(1));
         }
-        self.see_children(true);
+        if Instant::now() >= until {
+            self.see_children(true);
+        }
         let settled = self.roll.settle();
         self.record_all(settled);
         self.look();
@@ -216,19 +232,32 @@ impl Supervisor {
             if self.roll.knows(pid) {
                 continue;
             }
+            // In this order: what runs another program now has had its exec before the rest is looked at.
+            let ours_still = family::runs_our_program(pid);
             let Some(stat) = family::stat(pid) else { continue };
             let marker = family::marker(pid);
-            if !all && stat.state != b'Z' && !self.roll.is_leader(stat.process) && family::runs_our_program(pid) {
-                let ours = marker.as_ref().is_some_and(|marker| self.roll.is_of_session(marker));
-                if !ours {
-                    unripe = true;
-                    continue;
-                }
+            let marked = marker.as_ref().is_some_and(|marker| self.roll.is_of_session(marker));
+            // In the middle of an exec it shows no environment.
+            let young = sys::ticks_now().saturating_sub(stat.process.start_ticks) <= EXEC_TICKS;
+            let in_exec = stat.state != b'Z' && !marked && (ours_still || young && marker.is_none());
+            if !all && in_exec && !self.roll.is_leader(stat.process) {
+                unripe = true;
+                continue;
             }
-            let stray = self.roll.see(stat, marker);
+            // Before its exec a child still has open all that the console had.
+            let output = if marked || in_exec { None } else { self.output_of(pid) };
+            let stray = match output {
+                Some(key) => self.roll.see_by_output(stat, key),
+                None => self.roll.see(stat, marker),
+            };
             self.record_all(stray);
         }
         unripe
+    }
+
+    /// What cleared its environment may still hold the output file of its attempt.
+    fn output_of(&self, pid: i32) -> Option<Key> {
+        family::open_files(pid).iter().find_map(|file| self.outputs.get(file)).copied()
     }
 
     /// Records the end of each child that has ended. Returns whether there was one.

@@ -188,6 +188,14 @@ pub fn stop_job() -> io::Result<()> {
     Ok(())
 }
 
+/// Ticks since boot, now, as `/proc/PID/stat` counts a start time.
+pub fn ticks_now() -> u64 {
+    // `USER_HZ`, which the kernel shows to programs as 100 everywhere.
+    const TICK_NS: u64 = 10_000_000;
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    (now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()) / TICK_NS
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

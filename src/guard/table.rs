@@ -24,7 +24,8 @@ struct Cell {
     task: AtomicU32,
     attempt: AtomicU32,
     log: AtomicU64,
-    start_ticks: AtomicU64,
+    /// When it was entered; from `spawned` on when its process started.
+    ticks: AtomicU64,
 }
 
 const LENGTH: usize = CAPACITY * size_of::<Cell>();
@@ -57,6 +58,8 @@ pub struct Entry {
     pub log: u64,
     /// Pid and start time in ticks, once it was spawned.
     pub process: Option<(i32, u64)>,
+    /// No process of it started before this tick since boot.
+    pub since: u64,
 }
 
 impl Table {
@@ -93,6 +96,7 @@ impl Table {
         cell.task.store(task, Ordering::Relaxed);
         cell.attempt.store(attempt, Ordering::Relaxed);
         cell.log.store(log, Ordering::Relaxed);
+        cell.ticks.store(super::sys::ticks_now(), Ordering::Relaxed);
         cell.state.store(ENTERED, Ordering::Release);
         Some(Place(index))
     }
@@ -101,7 +105,7 @@ impl Table {
     pub fn spawned(&self, place: Place, pid: i32, start_ticks: u64) {
         let cell = &self.cells()[place.0];
         cell.pid.store(pid, Ordering::Relaxed);
-        cell.start_ticks.store(start_ticks, Ordering::Relaxed);
+        cell.ticks.store(start_ticks, Ordering::Relaxed);
         cell.state.store(SPAWNED, Ordering::Release);
     }
 
@@ -120,7 +124,8 @@ impl Table {
                 attempt: cell.attempt.load(Ordering::Relaxed),
                 log: cell.log.load(Ordering::Relaxed),
                 process: (state == SPAWNED)
-                    .then(|| (cell.pid.load(Ordering::Relaxed), cell.start_ticks.load(Ordering::Relaxed))),
+                    .then(|| (cell.pid.load(Ordering::Relaxed), cell.ticks.load(Ordering::Relaxed))),
+                since: cell.ticks.load(Ordering::Relaxed),
             })
         };
         self.cells().iter().enumerate().filter_map(entry).collect()
@@ -148,7 +153,9 @@ mod tests {
         let table = Table::create().unwrap();
         let other = Table::from_fd(table.fd().try_clone_to_owned().unwrap()).unwrap();
         let place = table.enter(7, 2, 40).unwrap();
-        assert_eq!(other.entries(), [Entry { place, task: 7, attempt: 2, log: 40, process: None }]);
+        let since = other.entries()[0].since;
+        assert_eq!(other.entries(), [Entry { place, task: 7, attempt: 2, log: 40, process: None, since }]);
+        assert!(since > 0 && since <= super::super::sys::ticks_now());
         table.spawned(place, 1234, 99);
         assert_eq!(other.entries()[0].process, Some((1234, 99)));
         table.clear(place);

@@ -22,6 +22,9 @@ const MAX_TEXT: u64 = 256;
 /// The holder has written its name within so many tries of 1 ms, or it is stuck in between.
 const TRIES: u32 = 50;
 
+/// A lock whose holder is dead comes free within so many tries of 1 ms.
+const TRIES_OF_DEAD: u32 = 2000;
+
 /// Held until dropped or until this process ends in any way.
 #[derive(Debug)]
 pub struct Lock {
@@ -92,10 +95,17 @@ impl Lock {
         if let (Some(kind), false) = (network(folder), unsafe_fs) {
             return Err(LockError::Network { kind });
         }
+        let mut tries = 0;
         loop {
             let file = open_or_create(folder)?;
             match file.try_lock() {
                 Ok(()) => {}
+                // A task that its holder was just starting when it was killed has the lock too, until its exec is through.
+                Err(TryLockError::WouldBlock) if tries < TRIES_OF_DEAD && living_holder(folder).is_none() => {
+                    tries += 1;
+                    sleep(Duration::from_millis(1));
+                    continue;
+                }
                 Err(TryLockError::WouldBlock) => return Err(LockError::Busy { holder: holder_of(folder) }),
                 Err(TryLockError::Error(error)) => return Err(LockError::NoLocks(error)),
             }
@@ -185,14 +195,18 @@ pub fn boot_id() -> Option<String> {
     Some(text.trim().to_owned()).filter(|id| !id.is_empty() && !id.contains(char::is_whitespace))
 }
 
-/// When a process started, in clock ticks since boot: field 22 of its `stat`, counted behind the name, which may have
+/// When a living process (no zombie) started, in clock ticks since boot: field 22 of its `stat`, counted behind the name, which may have
 /// blanks and parentheses.
 fn start_ticks(pid: i32) -> Option<u64> {
     let file = File::open(format!("/proc/{pid}/stat")).ok()?;
     let mut bytes = [0; 1024];
     let length = file.read_at(&mut bytes, 0).ok()?;
     let text = String::from_utf8_lossy(&bytes[..length]);
-    text.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
 }
 
 /// The kind of network file system the folder lies on, if it does.
@@ -267,6 +281,20 @@ mod tests {
             assert_eq!(living_holder(&folder), None, "{text:?}");
             drop(Lock::take(&folder, Time(1), false).unwrap());
         }
+    }
+
+    #[test]
+    fn a_lock_that_only_a_child_of_its_dead_holder_still_has_is_waited_for() {
+        let (_temp, folder) = folder();
+        let lock = Lock::take(&folder, Time(1), false).unwrap();
+        // As if between fork and exec: the same open file, in a process that is not the holder.
+        rustix::io::fcntl_setfd(&lock.file, rustix::io::FdFlags::empty()).unwrap();
+        let mut child = std::process::Command::new("sleep").arg("0.3").spawn().unwrap();
+        let began = std::time::Instant::now();
+        drop(lock);
+        drop(Lock::take(&folder, Time(2), false).unwrap());
+        assert!(began.elapsed() >= Duration::from_millis(100));
+        child.wait().unwrap();
     }
 
     #[test]

@@ -23,7 +23,14 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("predict", &["engine", "sim", "session", "error"]),
     ("snapshot", &["engine", "predict", "error"]),
     ("interop", &["engine", "workflow", "session", "error"]),
-    ("runtime", &["agents", "bus", "engine", "error", "fault", "predict", "session", "sim", "snapshot", "workflow"]),
+    // Its `adoption` joins guard and agents, which do not know each other; its `hands` feed the printer of stored facts.
+    (
+        "runtime",
+        &[
+            "agents", "bus", "engine", "error", "fault", "guard", "headless", "predict", "session", "sim", "snapshot",
+            "workflow",
+        ],
+    ),
     ("tui", &["engine", "snapshot", "text", "error"]),
     ("headless", &["engine", "snapshot", "text", "error"]),
     (

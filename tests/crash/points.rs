@@ -100,7 +100,7 @@ fn a_kill_at_each_call_of_a_resume_is_made_good_by_resuming_again() {
                     return Err(format!("the first fault ({first}) did not come"));
                 }
                 run.keep_journal()?;
-                if k % 2 == 0 {
+                if k.is_multiple_of(2) {
                     // All that ran has ended: only the guard's file knows how.
                     std::thread::sleep(std::time::Duration::from_millis(300));
                 }

@@ -637,6 +637,24 @@ fn a_paste_of_a_megabyte_is_no_keys_and_runs_nothing() {
     assert_eq!(stop(&mut robot), 3);
 }
 
+#[test]
+fn half_a_key_or_a_paste_without_an_end_does_not_stop_the_screen() {
+    let place = Place::with(&flow(1, &[task("work", FOR_EVER, "")]));
+    let mut robot = console(&place, WIDE);
+    robot.row_says("work", "running");
+    for half in ["\x1b[", "\x1b[200~rm -rf"] {
+        robot.keys(half);
+        for _ in 0..2 {
+            let before = robot.lines()[0].clone();
+            robot.until("the clock to go on", |lines| lines[0] != before);
+        }
+        robot.keys("\x1b[201~");
+    }
+    robot.keys("P");
+    robot.shows("PAUSED");
+    assert_eq!(stop(&mut robot), 3);
+}
+
 // ── a picture ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 #[test]

@@ -375,8 +375,10 @@ impl Model {
         if self.fold_quiet_stages(snapshot) {
             return true;
         }
+        if self.go_along(snapshot) {
+            return true;
+        }
         let before = self.queue.cursor;
-        self.go_along(snapshot);
         let again = self.settle(snapshot);
         if self.queue.cursor != before {
             self.detail_scroll = 0;
@@ -385,17 +387,20 @@ impl Model {
         again
     }
 
-    /// Until the operator has touched anything, the cursor is on something that runs, so that its output is seen.
-    fn go_along(&mut self, snapshot: &Snapshot) {
+    /// Until the operator has touched anything, the cursor is on something that runs, so that its output is seen. `true` if
+    /// it has moved.
+    fn go_along(&mut self, snapshot: &Snapshot) -> bool {
         if !self.queue.untouched || self.queue.seek != Seek::Settled {
-            return;
+            return false;
         }
         let over = self.task(snapshot).is_none_or(|row| matches!(row.phase, Phase::Succeeded | Phase::Skipped));
         if over && let Some((task, stage)) = snapshot.running {
             self.queue.collapsed.retain(|folded| *folded != stage);
             self.queue.folded_early.retain(|folded| *folded != stage);
             self.jump_to(task);
+            return true;
         }
+        false
     }
 
     fn settle(&mut self, snapshot: &Snapshot) -> bool {

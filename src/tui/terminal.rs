@@ -23,6 +23,7 @@ use ratatui::backend::{Backend, CrosstermBackend};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::termios::{OptionalActions, SpecialCodeIndex, tcgetattr, tcsetattr};
 
 use crate::text;
 
@@ -85,6 +86,7 @@ impl Terminal {
         *DRAWER.lock().unwrap_or_else(|e| e.into_inner()) = Some(std::thread::current().id());
         HELD.store(true, Ordering::SeqCst);
         enable_raw_mode()?;
+        never_wait(&self.tty)?;
         let mut out = io::stdout();
         execute!(out, EnterAlternateScreen, cursor::Hide, EnableBracketedPaste)?;
         if self.mouse {
@@ -184,6 +186,15 @@ impl Terminal {
         }
         Ok(Gone::No)
     }
+}
+
+/// A read returns at once, whatever there is: crossterm reads on until a sequence is whole, and half of one (Alt-[, a paste
+/// that does not end) would stop the screen until the next key. Raw mode's end undoes it.
+fn never_wait(tty: &OwnedFd) -> io::Result<()> {
+    let mut modes = tcgetattr(tty)?;
+    modes.special_codes[SpecialCodeIndex::VMIN] = 0;
+    modes.special_codes[SpecialCodeIndex::VTIME] = 0;
+    Ok(tcsetattr(tty, OptionalActions::Now, &modes)?)
 }
 
 impl Drop for Terminal {

@@ -5,7 +5,7 @@ use tui_textarea::TextArea;
 
 use super::super::format;
 use super::super::keymap::Context;
-use super::super::paint::{Pen, Words, w, wrap};
+use super::super::paint::{Pen, Words, w};
 use super::super::panes::detail;
 use super::super::theme::{BUILT_IN, Meaning};
 use super::super::update::{Entry, entries, menu as menu_entries};
@@ -16,14 +16,16 @@ fn height_for(lines: usize, scene: &Scene<'_>) -> u16 {
     u16::try_from(lines).unwrap_or(u16::MAX).saturating_add(2).min(scene.model.size.1.saturating_sub(2)).max(3)
 }
 
+/// Cells for a line of the popup that says why, on a screen so wide.
+pub(in super::super) fn why_width(screen: u16) -> usize {
+    usize::from(screen.saturating_sub(8).min(86))
+}
+
 pub(super) fn why(pen: &mut Pen<'_>, scene: &Scene<'_>, scroll: usize) {
-    let width = scene.model.size.0.saturating_sub(4).min(90);
-    let room = usize::from(width.saturating_sub(4));
+    let room = why_width(scene.model.size.0);
+    let width = room as u16 + 4;
     let name = scene.model.task(scene.snapshot).map_or("", |row| &row.name);
-    let mut lines = Vec::new();
-    for words in detail::why(scene.model, scene.snapshot) {
-        lines.extend(wrapped(words, room));
-    }
+    let lines = detail::why_within(scene.model, scene.snapshot, room);
     let inside = popup(pen, (width, height_for(lines.len(), scene)), &format!("Why {name}"), &why_keys());
     scrolled(pen, inside, &lines, scroll);
 }
@@ -32,18 +34,6 @@ fn why_keys() -> Words {
     let mut words = vec![w("y", Meaning::Key), w(" copy · ", Meaning::Muted)];
     words.extend(keys(Context::Popup));
     words
-}
-
-/// A long line goes on below, indented.
-fn wrapped(words: Words, room: usize) -> Vec<Words> {
-    let [(mark, mark_meaning), (text, meaning)] = words.as_slice() else { return vec![words] };
-    let indent = crate::text::width(mark);
-    let parts = wrap(text, room.saturating_sub(indent));
-    let line = |(i, part): (usize, String)| {
-        let head = if i == 0 { mark.clone() } else { " ".repeat(indent) };
-        vec![w(head, *mark_meaning), w(part, *meaning)]
-    };
-    parts.into_iter().enumerate().map(line).collect()
 }
 
 pub(super) fn actions(pen: &mut Pen<'_>, scene: &Scene<'_>, scroll: usize) {

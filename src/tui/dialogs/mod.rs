@@ -14,6 +14,8 @@ use super::paint::{Pen, Words, w};
 use super::theme::Meaning;
 use super::view::Scene;
 
+pub(super) use lists::why_width;
+
 /// Draws the open dialog, if there is one.
 pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>) {
     let Some(dialog) = &scene.model.dialog else { return };

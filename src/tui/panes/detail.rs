@@ -36,10 +36,33 @@ pub fn lines(model: &Model, snapshot: &Snapshot, width: usize) -> Vec<Words> {
         return vec![vec![w("choose a task to see why it waits or what it did", Meaning::Muted)]];
     };
     match model.tab {
-        Tab::Why | Tab::Log => why(model, snapshot),
+        Tab::Why | Tab::Log => why_within(model, snapshot, width),
         Tab::Info => info(model, detail, width),
         Tab::Attempts => attempts(model, detail),
     }
+}
+
+/// [`why`] for so many cells: long lines go on below, indented.
+pub fn why_within(model: &Model, snapshot: &Snapshot, width: usize) -> Vec<Words> {
+    why(model, snapshot).into_iter().flat_map(|words| wrapped(words, width)).collect()
+}
+
+fn wrapped(words: Words, width: usize) -> Vec<Words> {
+    let (mark, text, meaning) = match words.as_slice() {
+        [(text, meaning)] => {
+            let indent = text.len() - text.trim_start().len();
+            ((" ".repeat(indent), *meaning), text.trim_start(), *meaning)
+        }
+        [mark, (text, meaning)] => (mark.clone(), text.as_str(), *meaning),
+        _ => return vec![words],
+    };
+    let indent = crate::text::width(&mark.0);
+    let parts = wrap(text, width.saturating_sub(indent));
+    let line = |(i, part): (usize, String)| {
+        let head = if i == 0 { mark.0.clone() } else { " ".repeat(indent) };
+        vec![w(head, mark.1), w(part, meaning)]
+    };
+    parts.into_iter().enumerate().map(line).collect()
 }
 
 /// The check-list: met and unmet, in the order in which it clears.

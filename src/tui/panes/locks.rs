@@ -28,11 +28,13 @@ pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>, area: Rect) {
         pen.text(area.x + 1, area.y, area.width, "no shared resources declared", Meaning::Muted);
         return;
     }
-    let name = (area.width / 3).clamp(8, 20);
+    // As wide as the longest name, so that holders and lines have the rest; resources do not change.
+    let longest = scene.snapshot.locks.iter().take(100).map(|lock| crate::text::width(&lock.name)).max();
+    let name = u16::try_from(longest.unwrap_or(0)).unwrap_or(u16::MAX).clamp(8, (area.width / 3).max(8));
     let at_use = name + 2;
     // "shared 2" fits, and what shares by the hundred.
     let at_holder = at_use + if area.width >= 36 { 10 } else { 7 };
-    let waiting = if area.width >= 44 { (area.width / 4).clamp(10, 24) } else { 5 };
+    let waiting = if area.width >= 44 { (area.width / 3).clamp(10, 24) } else { 5 };
     let top = area.y + scene.areas.heading();
     if scene.areas.heading() > 0 {
         for (x, text) in [(1, "RESOURCE"), (at_use, "USE"), (at_holder, "HOLDER")] {

@@ -189,7 +189,10 @@ fn stepped(model: &mut Model, dialog: Dialog, step: Act, count: usize) -> Dialog
 fn rows(model: &Model, dialog: &Dialog, snapshot: &Snapshot) -> usize {
     match dialog {
         Dialog::Help { .. } => super::super::dialogs::help::lines(usize::from(model.size.0)).len(),
-        Dialog::Why { .. } => super::super::panes::detail::why(model, snapshot).len(),
+        Dialog::Why { .. } => {
+            let width = super::super::dialogs::why_width(model.size.0);
+            super::super::panes::detail::why_within(model, snapshot, width).len()
+        }
         Dialog::Actions { .. } => snapshot.actions.len(),
         Dialog::Alerts { .. } => snapshot.alerts.len(),
         Dialog::Menu { .. } => menu(model, snapshot).len(),

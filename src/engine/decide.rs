@@ -107,19 +107,23 @@ impl Engine {
 
     /// After a crash: what has to be found out about attempts that were under way.
     pub fn recover(&self) -> Vec<Effect> {
-        let survivor = |index: usize| {
-            let id = TaskId::from(index);
+        let survivor = |id: TaskId| {
             let task = self.state.task(id);
             let live = task.live.as_ref()?;
-            Some(Effect::Reconcile(Survivor {
-                agent: live.agent,
+            let (agent, attempt) = (live.agent, Attempt(task.attempt));
+            let reconcile = Effect::Reconcile(Survivor {
+                agent,
                 task: id,
-                attempt: Attempt(task.attempt),
+                attempt,
                 process: live.process.as_ref().map(|(process, _)| process.clone()),
                 exited: live.exited.is_some(),
-            }))
+            });
+            // What its leader left was being stopped, perhaps by halves: nothing else would go on with it.
+            let stop = live.stop.filter(|_| live.exited.is_some());
+            let again = stop.map(|(_, signal, _)| Effect::Signal { agent, task: id, attempt, signal });
+            Some(std::iter::once(reconcile).chain(again))
         };
-        self.state.on_agent.iter().filter_map(|(_, id)| survivor(id.index())).collect()
+        self.state.on_agent.iter().filter_map(|(_, id)| survivor(*id)).flatten().collect()
     }
 
     fn record(&mut self, turn: &mut Turn, fact: Fact) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
 use super::drive::{Check, Console, Run, all, send, until};
-use super::flow::{Flow, Random, Shape};
+use super::flow::{ALL_KINDS, Flow, Random, Shape};
 use super::oracles::{judge, judge_safety};
 use super::reader::{self, fold};
 use super::task::{Entry, ledger};
@@ -113,7 +113,7 @@ fn a_second_console_is_told_who_has_the_session_and_of_many_at_once_one_gets_it(
 fn after_a_hang_up_tasks_go_on_and_a_resume_has_their_true_ends() {
     let seed = seed();
     for (number, wait) in [0, 700].into_iter().enumerate() {
-        let shape = Shape { tasks: 6, longest: 400, on_death: ADOPT, daemons: true };
+        let shape = Shape { tasks: 6, longest: 400, on_death: ADOPT, left: ALL_KINDS };
         let mut run = Run::new(Flow::random(seed + number as u64, shape));
         let mut console = started(&mut run, 1);
         let (_, pid) = console.pids().unwrap();
@@ -201,7 +201,7 @@ fn a_journal_cut_anywhere_keeps_what_was_finished_before_the_cut() {
 }
 
 fn cut(seed: u64) -> Check {
-    let shape = Shape { tasks: 6, longest: 80, on_death: ADOPT, daemons: false };
+    let shape = Shape { tasks: 6, longest: 80, on_death: ADOPT, left: &[] };
     let mut random = Random(seed);
     let mut run = Run::new(Flow::random(random.next(), shape));
     let console = run.start(&[]);
@@ -277,6 +277,32 @@ fn an_end_that_the_guard_stored_counts_though_it_was_killed_before_the_last_proc
     assert!(until(SOON, || run.processes().iter().all(|line| !line.starts_with(&format!("{guard} ")))));
     let code = resumed(&mut run);
     assert_eq!((code, ended(&run, "a")), (0, vec!["0".into()]));
+    judged(&run, code);
+}
+
+/// A console that kills a tree stops it first, so that nothing of it can flee: it may die itself in between.
+#[test]
+fn what_a_killed_console_left_stopped_half_way_through_a_kill_is_killed_after_a_resume() {
+    let mut run = Run::new(Flow::of(&[("a", "100 0 daemon 20000", &[])], ADOPT));
+    let mut console = started(&mut run, 1);
+    let (_, pid) = console.pids().unwrap();
+    // The daemon is stopped by somebody else, and the console just after it has stored that it kills it.
+    let stored = |run: &Run, name: &str| run.records().iter().any(|record| record.name == name);
+    assert!(until(SOON, || stored(&run, "Exited")));
+    send(pid, Signal::STOP);
+    let stopping = stored(&run, "Stopping");
+    send(pid, Signal::KILL);
+    assert_eq!(console.wait(&run), Ok(70));
+    if !stopping {
+        // As it would have been stored.
+        let journal = reader::rewrite_with(&run.journal(), "fact:Stopping(task:0,attempt:1,reason:Leaked,signal:Kill)");
+        std::fs::write(run.folder().join("journal"), journal).unwrap();
+    }
+    for line in run.processes().iter().filter(|line| line.contains("sleep 20")) {
+        send(line.split(' ').next().unwrap().parse().unwrap(), Signal::STOP);
+    }
+    let code = resumed(&mut run);
+    assert_eq!(ended(&run, "a"), ["0"]);
     judged(&run, code);
 }
 

@@ -21,6 +21,9 @@ impl Random {
     }
 }
 
+/// All kinds of processes that outlive their task.
+pub const ALL_KINDS: &[&str] = &["child", "daemon", "stranger"];
+
 /// How a flow is made.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
@@ -30,8 +33,9 @@ pub struct Shape {
     pub longest: u64,
     /// `on_console_death`, in the file's words.
     pub on_death: &'static str,
-    /// Whether tasks leave processes behind.
-    pub daemons: bool,
+    /// What tasks leave behind: processes in their session, in their own, with a cleared environment too. The last kind
+    /// cannot be found again once the guard is dead as well.
+    pub left: &'static [&'static str],
 }
 
 /// What must come of a task.
@@ -79,8 +83,8 @@ impl Flow {
                 .iter()
                 .map(|how| {
                     let ms = random.below(shape.longest + 1);
-                    if shape.daemons && random.percent(20) {
-                        let kind = ["child", "daemon", "stranger"][random.below(3) as usize];
+                    if !shape.left.is_empty() && random.percent(20) {
+                        let kind = shape.left[random.below(shape.left.len() as u64) as usize];
                         format!("{ms} {how} {kind} {}", random.below(250))
                     } else {
                         format!("{ms} {how}")

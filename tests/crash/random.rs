@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::drive::{Check, Run, all, until};
-use super::flow::{Flow, Random, Shape};
+use super::flow::{ALL_KINDS, Flow, Random, Shape};
 use super::oracles::{Ends, judge};
 use super::{none_failed, seed, size};
 
@@ -66,7 +66,7 @@ fn random_kills_lose_nothing_run_nothing_twice_and_every_end_is_told_truly() {
 
 fn session(seed: u64, tasks: usize) -> Check<Figures> {
     let mut random = Random(seed);
-    let shape = Shape { tasks, longest: 400, on_death: "Adopt(grace: \"1m\")", daemons: true };
+    let shape = Shape { tasks, longest: 400, on_death: "Adopt(grace: \"1m\")", left: ALL_KINDS };
     let mut run = Run::new(Flow::random(random.next(), shape));
     let at = |run: &Run, error: String| format!("{error}\n  (files in {})", run.root.display());
     let result = kill_and_finish(&mut run, &mut random);

@@ -1,7 +1,7 @@
 //! A second reader of the journal, from `docs/journal.md` alone: it shares no code with the program, and folds only what
 //! the oracles ask for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A line of the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +83,8 @@ pub struct Fold {
     pub ended: BTreeMap<(String, u32), Vec<String>>,
     /// Every `Starting`.
     pub started: BTreeMap<(String, u32), u32>,
+    /// Every `Running`.
+    pub running: BTreeSet<(String, u32)>,
     /// How each task ended last, if nothing follows from it: in the ledger's words.
     pub last: BTreeMap<String, String>,
     /// Code of the last `Closed`, if nothing opened it since.
@@ -107,6 +109,9 @@ pub fn fold(records: &[Record]) -> Fold {
                 fold.last.remove(&key.0);
                 *fold.started.entry(key).or_default() += 1;
             }
+            "Running" => {
+                fold.running.insert(key(&fold).unwrap());
+            }
             "Ended" => {
                 let key = key(&fold).unwrap();
                 if !record.rest.contains("then:") {
@@ -130,4 +135,11 @@ pub fn rewrite(bytes: &[u8], change: impl Fn(&str) -> String) -> Vec<u8> {
         out.push_str(&format!("{:08} {before} {summed}\n", summed.len()));
     }
     out.into_bytes()
+}
+
+/// The journal with one more fact at its end, at the time of the last.
+pub fn rewrite_with(bytes: &[u8], fact: &str) -> Vec<u8> {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    let at = text.lines().last().and_then(|line| line.split_once("(at:")?.1.split_once(',')).expect("a journal").0;
+    rewrite(format!("{text}0 0 0 0 (at:{at},{fact})\n").as_bytes(), str::to_owned)
 }

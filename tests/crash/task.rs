@@ -73,6 +73,7 @@ fn play() {
 }
 
 /// A process that outlives its task, with its locks: in its session, in its own, or with nothing to know it by.
+#[expect(clippy::zombie_processes, reason = "to be left behind is what it is for")]
 fn leave_behind(kind: &str, ms: &str) {
     let mark = std::env::var(MARK).unwrap_or_default();
     let seconds = ms.parse::<f64>().unwrap() / 1000.0;

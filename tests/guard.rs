@@ -592,7 +592,8 @@ fn a_grace_that_runs_out_stops_what_is_left_and_an_adoption_suspends_it() {
 
 fn a_console_that_leaves_on_purpose_sets_no_new_limit() {
     let stage = Stage::new();
-    let running = stage.start("one wait 300");
+    // Long enough for an order to arrive on a loaded machine, shorter than the wait below.
+    let running = stage.start("one wait 3000");
     kill(running.console, Signal::KILL);
     running.output();
     let mut link = stage.only_guard().link.take().unwrap();
@@ -600,7 +601,7 @@ fn a_console_that_leaves_on_purpose_sets_no_new_limit() {
     link.order(Order::Leave);
     std::thread::sleep(Duration::from_millis(50));
     drop(link);
-    std::thread::sleep(Duration::from_millis(700));
+    std::thread::sleep(Duration::from_millis(3700));
     stage.touch("go");
     assert_eq!(exit_of(&stage.complete(), (1, 1)), Some(Exit::Code(6)));
 }
@@ -734,22 +735,24 @@ fn an_attempt_entered_but_not_spawned_is_proved_never_started() {
     assert!(matches!(past.verdict((1, 1)), Verdict::Running { .. }));
 }
 
-fn an_attempt_spawned_but_not_listed_is_found_alive_dead_or_without_marker() {
-    for (script, expected) in [("wait", 6), ("quick", 5), ("bare", 6)] {
+/// What lives without a marker, and without the attempt's output file open, may be of any attempt: it is not guessed.
+fn an_attempt_spawned_but_not_listed_is_found_alive_or_dead_and_without_a_trace_it_is_not_guessed() {
+    for (script, expected) in [("wait", Some(6)), ("quick", Some(5)), ("bare", None)] {
         let stage = Stage::new();
         let running = stage.start(&format!("unlisted {script}"));
         kill(running.console, Signal::KILL);
         running.output();
         let past = stage.only_guard();
         let found = |line: &guard::Stamped| matches!(line.record, Record::Found { key: (2, 1), .. });
-        assert!(past.records.iter().any(found), "{script}: {:#?}", past.records);
+        assert_eq!(past.records.iter().any(found), expected.is_some(), "{script}: {:#?}", past.records);
         drop(past);
         stage.touch("go");
         let past = stage.complete();
         match past.verdict((2, 1)) {
             Verdict::Ended { exit: Exit::Code(code), empty: true, log: 77, .. } => {
-                assert_eq!(code, expected, "{script}")
+                assert_eq!(Some(code), expected, "{script}")
             }
+            Verdict::Unknown { empty: true } => assert_eq!(expected, None, "{script}"),
             other => panic!("{script}: {other:?}"),
         }
         assert_eq!(exit_of(&past, (1, 1)), Some(Exit::Code(6)));
@@ -1069,7 +1072,7 @@ fn run_tests() {
         a_console_whose_guard_is_killed_is_told_and_goes_on_and_its_code_still_arrives,
         a_console_whose_front_is_killed_is_told_and_can_detach,
         an_attempt_entered_but_not_spawned_is_proved_never_started,
-        an_attempt_spawned_but_not_listed_is_found_alive_dead_or_without_marker,
+        an_attempt_spawned_but_not_listed_is_found_alive_or_dead_and_without_a_trace_it_is_not_guessed,
         a_leader_that_the_console_had_reaped_is_told_and_its_daemon_is_waited_for,
         a_hostile_client_neither_blocks_nor_stops_nor_feeds_the_guard,
         a_session_folder_with_a_very_long_path_works_the_same,

@@ -203,9 +203,15 @@ impl Run {
         let orders = self.engine.recover();
         let survivors: Vec<Survivor> = orders
             .iter()
-            .map(|order| match order {
-                Effect::Reconcile(survivor) => survivor.clone(),
-                other => panic!("recovery only asks: {other:?}"),
+            .filter_map(|order| match order {
+                Effect::Reconcile(survivor) => Some(survivor.clone()),
+                // It also goes on stopping what a leader left, if that was asked for before.
+                Effect::Signal { task, signal, .. } => {
+                    let live = self.engine.state.task(*task).live.as_ref().expect("a live attempt");
+                    assert!(live.exited.is_some() && live.stop.is_some_and(|(_, sent, _)| sent == *signal));
+                    None
+                }
+                other => panic!("recovery neither starts nor reaps: {other:?}"),
             })
             .collect();
         let mut asked: Vec<_> = survivors.iter().map(|survivor| (survivor.task, survivor.attempt)).collect();

@@ -155,18 +155,20 @@ fn the_worked_example_of_the_documentation_is_a_journal() {
 /// Runs one of the ignored tests below under a shell's `setup`. `None` if the setup is not allowed here.
 fn child(test: &str, setup: &str, root: &Path) -> Option<()> {
     let script = format!("{setup} || exit 77; exec \"$0\" --exact \"$1\" --ignored --nocapture");
-    let status = Command::new("sh")
+    let output = Command::new("sh")
         .args(["-c", &script])
         .arg(std::env::current_exe().unwrap())
         .arg(test)
         .env("QD_TEST_ROOT", root)
         .stdin(Stdio::null())
-        .status()
+        // Through pipes: a limit on files would stop what it prints where our own output is a file.
+        .output()
         .unwrap();
-    if status.code() == Some(77) {
+    if output.status.code() == Some(77) {
         return None;
     }
-    assert!(status.success(), "{test}: {status}");
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{test}: {}\n{}", output.status, String::from_utf8_lossy(&said));
     Some(())
 }
 

@@ -1,6 +1,6 @@
 //! `qd resume`: reads a session back, finds out what became of what ran, and goes on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::args::Resume;
 use super::live::{self, Open};
@@ -28,7 +28,7 @@ pub fn resume(args: Resume, side: ConsoleSide) -> Result<i32> {
     };
     let folder = sessions.folder(&name)?;
     let lock = Lock::take(&folder, Clock::new(Time(0)).now(), false).map_err(Error::from)?;
-    let Replay { state, end, last_console, mut rebooted } = replay(&folder)?;
+    let Replay { state, end, consoles, mut rebooted } = replay(&folder)?;
     let resumed = recover::resume(&folder, &lock, &end).map_err(Error::from)?;
     if !state.loaded {
         return Err(Error::usage(format!("session {name} ended before its workflow was stored"))
@@ -38,8 +38,14 @@ pub fn resume(args: Resume, side: ConsoleSide) -> Result<i32> {
     if boot != state.boot_id {
         rebooted.extend(under_way(&state));
     }
-    let adoption = GuardAdoption::new(folder.path().to_owned(), live::marker(&folder), boot, last_console, rebooted)
-        .map_err(|error| Error::usage(format!("cannot ask the guards of this session: {error}")))?;
+    let adoption = GuardAdoption::new(
+        folder.path().to_owned(),
+        live::marker(&folder),
+        boot,
+        started_by(&state, &consoles),
+        rebooted,
+    )
+    .map_err(|error| Error::usage(format!("cannot ask the guards of this session: {error}")))?;
     let mut opening: Vec<Fact> =
         resumed.lost.map(|lost| Fact::Recovered { lost_bytes: lost.bytes }).into_iter().collect();
     opening.push(live::opened());
@@ -74,10 +80,19 @@ pub struct Replay {
     pub state: State,
     /// Where and how reading ended.
     pub end: End,
-    /// Pid of the last console that opened it.
-    pub last_console: Option<i32>,
+    /// Pids of the consoles that opened it, by the number of the opening, from 1.
+    pub consoles: BTreeMap<u32, i32>,
     /// Attempts that were under way when it was opened in another boot than before.
     pub rebooted: BTreeSet<(TaskId, Attempt)>,
+}
+
+/// Pid of the console that stored the start of each attempt under way.
+fn started_by(state: &State, consoles: &BTreeMap<u32, i32>) -> BTreeMap<(TaskId, Attempt), i32> {
+    let pid = |(id, attempt): (TaskId, Attempt)| {
+        let number = state.task(id).live.as_ref()?.console;
+        Some(((id, attempt), *consoles.get(&number)?))
+    };
+    under_way(state).filter_map(pid).collect()
 }
 
 fn under_way(state: &State) -> impl Iterator<Item = (TaskId, Attempt)> {
@@ -90,20 +105,25 @@ pub fn replay(folder: &Folder) -> Result<Replay> {
         Some(begun) => begun,
         None => (State::default(), Reader::new(open_journal(folder)?).map_err(Error::from)?),
     };
+    // Of the openings before a checkpoint only the last is known; silence of a guard then proves less, never more.
+    let mut consoles: BTreeMap<u32, i32> = BTreeMap::new();
+    if state.opened > 0 {
+        consoles.insert(state.opened, state.console_pid);
+    }
     let mut rebooted = BTreeSet::new();
     while let Some(batch) = reader.next_batch() {
         for stamped in &batch.facts {
-            if let Fact::Opened { boot_id, .. } = &stamped.fact
-                && *boot_id != state.boot_id
-            {
-                rebooted.extend(under_way(&state));
+            if let Fact::Opened { pid, boot_id, .. } = &stamped.fact {
+                consoles.insert(state.opened + 1, *pid);
+                if *boot_id != state.boot_id {
+                    rebooted.extend(under_way(&state));
+                }
             }
             state.apply(stamped);
         }
     }
     let end = reader.finish().map_err(Error::from)?;
-    let last_console = (state.opened > 0).then_some(state.console_pid);
-    Ok(Replay { state, end, last_console, rebooted })
+    Ok(Replay { state, end, consoles, rebooted })
 }
 
 fn open_journal(folder: &Folder) -> Result<std::fs::File> {

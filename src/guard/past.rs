@@ -160,6 +160,11 @@ impl PastGuard {
         self.records.push(stamped);
     }
 
+    /// Whether it says anything of this attempt. If not, it was not among what its console had begun when it died.
+    pub fn names(&self, key: Key) -> bool {
+        self.records.iter().any(|line| line.record.key() == Some(key))
+    }
+
     /// What is proved of an attempt of this guard's console.
     pub fn verdict(&self, key: Key) -> Verdict {
         let (mut verdict, mut log, mut empty) = (None, 0, false);
@@ -376,11 +381,12 @@ impl GuardLink {
         }
     }
 
-    /// Signals an attempt's whole tree, or adopts, or leaves. An order to a guard that is gone is lost.
+    /// Signals an attempt's whole tree, or adopts, or leaves. An order to a guard that is gone is lost; that it is gone is
+    /// only known once all that it said has been read.
     pub fn order(&mut self, order: Order) {
         if let Some(line) = order.line() {
             // Orders are few and short: a full socket means that the guard is gone or stopped.
-            self.gone |= send(&self.fd, line.as_bytes(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT) != Ok(line.len());
+            let _ = send(&self.fd, line.as_bytes(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
         }
     }
 }

@@ -232,10 +232,11 @@ impl Supervisor {
             if self.roll.knows(pid) {
                 continue;
             }
-            // In this order: what runs another program now has had its exec before the rest is looked at.
+            // In this order: what runs another program now, or shows a marker, has had its exec (and its session) before
+            // the rest is looked at.
             let ours_still = family::runs_our_program(pid);
-            let Some(stat) = family::stat(pid) else { continue };
             let marker = family::marker(pid);
+            let Some(stat) = family::stat(pid) else { continue };
             let marked = marker.as_ref().is_some_and(|marker| self.roll.is_of_session(marker));
             // In the middle of an exec it shows no environment.
             let young = sys::ticks_now().saturating_sub(stat.process.start_ticks) <= EXEC_TICKS;

@@ -26,8 +26,8 @@ pub struct GuardAdoption {
     /// As the environment marker says it.
     session: String,
     boot_id: String,
-    /// Pid of the console before this one.
-    last_console: Option<i32>,
+    /// Pids of the consoles that stored the start of what is under way.
+    started_by: BTreeMap<(TaskId, Attempt), i32>,
     /// Attempts that ran in an earlier boot: their pids mean nothing.
     rebooted: BTreeSet<(TaskId, Attempt)>,
     guards: Vec<PastGuard>,
@@ -46,8 +46,9 @@ struct Open {
 }
 
 impl GuardAdoption {
-    /// Asks every guard of the session; `session` is what the environment marker of its tasks says. `last_console` is the pid in the last `Opened` fact before this console's;
-    /// `rebooted` are the attempts that were under way when the machine was last restarted, or on another machine.
+    /// Asks every guard of the session; `session` is what the environment marker of its tasks says. `started_by` has the
+    /// pid of the console that stored the start of each attempt under way; `rebooted` are those that were so when the
+    /// machine was last restarted, or on another machine.
     ///
     /// # Errors
     /// The session folder cannot be read.
@@ -55,7 +56,7 @@ impl GuardAdoption {
         folder: PathBuf,
         session: String,
         boot_id: String,
-        last_console: Option<i32>,
+        started_by: BTreeMap<(TaskId, Attempt), i32>,
         rebooted: BTreeSet<(TaskId, Attempt)>,
     ) -> io::Result<Self> {
         let mut guards = guard::inquire(&folder)?;
@@ -68,7 +69,7 @@ impl GuardAdoption {
         }
         let (open, unstored) = (BTreeMap::new(), BTreeSet::new());
         let reports = Vec::new();
-        Ok(Self { folder, session, boot_id, last_console, rebooted, guards, poll, open, unstored, reports })
+        Ok(Self { folder, session, boot_id, started_by, rebooted, guards, poll, open, unstored, reports })
     }
 
     fn say(&mut self, task: TaskId, attempt: Attempt, news: News) {
@@ -78,23 +79,22 @@ impl GuardAdoption {
     /// The guard that knows of an attempt, with what it proves.
     fn verdict(&self, survivor: &Survivor) -> Option<(usize, Verdict)> {
         let key = (survivor.task.0, survivor.attempt.0);
-        let mut unsure = None;
-        for (index, past) in self.guards.iter().enumerate() {
-            match past.verdict(key) {
-                // What ended had ended, whatever boot that was in.
-                ended @ Verdict::Ended { .. } => return Some((index, ended)),
-                _ if past.boot != self.boot_id => {}
-                Verdict::NeverStarted => {
-                    let of_last = past.console.map(|console| console.pid) == self.last_console;
-                    if of_last && survivor.process.is_none() {
-                        unsure = Some((index, Verdict::NeverStarted));
-                    }
-                }
-                Verdict::Unknown { .. } => unsure = unsure.or(Some((index, past.verdict(key)))),
-                known => return Some((index, known)),
-            }
+        let verdict = |index: usize| (index, self.guards[index].verdict(key));
+        let all = || 0..self.guards.len();
+        // What ended had ended, whatever boot that was in.
+        let ended = all().map(verdict).find(|(_, verdict)| matches!(verdict, Verdict::Ended { .. }));
+        if ended.is_some() {
+            return ended;
         }
-        unsure
+        let here = |index: &usize| self.guards[*index].boot == self.boot_id;
+        if let Some(index) = all().filter(here).find(|index| self.guards[*index].names(key)) {
+            return Some(verdict(index));
+        }
+        // No guard names it. That says something only of the guard whose console it was to be started by.
+        let starter = self.started_by.get(&(survivor.task, survivor.attempt));
+        let of_starter = |index: &usize| self.guards[*index].console.map(|console| console.pid).as_ref() == starter;
+        let never = |(_, verdict): &(usize, Verdict)| *verdict == Verdict::NeverStarted && survivor.process.is_none();
+        all().filter(here).filter(of_starter).map(verdict).find(never)
     }
 
     /// Reports what is new of an attempt.

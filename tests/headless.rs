@@ -542,6 +542,45 @@ fn a_second_interrupt_does_not_wait_for_the_grace() {
     assert!(done.out.contains("SIGKILL sent"), "{}", done.out);
 }
 
+// ── containers ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// In a container the session and the process group may come from outside the pid namespace, where they read as 0; and
+/// `qd` may be process 1, to whom everything falls that others leave.
+#[test]
+fn in_a_pid_namespace_of_its_own_it_runs_what_is_left_is_stopped_and_a_resume_finishes_it() {
+    let namespace = ["--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    let able = Command::new("unshare").args(namespace).arg("true").status();
+    if !able.is_ok_and(|status| status.success()) {
+        println!("not tested: no unshare, or no right to a pid namespace");
+        return;
+    }
+    let inside = |place: &Place, shell: bool, args: &[&str]| {
+        let qd = place.qd(args);
+        let mut command = Command::new("unshare");
+        command.args(namespace);
+        if shell {
+            command.args(["sh", "-c", "\"$@\"; exit $?", "sh"]);
+        }
+        command.arg(qd.get_program()).args(qd.get_args()).current_dir(place.0.path()).stdin(Stdio::null());
+        command.env_clear().envs(qd.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        place.finish(command)
+    };
+    for shell in [true, false] {
+        let place = Place::new();
+        place.tasks(
+            r#"Task(id: "leaves", run: "sleep 0.3 & setsid sleep 0.3 & echo x >> leaves"),
+               Task(id: "fails", run: "test -e go", after: ["leaves"]), Task(id: "last", run: "echo x >> last", after: ["fails"])"#,
+        );
+        let done = inside(&place, shell, &["run", "flow.ron", "--session", "s"]).exits(1);
+        assert!(done.out.contains("1 done") && !done.err.contains("defect"), "{}\n{}", done.out, done.err);
+        // And the namespace before is no trap for the next one, where the same numbers mean other processes.
+        place.write("go", "");
+        inside(&place, shell, &["resume", "s", "--retry-failed"]).exits(0);
+        assert_eq!(fs::read_to_string(place.path("last")).expect("written"), "x\n");
+        assert_eq!(fs::read_to_string(place.path("leaves")).expect("written"), "x\n");
+    }
+}
+
 // ── defects of ours ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// Whatever panicked: one report, the way back, and what ran is still there for the next console.

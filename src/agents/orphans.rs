@@ -52,6 +52,8 @@ pub struct Orphans {
     sessions: HashMap<i32, Key>,
     list: Vec<i32>,
     name: String,
+    /// The kernel's session of this program; 0 if its leader is outside this pid namespace (a container).
+    ours: i32,
 }
 
 /// What one pass saw.
@@ -68,7 +70,9 @@ impl Orphans {
     /// `session` is what the environment marker says.
     pub fn new(processes: Processes, session: &str) -> Self {
         let name = session.chars().filter(|c| *c != '\0').collect();
-        Self { processes, known: BTreeMap::new(), sessions: HashMap::new(), list: Vec::new(), name }
+        // Not `getsid`: where the session came from outside the pid namespace, rustix takes its 0 for a defect.
+        let ours = tree::stat(rustix::process::getpid().as_raw_pid()).map_or(0, |stat| stat.session);
+        Self { processes, known: BTreeMap::new(), sessions: HashMap::new(), list: Vec::new(), name, ours }
     }
 
     /// Finds and charges new orphans, reaps dead ones. True if what is known now is all there is; false if it changed
@@ -103,11 +107,10 @@ impl Orphans {
                 self.known.retain(|pid, _| now.contains(pid));
             }
             let mut changed = self.known.len() != before;
-            let ours = rustix::process::getsid(None).map_or(-1, Pid::as_raw_pid);
             // The clock is not read where there is nothing to do.
             let until = *until.get_or_insert_with(|| Instant::now() + BUDGET);
             for &pid in &list {
-                let new = self.look(pid, ours, attempts);
+                let new = self.look(pid, attempts);
                 changed |= new;
                 if new && Instant::now() > until {
                     break;
@@ -120,7 +123,7 @@ impl Orphans {
     }
 
     /// Looks at one child of ours. True if that changed what is known.
-    fn look(&mut self, pid: i32, ours: i32, attempts: &Attempts) -> bool {
+    fn look(&mut self, pid: i32, attempts: &Attempts) -> bool {
         if attempts.is_leader(pid) {
             return false;
         }
@@ -132,7 +135,7 @@ impl Orphans {
             return self.look_again(pid, attempts);
         }
         let Some(stat) = tree::stat(pid) else { return true };
-        if stat.session == ours {
+        if stat.session == self.ours {
             // A helper that this program started itself: no task's process can be in our session. Not ours to reap.
             return false;
         }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::process::{Pid, PidfdFlags, WaitOptions, getpgrp, getpid, pidfd_open, set_child_subreaper, wait};
-use rustix::termios::{OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcgetpgrp, tcsetattr};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, getpid, pidfd_open, set_child_subreaper, wait};
+use rustix::termios::{OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcsetattr};
 
 use super::record::Exit;
 use super::sys::{self, Signals};
@@ -308,7 +308,7 @@ impl Terminal {
     /// Puts modes and screen back if the console left them changed, and the terminal is ours to touch. The screen is only
     /// ever taken together with the modes: where those are as before, nothing is written.
     fn restore(&self) {
-        if tcgetpgrp(&self.file).ok() != Some(getpgrp()) {
+        if !sys::in_foreground(self.file.as_fd()) {
             return;
         }
         let Ok(now) = tcgetattr(&self.file) else { return };

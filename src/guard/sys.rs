@@ -29,6 +29,12 @@ pub fn inherit(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Whether the terminal's foreground group is ours. Both read as 0 if the group's leader is outside this pid namespace.
+pub fn in_foreground(terminal: BorrowedFd<'_>) -> bool {
+    // SAFETY: both only ask; rustix has no value for a group of 0.
+    unsafe { libc::tcgetpgrp(terminal.as_raw_fd()) == libc::getpgrp() }
+}
+
 /// Signals that mean a defect of this process: never blocked.
 const FAULTS: [i32; 7] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGSYS, libc::SIGTRAP];

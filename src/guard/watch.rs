@@ -7,9 +7,7 @@ use std::path::Path;
 
 use rustix::event::PollFlags;
 use rustix::fs::{Mode, OFlags, fstat, openat};
-use rustix::process::{
-    Pid, PidfdFlags, Signal, getpid, getsid, pidfd_open, pidfd_send_signal, set_child_subreaper, setsid,
-};
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal, set_child_subreaper, setsid};
 
 use super::console::{OnDeath, Policy};
 use super::family::{self, myself};
@@ -240,9 +238,10 @@ impl Watch {
     fn console_ended(self) -> io::Result<()> {
         let (exit, _) = sys::peek(self.process.pid)?.ok_or_else(|| io::Error::other("the console is not dead"))?;
         let end = if self.detached { ConsoleEnd::Detached } else { ConsoleEnd::Died(exit) };
-        let foreign = getsid(None)?.as_raw_pid();
-        // The tasks' kernel sessions are their own; ours, shared with the console, identifies nobody.
-        let foreign = family::stat(self.process.pid).map_or(foreign, |stat| stat.session);
+        // The tasks' kernel sessions are their own; ours, shared with the console, identifies nobody. It reads as 0 if its
+        // leader is outside this pid namespace, as in a container: neither does 0.
+        let session_of = |pid| family::stat(pid).map(|stat| stat.session);
+        let foreign = session_of(self.process.pid).or_else(|| session_of(getpid().as_raw_pid())).unwrap_or(0);
         let _ = setsid();
         let entries = self.table.entries();
         let clean = self.closing && entries.is_empty();

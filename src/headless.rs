@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -26,6 +27,9 @@ const LAST_LINES: usize = 10;
 const LINE_CELLS: usize = 400;
 /// Bytes read from its end to find them.
 const LAST_BYTES: u64 = 16 * 1024;
+/// What is stored within so long after a line was written is written together with it: a wake for each line would cost the
+/// tasks more than the line.
+const TOGETHER: Duration = Duration::from_millis(20);
 /// Lines that may wait for a slow reader; beyond it new ones are dropped and their number is said.
 const WAITING_LINES: usize = 1_000_000;
 
@@ -101,6 +105,7 @@ impl Printer {
     pub fn finish(mut self) {
         self.sender = None;
         if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
             let _ = thread.join();
         }
     }
@@ -142,6 +147,7 @@ fn print_all(receiver: &Receiver<Item>, queue: &Queue, style: Style, started: Ti
             Err(TryRecvError::Empty) => {
                 say_dropped(&mut out, queue, style)?;
                 out.flush()?;
+                std::thread::park_timeout(TOGETHER);
                 match receiver.recv() {
                     Ok(item) => item,
                     Err(_) => break,

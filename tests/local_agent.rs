@@ -17,7 +17,7 @@ use quarterdeck::engine::ids::{AgentId, Attempt, TaskId};
 use quarterdeck::engine::message::{
     Exit, News, Process, Report, StartOrder, StartProblem, StopSignal, Survivor, Usage,
 };
-use quarterdeck::guard::table::Table;
+use quarterdeck::guard::table::{Spawn, Table};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 /// What nothing here needs.
@@ -281,7 +281,7 @@ fn an_end_is_looked_at_and_kept_until_it_is_stored_then_reaped_and_its_place_fre
         let (process, log) = hands.process(task);
         let entries = hands.table.entries();
         assert_eq!((entries[0].task, entries[0].attempt, entries[0].log), (task, 1, log));
-        assert_eq!(entries[0].process, Some((process.pid, process.start_ticks)));
+        assert_eq!(entries[0].spawn, Spawn::Done(process.pid, process.start_ticks));
         assert_eq!(hands.end(task).exit, Exit::Code(3));
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid)).unwrap();
         assert!(stat.contains(") Z "), "still a zombie: {stat}");

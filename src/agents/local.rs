@@ -8,17 +8,18 @@
 //! at, the zombie kept → `Exited` → (`Emptied`) → the end is stored → `reap`. At any instant a SIGKILL of this process
 //! leaves enough for the guard to tell what became of it.
 
+use std::cell::RefCell;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI32;
 use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, open, stat};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::Executor;
 use super::adoption::Adoption;
@@ -27,13 +28,13 @@ use super::command::{Plan, Planner, Way, quoted, shell};
 use super::environment::Environment;
 use super::orphans::Orphans;
 use super::output::{Log, Logs, above_stderr};
-use super::spawn::{Attributes, Child, keep_descriptors_from_children, spawn};
+use super::spawn::{Child, Entry, Spawned, Spawner, keep_descriptors_from_children};
 use super::tree::{self, Processes};
 use super::{stop, wait};
 use crate::engine::ids::{Attempt, TaskId};
 use crate::engine::message::{News, Process, Report, StartOrder, StartProblem, StopSignal, Survivor};
 use crate::fault::{self, Call};
-use crate::guard::table::Table;
+use crate::guard::table::{Place, Table};
 
 /// One string given to a program may be so long, its NUL included (the kernel's `MAX_ARG_STRLEN`).
 const STRING_MOST: usize = 128 * 1024;
@@ -74,9 +75,7 @@ pub struct Config {
 pub struct LocalExecutor {
     poll: OwnedFd,
     null: OwnedFd,
-    /// Given up when no descriptor is left for a process that was already spawned.
-    reserve: Option<OwnedFd>,
-    attributes: Attributes,
+    spawner: RefCell<Spawner>,
     environment: Environment,
     cwd: CString,
     table: Option<Arc<Table>>,
@@ -86,7 +85,7 @@ pub struct LocalExecutor {
     orphans: Orphans,
     adoption: Option<Box<dyn Adoption>>,
     pending: Vec<Report>,
-    /// Leaders that may have ended without epoll telling again: no descriptor was left for them.
+    /// Leaders of whose end epoll does not tell: it had no room for them.
     unsure: Vec<Key>,
     next_sweep: Instant,
 }
@@ -108,9 +107,8 @@ impl LocalExecutor {
         let null = above_stderr(open(c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)?;
         Ok(Self {
             poll,
-            reserve: Some(null.try_clone()?),
             null,
-            attributes: Attributes::new()?,
+            spawner: RefCell::new(Spawner::new()?),
             environment: Environment::new(std::env::vars_os(), &config.session, &cwd),
             cwd,
             table: config.table,
@@ -146,9 +144,6 @@ impl LocalExecutor {
 
 impl LocalExecutor {
     fn try_start(&mut self, order: &StartOrder) -> Result<(Process, u64), StartProblem> {
-        if self.reserve.is_none() {
-            self.reserve = Some(self.null.try_clone().map_err(|error| out_of("a reserve descriptor", &error))?);
-        }
         let cwd = self.folder(order)?;
         let cwd = cwd.as_deref().unwrap_or(&self.cwd);
         let plan = match self.planner.plan(&order.command, &self.environment, cwd) {
@@ -171,10 +166,10 @@ impl LocalExecutor {
         };
         let before = tree::ticks_now();
         fault::hit(Call::Spawn);
-        let spawned = run(&self.attributes, plan, &env, cwd, self.null.as_fd(), &log);
+        let spawned = self.run(plan, &env, cwd, &log, place);
         fault::hit(Call::Spawn);
-        let pid = match spawned {
-            Ok(pid) => pid,
+        let Spawned { pid, pidfd } = match spawned {
+            Ok(spawned) => spawned,
             Err((error, plan)) => {
                 let problem = explain(&error, &plan, &env, cwd);
                 if let (Some(table), Some(place)) = (&self.table, place) {
@@ -193,10 +188,10 @@ impl LocalExecutor {
         }
         let process = Process { pid, start_ticks };
         let number = log.number;
-        let pidfd = self.watch(pid);
-        if pidfd.is_none() {
+        if !watch(&self.poll, pid, pidfd.as_fd()) {
             self.unsure.push((order.task, order.attempt));
         }
+        let pidfd = Some(pidfd);
         let live =
             Live { process: process.clone(), pidfd, place, log, phase: Phase::Running, reaped: false, kill: None };
         self.attempts.insert((order.task, order.attempt), live);
@@ -215,45 +210,41 @@ impl LocalExecutor {
         absolute.map(Some).map_err(|_| lasting("the working folder's name holds a NUL byte".into(), None))
     }
 
-    /// A descriptor that tells of the leader's end. If none is left, the reserve is given up for it.
-    fn watch(&mut self, pid: i32) -> Option<OwnedFd> {
-        let id = Pid::from_raw(pid)?;
-        let token = epoll::EventData::new_u64(u64::from(pid.unsigned_abs()));
-        for _ in 0..2 {
-            if let Ok(pidfd) = pidfd_open(id, PidfdFlags::NONBLOCK) {
-                let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
-                if epoll::add(&self.poll, &pidfd, token, edge).is_ok() {
-                    return Some(pidfd);
-                }
+    /// Spawns it; what the kernel does not take for a program is given to the shell, as a shell would do.
+    fn run(
+        &self,
+        plan: Plan,
+        env: &[&CStr],
+        cwd: &CStr,
+        log: &Log,
+        place: Option<Place>,
+    ) -> Result<Spawned, (io::Error, Plan)> {
+        let own = (AtomicI32::new(0), AtomicI32::new(0));
+        let shared = self.table.as_deref().zip(place);
+        let (pid, errno) = shared.map_or((&own.0, &own.1), |(table, place)| table.cells_of(place));
+        let entry = Entry { pid, errno };
+        let (stdin, output) = (self.null.as_fd(), log.fd());
+        let mut spawner = self.spawner.borrow_mut();
+        let mut once = |plan: &Plan| {
+            spawner.spawn(&Child { program: &plan.program, argv: &plan.argv, env, cwd, stdin, output, entry })
+        };
+        match once(&plan) {
+            Ok(spawned) => Ok(spawned),
+            Err(error) if plan.way == Way::Direct && error.raw_os_error() == Some(libc::ENOEXEC) => {
+                let words: Vec<_> = plan.argv.iter().map(|word| word.to_string_lossy()).collect();
+                let Ok(plan) = shell(&words.join(" ")) else { return Err((error, plan)) };
+                entry.clear();
+                once(&plan).map_err(|error| (error, plan))
             }
-            self.reserve = None;
+            Err(error) => Err((error, plan)),
         }
-        None
     }
 }
 
-/// Spawns it; what the kernel does not take for a program is given to the shell, as a shell would do.
-fn run(
-    attributes: &Attributes,
-    plan: Plan,
-    env: &[&CStr],
-    cwd: &CStr,
-    stdin: BorrowedFd<'_>,
-    log: &Log,
-) -> Result<i32, (io::Error, Plan)> {
-    let once = |plan: &Plan| {
-        let child = Child { program: &plan.program, argv: &plan.argv, env, cwd, stdin, output: log.fd() };
-        spawn(attributes, &child)
-    };
-    match once(&plan) {
-        Ok(pid) => Ok(pid),
-        Err(error) if plan.way == Way::Direct && error.raw_os_error() == Some(libc::ENOEXEC) => {
-            let words: Vec<_> = plan.argv.iter().map(|word| word.to_string_lossy()).collect();
-            let Ok(plan) = shell(&words.join(" ")) else { return Err((error, plan)) };
-            once(&plan).map_err(|error| (error, plan))
-        }
-        Err(error) => Err((error, plan)),
-    }
+/// Has epoll tell of the leader's end. False if the machine has no room for that.
+fn watch(poll: &OwnedFd, pid: i32, pidfd: BorrowedFd<'_>) -> bool {
+    let token = epoll::EventData::new_u64(u64::from(pid.unsigned_abs()));
+    epoll::add(poll, pidfd, token, epoll::EventFlags::IN | epoll::EventFlags::ET).is_ok()
 }
 
 /// Why a spawn failed, with what a shell would have answered.
@@ -369,22 +360,8 @@ impl LocalExecutor {
                 break;
             }
         }
-        for key in std::mem::take(&mut self.unsure) {
-            if self.attempts.get(key).is_some_and(|live| live.pidfd.is_none()) {
-                self.rewatch(key);
-            }
-            ended.push(key);
-        }
+        ended.append(&mut self.unsure);
         (ended, orphan_ended)
-    }
-
-    /// Tries again to get a descriptor for a leader that has none.
-    fn rewatch(&mut self, key: Key) {
-        let Some(pid) = self.attempts.get(key).map(|live| live.process.pid) else { return };
-        let pidfd = self.watch(pid);
-        if let Some(live) = self.attempts.get_mut(key) {
-            live.pidfd = pidfd;
-        }
     }
 
     /// Reports the ends of these leaders: each is looked at before the tree is, so that an empty tree stays empty.

@@ -46,6 +46,14 @@ pub fn reap(pidfd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(ended.is_some())
 }
 
+/// Waits for a child that is about to end, and reaps it.
+///
+/// # Errors
+/// `ECHILD` if it is no child of this process (any more).
+pub fn await_end(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    waitid(libc::P_PIDFD, pidfd.as_raw_fd().unsigned_abs(), libc::WEXITED).map(drop)
+}
+
 /// Reaps a child by its pid if it has ended. The caller knows that nobody else reaps it, so the pid cannot be another's.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::family::{Marker, Stat};
 use super::record::{Exit, Key, Process, Record, Usage};
-use super::table::Entry;
+use super::table::{Entry, Spawn};
 
 /// An attempt that stood in the table.
 #[derive(Debug)]
@@ -25,8 +25,6 @@ struct Attempt {
 struct Child {
     stat: Stat,
     owner: Option<Key>,
-    /// It cleared its environment and is known by its output file only: it may be the leader, or come from it.
-    by_output: bool,
     /// Its end is in a record: it can be reaped once that is stored.
     recorded: bool,
 }
@@ -50,6 +48,13 @@ pub struct Roll {
     of_session: HashMap<i32, Key>,
 }
 
+fn leader_of(entry: &Entry) -> Option<Process> {
+    match entry.spawn {
+        Spawn::Done(pid, start_ticks) => Some(Process { pid, start_ticks }),
+        Spawn::NoChild | Spawn::Child(_) | Spawn::Failed => None,
+    }
+}
+
 impl Roll {
     /// A roll for a console that lived in the kernel session `foreign`; markers count if they name one of `sessions`.
     pub fn new(sessions: Vec<String>, foreign: i32) -> Self {
@@ -61,7 +66,7 @@ impl Roll {
         let mut records = Vec::new();
         for entry in entries {
             let key = (entry.task, entry.attempt);
-            let leader = entry.process.map(|(pid, start_ticks)| Process { pid, start_ticks });
+            let leader = leader_of(entry);
             let since = leader.map_or(entry.since, |process| process.start_ticks);
             self.attempts.insert(key, Attempt { leader, over: false, empty: false, since });
             if let Some(process) = leader {
@@ -73,6 +78,25 @@ impl Roll {
             });
         }
         records.push(Record::Listed { count: records.len() as u32 });
+        records
+    }
+
+    /// Looks at the table again: attempts that were in the middle of their spawn may have got their process.
+    pub fn find(&mut self, entries: &[Entry]) -> Vec<Record> {
+        let mut records = Vec::new();
+        for entry in entries {
+            let key = (entry.task, entry.attempt);
+            let (Some(process), Some(attempt)) = (leader_of(entry), self.attempts.get_mut(&key)) else { continue };
+            if attempt.leader.is_some() || attempt.over {
+                continue;
+            }
+            (attempt.leader, attempt.since) = (Some(process), process.start_ticks);
+            self.leaders.insert(process.pid, key);
+            if let Some(child) = self.children.get_mut(&process.pid).filter(|child| child.stat.process == process) {
+                child.owner = Some(key);
+            }
+            records.push(Record::Found { key, process });
+        }
         records
     }
 
@@ -89,7 +113,7 @@ impl Roll {
             self.learn(key, &stat, marker);
         }
         let process = stat.process;
-        self.children.insert(process.pid, Child { stat, owner, by_output: false, recorded: false });
+        self.children.insert(process.pid, Child { stat, owner, recorded: false });
         (owner.is_none() && stat.session != self.foreign && stat.state != b'Z').then_some(Record::Stray { process })
     }
 
@@ -98,7 +122,7 @@ impl Roll {
         let stray = self.see(stat, None);
         let open = self.attempts.get(&key).is_some_and(|attempt| stat.process.start_ticks >= attempt.since);
         match self.children.get_mut(&stat.process.pid) {
-            Some(child) if child.owner.is_none() && open => (child.owner, child.by_output) = (Some(key), true),
+            Some(child) if child.owner.is_none() && open => child.owner = Some(key),
             _ => return stray,
         }
         None
@@ -160,8 +184,17 @@ impl Roll {
 
     /// Once all children at the console's death are seen and none is between its creation and its exec: says what became
     /// of the attempts that were being spawned, and which listed leaders the console had reaped.
-    pub fn settle(&mut self) -> Vec<Record> {
-        let mut records = self.settle_entered();
+    pub fn settle(&mut self, entries: &[Entry]) -> Vec<Record> {
+        let mut records = self.find(entries);
+        for entry in entries {
+            let key = (entry.task, entry.attempt);
+            let Some(attempt) = self.attempts.get_mut(&key).filter(|a| a.leader.is_none() && !a.over) else { continue };
+            // A child that its parent reaped after it failed stands there as failed; one that is gone otherwise cannot be.
+            let touched = self.children.values().any(|child| child.owner == Some(key));
+            let never = matches!(entry.spawn, Spawn::NoChild | Spawn::Failed) && !touched;
+            (attempt.over, attempt.empty) = (true, never);
+            records.push(if never { Record::NotStarted { key } } else { Record::Unknown { key } });
+        }
         for (key, attempt) in &mut self.attempts {
             let Some(leader) = attempt.leader.filter(|_| !attempt.over) else { continue };
             if self.children.get(&leader.pid).is_none_or(|child| child.stat.process != leader) {
@@ -170,69 +203,6 @@ impl Roll {
             }
         }
         records
-    }
-
-    fn settle_entered(&mut self) -> Vec<Record> {
-        let mut records = Vec::new();
-        let mut open: Vec<Key> =
-            self.attempts.iter().filter(|(_, a)| a.leader.is_none()).map(|(key, _)| *key).collect();
-        // By marker: a leader of its own session that carries the attempt's marker. But not if a dead one is older: that
-        // may have been the attempt, and the marked one its daemon.
-        let age = |process: &Process| (process.start_ticks, process.pid);
-        open.retain(|key| {
-            let leads = |child: &&Child| child.stat.session == child.stat.process.pid && !child.by_output;
-            let mine = |child: &&Child| child.owner == Some(*key) && leads(child);
-            let oldest = self.children.values().filter(mine).map(|child| child.stat.process).min_by_key(age);
-            let Some(process) = oldest else { return true };
-            let zombies = self.candidates(self.attempts[key].since).into_iter().filter(|stat| stat.state == b'Z');
-            if zombies.map(|stat| age(&stat.process)).any(|zombie| zombie < age(&process)) {
-                return true;
-            }
-            records.push(Self::found(&mut self.attempts, *key, process));
-            false
-        });
-        let since = open.iter().map(|key| self.attempts[key].since).min().unwrap_or(0);
-        let candidates = self.candidates(since);
-        match (&open[..], &candidates[..]) {
-            // A zombie can show no marker. What lives and shows none took it off, and may be of any attempt.
-            ([key], [stat]) if stat.state == b'Z' => {
-                records.push(Self::found(&mut self.attempts, *key, stat.process));
-                let child = self.children.get_mut(&stat.process.pid).expect("candidates are children");
-                child.owner = Some(*key);
-                self.of_session.insert(child.stat.session, *key);
-            }
-            (open, candidates) => {
-                for key in open {
-                    let attempt = self.attempts.get_mut(key).expect("taken from there");
-                    // Something of it lives although no leader is there: it was started.
-                    let touched = self.children.values().any(|child| child.owner == Some(*key));
-                    attempt.over = true;
-                    let never = candidates.is_empty() && !touched;
-                    attempt.empty = never;
-                    records.push(if never { Record::NotStarted { key: *key } } else { Record::Unknown { key: *key } });
-                }
-            }
-        }
-        records
-    }
-
-    fn found(attempts: &mut BTreeMap<Key, Attempt>, key: Key, process: Process) -> Record {
-        let attempt = attempts.get_mut(&key).expect("taken from there");
-        (attempt.leader, attempt.since) = (Some(process), process.start_ticks);
-        Record::Found { key, process }
-    }
-
-    /// Children that could be a just spawned leader: nobody's, leading a session, no older than the attempt's entry in the
-    /// table (`since`) and than the newest listed leader (there is one spawner thread, so what is not listed yet was
-    /// spawned last).
-    fn candidates(&self, since: u64) -> Vec<Stat> {
-        let newest = self.attempts.values().filter_map(|attempt| attempt.leader).map(|leader| leader.start_ticks).max();
-        let could_be = |child: &&Child| {
-            child.owner.is_none()
-                && child.stat.session == child.stat.process.pid
-                && child.stat.process.start_ticks >= newest.unwrap_or(0).max(since)
-        };
-        self.children.values().filter(could_be).map(|child| child.stat).collect()
     }
 
     /// Children whose end is not recorded yet.
@@ -356,7 +326,7 @@ mod tests {
     const ENTERED: u64 = 115;
 
     /// A table with these attempts; a pid of 0 is only entered. Start ticks are the pid.
-    fn roll(attempts: &[(u32, u32, i32)]) -> Roll {
+    fn entries(attempts: &[(u32, u32, i32)]) -> Vec<Entry> {
         let table = Table::create().unwrap();
         for (task, attempt, pid) in attempts {
             let place = table.enter(*task, *attempt, 0).unwrap();
@@ -364,13 +334,33 @@ mod tests {
                 table.spawned(place, *pid, *pid as u64);
             }
         }
-        let mut roll = Roll::new(vec!["night".into()], FOREIGN);
         let mut entries = table.entries();
-        for entry in entries.iter_mut().filter(|entry| entry.process.is_none()) {
+        for entry in entries.iter_mut().filter(|entry| entry.spawn == Spawn::NoChild) {
             entry.since = ENTERED;
         }
-        let records = roll.list(&entries);
+        entries
+    }
+
+    /// The same with one attempt more, whose spawn is so far.
+    fn entries_and(attempts: &[(u32, u32, i32)], spawn: Spawn) -> Vec<Entry> {
+        let mut entries = entries(&[attempts, &[(2, 1, 0)]].concat());
+        entries.last_mut().unwrap().spawn = spawn;
+        entries
+    }
+
+    fn roll(attempts: &[(u32, u32, i32)]) -> Roll {
+        let mut roll = Roll::new(vec!["night".into()], FOREIGN);
+        let records = roll.list(&entries(attempts));
         assert_eq!(records.last(), Some(&Record::Listed { count: attempts.len() as u32 }));
+        roll
+    }
+
+    const OTHER: [(u32, u32, i32); 1] = [(1, 1, 100)];
+
+    /// A roll with [`OTHER`], alive, and an attempt in the middle of its spawn.
+    fn spawning() -> Roll {
+        let mut roll = roll(&[OTHER[0], (2, 1, 0)]);
+        roll.see(process(100, 100, b'S'), None);
         roll
     }
 
@@ -387,88 +377,50 @@ mod tests {
     }
 
     #[test]
-    fn an_entered_attempt_without_any_candidate_was_never_started() {
-        let mut roll = roll(&[(1, 1, 100), (2, 1, 0)]);
-        roll.see(process(100, 100, b'S'), None);
-        assert_eq!(roll.settle(), [Record::NotStarted { key: (2, 1) }]);
-        assert_eq!(roll.emptied(), []);
-        assert!(roll.is_empty((2, 1)) && !roll.is_empty((1, 1)));
+    fn an_attempt_without_a_child_or_whose_child_could_not_execute_was_never_started() {
+        for spawn in [Spawn::NoChild, Spawn::Failed] {
+            let mut roll = spawning();
+            assert_eq!(roll.settle(&entries_and(&OTHER, spawn)), [Record::NotStarted { key: (2, 1) }]);
+            assert_eq!(roll.emptied(), []);
+            assert!(roll.is_empty((2, 1)) && !roll.is_empty((1, 1)));
+        }
     }
 
     #[test]
-    fn the_one_unlisted_session_leader_is_the_entered_attempt_even_as_a_zombie() {
-        let mut roll = roll(&[(1, 1, 100), (2, 1, 0)]);
-        roll.see(process(100, 100, b'S'), None);
-        roll.see(process(120, 120, b'Z'), None);
-        let process = Process { pid: 120, start_ticks: 120 };
-        assert_eq!(roll.settle(), [Record::Found { key: (2, 1), process }]);
-        assert!(matches!(end(&mut roll, 120), Some(Record::Ended { key: (2, 1), .. })));
-        assert_eq!(roll.emptied(), [Record::Empty { key: (2, 1) }]);
-    }
-
-    #[test]
-    fn what_started_before_the_newest_listed_leader_is_no_candidate() {
-        let mut roll = roll(&[(1, 1, 100), (2, 1, 0)]);
-        roll.see(process(100, 100, b'S'), None);
-        roll.see(process(90, 90, b'S'), None);
-        assert_eq!(roll.settle(), [Record::NotStarted { key: (2, 1) }]);
-    }
-
-    #[test]
-    fn a_session_leader_older_than_the_entry_is_somebodys_daemon() {
-        let mut roll = roll(&[(1, 1, 100), (2, 1, 0)]);
-        roll.see(process(100, 100, b'S'), None);
-        roll.see(process(114, 114, b'Z'), None);
-        assert_eq!(roll.settle(), [Record::NotStarted { key: (2, 1) }]);
-    }
-
-    #[test]
-    fn a_daemon_of_the_entered_attempt_is_not_taken_for_its_dead_leader() {
-        let mut marked_daemon = roll(&[(2, 1, 0)]);
-        marked_daemon.see(process(120, 120, b'Z'), None);
-        marked_daemon.see(process(121, 121, b'S'), marked("2", 1));
+    fn a_child_whose_pid_the_kernel_entered_is_the_attempt_dead_or_alive_seen_before_or_after() {
         let leader = Process { pid: 120, start_ticks: 120 };
-        assert_eq!(marked_daemon.settle(), [Record::Found { key: (2, 1), process: leader }]);
-
-        let mut stranger = roll(&[(2, 1, 0)]);
-        stranger.see(process(120, 120, b'Z'), None);
-        assert_eq!(stranger.see_by_output(process(121, 121, b'S'), (2, 1)), None);
-        assert_eq!(stranger.settle(), [Record::Found { key: (2, 1), process: leader }]);
-        end(&mut stranger, 120);
-        assert_eq!(stranger.emptied(), [], "the daemon is its own");
-
-        let mut alone = roll(&[(2, 1, 0)]);
-        alone.see_by_output(process(121, 121, b'S'), (2, 1));
-        assert_eq!(alone.settle(), [Record::Unknown { key: (2, 1) }]);
+        let now = entries_and(&OTHER, Spawn::Done(120, 120));
+        for (state, before) in [(b'S', false), (b'Z', false), (b'S', true), (b'Z', true)] {
+            let mut roll = spawning();
+            if before {
+                roll.see(process(120, 120, state), None);
+            }
+            assert_eq!(roll.find(&now), [Record::Found { key: (2, 1), process: leader }]);
+            assert_eq!(roll.find(&now), [], "told once");
+            if !before {
+                assert_eq!(roll.see(process(120, 120, state), None), None);
+            }
+            // Its daemon in a session of its own, and a process of its session: both are known by it.
+            roll.see(process(121, 120, b'S'), None);
+            assert_eq!(roll.settle(&now), []);
+            assert!(matches!(end(&mut roll, 120), Some(Record::Ended { key: (2, 1), .. })));
+            assert_eq!(roll.emptied(), []);
+            end(&mut roll, 121);
+            assert_eq!(roll.emptied(), [Record::Empty { key: (2, 1) }]);
+        }
     }
 
     #[test]
-    fn a_living_candidate_without_a_marker_is_not_taken_for_the_attempt() {
-        let mut roll = roll(&[(1, 1, 100), (2, 1, 0)]);
-        roll.see(process(100, 100, b'S'), None);
-        roll.see(process(120, 120, b'S'), None);
-        assert_eq!(roll.settle(), [Record::Unknown { key: (2, 1) }]);
+    fn a_child_that_is_gone_without_a_word_proves_nothing() {
+        let mut roll = spawning();
+        assert_eq!(roll.settle(&entries_and(&OTHER, Spawn::Child(120))), [Record::Unknown { key: (2, 1) }]);
     }
 
     #[test]
-    fn two_candidates_without_marker_prove_nothing_and_a_marker_decides() {
-        let mut unclear = roll(&[(2, 1, 0)]);
-        unclear.see(process(120, 120, b'Z'), None);
-        unclear.see(process(121, 121, b'Z'), None);
-        assert_eq!(unclear.settle(), [Record::Unknown { key: (2, 1) }]);
-
-        let mut clear = roll(&[(2, 1, 0)]);
-        clear.see(process(121, 121, b'Z'), None);
-        clear.see(process(120, 120, b'S'), marked("2", 1));
-        let process = Process { pid: 120, start_ticks: 120 };
-        assert_eq!(clear.settle(), [Record::Found { key: (2, 1), process }]);
-    }
-
-    #[test]
-    fn an_entered_attempt_of_which_only_an_orphan_lives_is_not_called_never_started() {
+    fn an_attempt_of_which_an_orphan_lives_is_not_called_never_started() {
         let mut roll = roll(&[(2, 1, 0)]);
         roll.see(process(121, 119, b'S'), marked("2", 1));
-        assert_eq!(roll.settle(), [Record::Unknown { key: (2, 1) }]);
+        assert_eq!(roll.settle(&entries(&[(2, 1, 0)])), [Record::Unknown { key: (2, 1) }]);
         assert_eq!(roll.emptied(), []);
         end(&mut roll, 121);
         assert_eq!(roll.emptied(), [Record::Empty { key: (2, 1) }]);
@@ -497,7 +449,7 @@ mod tests {
     fn a_leader_that_the_console_reaped_is_told_and_its_orphans_are_found_by_session() {
         let mut roll = roll(&[(1, 1, 100), (2, 1, 110)]);
         roll.see(process(150, 100, b'S'), None);
-        assert_eq!(roll.settle(), [Record::Reaped { key: (1, 1) }, Record::Reaped { key: (2, 1) }]);
+        assert_eq!(roll.settle(&[]), [Record::Reaped { key: (1, 1) }, Record::Reaped { key: (2, 1) }]);
         assert_eq!(roll.emptied(), [Record::Empty { key: (2, 1) }]);
         end(&mut roll, 150);
         assert_eq!(roll.emptied(), [Record::Empty { key: (1, 1) }]);
@@ -509,7 +461,7 @@ mod tests {
         let mut again = process(100, 7, b'S');
         again.process.start_ticks = 5000;
         roll.see(again, None);
-        assert_eq!(roll.settle(), [Record::Reaped { key: (1, 1) }]);
+        assert_eq!(roll.settle(&[]), [Record::Reaped { key: (1, 1) }]);
     }
 
     #[test]
@@ -519,7 +471,7 @@ mod tests {
         roll.see(process(200, 200, b'S'), None);
         let stray = roll.see(process(150, 149, b'S'), None);
         assert_eq!(stray, Some(Record::Stray { process: Process { pid: 150, start_ticks: 150 } }));
-        roll.settle();
+        roll.settle(&[]);
         end(&mut roll, 100);
         end(&mut roll, 200);
         assert_eq!(roll.emptied(), [Record::Empty { key: (2, 1) }]);
@@ -547,7 +499,7 @@ mod tests {
         let mut roll = roll(&[(1, 1, 100), (2, 1, 0)]);
         roll.see(process(100, 100, b'S'), None);
         assert_eq!(roll.see(process(101, FOREIGN, b'S'), None), None);
-        assert_eq!(roll.settle(), [Record::NotStarted { key: (2, 1) }]);
+        assert_eq!(roll.settle(&entries_and(&OTHER, Spawn::NoChild)), [Record::NotStarted { key: (2, 1) }]);
         end(&mut roll, 100);
         assert_eq!(roll.emptied(), [Record::Empty { key: (1, 1) }]);
         assert!(!roll.is_over(), "the guard waits for it all the same");
@@ -557,7 +509,7 @@ mod tests {
     fn a_recorded_end_is_told_once_and_reaped_only_when_taken() {
         let mut roll = roll(&[(1, 1, 100)]);
         roll.see(process(100, 100, b'Z'), None);
-        roll.settle();
+        roll.settle(&[]);
         assert!(end(&mut roll, 100).is_some());
         assert!(roll.unrecorded().is_empty() && roll.knows(100));
         assert_eq!(roll.take_recorded(), [100]);

@@ -8,15 +8,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::PollFlags;
 use rustix::fs::{AtFlags, statat};
-use rustix::process::Signal;
+use rustix::process::{Signal, getpid};
 
 use super::console::OnDeath;
-use super::family;
+use super::family::{self, Stat};
 use super::past::{Order, file_name};
 use super::record::{ConsoleEnd, Key, Process, Record, StopCause, VERSION};
 use super::roll::Roll;
 use super::store::{Store, is_removed};
-use super::table::Entry;
+use super::table::{Entry, Spawn, Table};
 use super::watch::Session;
 use super::{sys, wire};
 use crate::fault::{self, Call};
@@ -52,6 +52,8 @@ struct Stop {
 /// A guard on its own.
 pub struct Supervisor {
     session: Session,
+    /// What the console was spawning when it died.
+    table: Table,
     signals: OwnedFd,
     roll: Roll,
     /// Whose each output file is, by device and inode.
@@ -75,12 +77,13 @@ impl Supervisor {
         console: Process,
         end: ConsoleEnd,
         foreign: i32,
-        entries: &[Entry],
+        table: Table,
         signals: OwnedFd,
     ) -> io::Result<Self> {
         let mut roll = Roll::new(vec![session.name.clone(), session.path.clone()], foreign);
         let store = Store::new(file_name(guard));
-        let records = roll.list(entries);
+        let entries = table.entries();
+        let records = roll.list(&entries);
         let output = |entry: &Entry| {
             let path = format!("{LOG}/{}", entry.log);
             let stat = statat(&session.folder, path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
@@ -91,6 +94,7 @@ impl Supervisor {
         let now = Instant::now();
         let mut this = Self {
             session,
+            table,
             signals,
             roll,
             outputs,
@@ -117,16 +121,46 @@ impl Supervisor {
     /// Finds out what each survivor is, before anybody is told anything.
     pub fn first_look(&mut self) {
         let until = Instant::now() + EXEC_LIMIT;
-        while (self.see_children(false) || self.has_new_children()) && Instant::now() < until {
+        loop {
+            let found = self.roll.find(&self.entries(false));
+            self.record_all(found);
+            if !self.see_children(false) && !self.has_new_children() || Instant::now() >= until {
+                break;
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
         if Instant::now() >= until {
             self.see_children(true);
         }
-        let settled = self.roll.settle();
+        let settled = self.roll.settle(&self.entries(true));
         self.record_all(settled);
         self.look();
         self.session.server.console_ended(self.store.text().len());
+    }
+
+    /// The table as it stands. A child whose spawn nobody saw finished counts as done once its `execve` has succeeded, or,
+    /// if `all`, whatever it does.
+    fn entries(&self, all: bool) -> Vec<Entry> {
+        let me = getpid().as_raw_pid();
+        let child_of_ours = |entry: Entry| match entry.spawn {
+            Spawn::Child(pid) => family::stat(pid).filter(|stat| stat.parent == me).map(|stat| (entry.place, stat)),
+            Spawn::NoChild | Spawn::Failed | Spawn::Done(..) => None,
+        };
+        let children: Vec<_> = self.table.entries().into_iter().filter_map(child_of_ours).collect();
+        // In this order: what has ended, or runs another program, or shows a marker, says no more that it failed.
+        let marked = |pid| family::marker(pid).is_some_and(|marker| self.roll.is_of_session(&marker));
+        let has_executed = |pid| !family::runs_our_program(pid) || marked(pid);
+        let ripe: Vec<_> = children
+            .into_iter()
+            .filter(|(_, stat)| all || stat.state == b'Z' || has_executed(stat.process.pid))
+            .collect();
+        let mut entries = self.table.entries();
+        for entry in entries.iter_mut().filter(|entry| matches!(entry.spawn, Spawn::Child(_))) {
+            if let Some((_, Stat { process, .. })) = ripe.iter().find(|(place, _)| *place == entry.place) {
+                entry.spawn = Spawn::Done(process.pid, process.start_ticks);
+            }
+        }
+        entries
     }
 
     /// Until nothing is left.

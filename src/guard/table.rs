@@ -1,5 +1,6 @@
 //! The table that console and guard share (a memfd): which attempt is being spawned, which pid it got. The attempt is
-//! entered before the spawn, its pid after, so that whoever outlives the other knows what each child is.
+//! entered before the spawn; its pid is entered by the kernel itself as the first thing that the child does, so that
+//! whoever outlives the other knows what each child is, at any instant.
 #![expect(unsafe_code, reason = "the one place that maps memory shared with another process")]
 
 use std::io;
@@ -20,12 +21,28 @@ const SPAWNED: u32 = 3;
 #[repr(C)]
 struct Cell {
     state: AtomicU32,
+    /// Entered by the kernel in the middle of the spawn.
     pid: AtomicI32,
+    /// Entered by the child if it could not execute its program.
+    errno: AtomicI32,
     task: AtomicU32,
     attempt: AtomicU32,
     log: AtomicU64,
     /// When it was entered; from `spawned` on when its process started.
     ticks: AtomicU64,
+}
+
+/// How far the spawn of an attempt is that was entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spawn {
+    /// No child has done anything yet. If none can come any more, there never was one.
+    NoChild,
+    /// The child has this pid; who entered it has not seen its `execve` succeed or fail.
+    Child(i32),
+    /// The child never executed its program, and ends.
+    Failed,
+    /// Its process: pid and start time in ticks.
+    Done(i32, u64),
 }
 
 const LENGTH: usize = CAPACITY * size_of::<Cell>();
@@ -56,8 +73,8 @@ pub struct Entry {
     pub attempt: u32,
     /// Number of its output file.
     pub log: u64,
-    /// Pid and start time in ticks, once it was spawned.
-    pub process: Option<(i32, u64)>,
+    /// How far its spawn is.
+    pub spawn: Spawn,
     /// No process of it started before this tick since boot.
     pub since: u64,
 }
@@ -93,12 +110,19 @@ impl Table {
             cell.state.compare_exchange(FREE, CLAIMED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         })?;
         cell.pid.store(0, Ordering::Relaxed);
+        cell.errno.store(0, Ordering::Relaxed);
         cell.task.store(task, Ordering::Relaxed);
         cell.attempt.store(attempt, Ordering::Relaxed);
         cell.log.store(log, Ordering::Relaxed);
         cell.ticks.store(super::sys::ticks_now(), Ordering::Relaxed);
         cell.state.store(ENTERED, Ordering::Release);
         Some(Place(index))
+    }
+
+    /// Where its pid and what failed in its child are entered. Both are 0 until then.
+    pub fn cells_of(&self, place: Place) -> (&AtomicI32, &AtomicI32) {
+        let cell = &self.cells()[place.0];
+        (&cell.pid, &cell.errno)
     }
 
     /// The attempt was spawned as this process.
@@ -123,8 +147,12 @@ impl Table {
                 task: cell.task.load(Ordering::Relaxed),
                 attempt: cell.attempt.load(Ordering::Relaxed),
                 log: cell.log.load(Ordering::Relaxed),
-                process: (state == SPAWNED)
-                    .then(|| (cell.pid.load(Ordering::Relaxed), cell.ticks.load(Ordering::Relaxed))),
+                spawn: match (cell.pid.load(Ordering::Acquire), cell.errno.load(Ordering::Acquire)) {
+                    (pid, _) if state == SPAWNED => Spawn::Done(pid, cell.ticks.load(Ordering::Relaxed)),
+                    (0, _) => Spawn::NoChild,
+                    (pid, 0) => Spawn::Child(pid),
+                    _ => Spawn::Failed,
+                },
                 since: cell.ticks.load(Ordering::Relaxed),
             })
         };
@@ -154,10 +182,16 @@ mod tests {
         let other = Table::from_fd(table.fd().try_clone_to_owned().unwrap()).unwrap();
         let place = table.enter(7, 2, 40).unwrap();
         let since = other.entries()[0].since;
-        assert_eq!(other.entries(), [Entry { place, task: 7, attempt: 2, log: 40, process: None, since }]);
+        assert_eq!(other.entries(), [Entry { place, task: 7, attempt: 2, log: 40, spawn: Spawn::NoChild, since }]);
         assert!(since > 0 && since <= super::super::sys::ticks_now());
+        let spawn = || other.entries()[0].spawn;
+        let (pid, errno) = table.cells_of(place);
+        pid.store(1234, Ordering::Relaxed);
+        assert_eq!(spawn(), Spawn::Child(1234));
+        errno.store(2, Ordering::Relaxed);
+        assert_eq!(spawn(), Spawn::Failed);
         table.spawned(place, 1234, 99);
-        assert_eq!(other.entries()[0].process, Some((1234, 99)));
+        assert_eq!(spawn(), Spawn::Done(1234, 99));
         table.clear(place);
         assert!(other.entries().is_empty());
     }

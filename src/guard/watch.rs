@@ -243,8 +243,7 @@ impl Watch {
         let session_of = |pid| family::stat(pid).map(|stat| stat.session);
         let foreign = session_of(self.process.pid).or_else(|| session_of(getpid().as_raw_pid())).unwrap_or(0);
         let _ = setsid();
-        let entries = self.table.entries();
-        let clean = self.closing && entries.is_empty();
+        let clean = self.closing && self.table.entries().is_empty();
         if let Some(session) = self.session.as_ref().filter(|_| clean) {
             session.server.unbind(session.folder.as_fd());
         }
@@ -256,7 +255,7 @@ impl Watch {
         let _ = std::env::set_current_dir("/");
         let (name, stops) = (session.name.clone(), session.policy.on_death == OnDeath::Stop && !self.detached);
         let (console, signals) = (self.process, self.signals);
-        let mut supervisor = Supervisor::new(session, myself()?, console, end, foreign, &entries, signals)?;
+        let mut supervisor = Supervisor::new(session, myself()?, console, end, foreign, self.table, signals)?;
         tell_front(&self.front, &self.front_process, exit, Some((supervisor.open(), stops, self.detached, &name)));
         drop((self.front, self.front_process, self.orders));
         // How it ended is in the first line; its zombie must not be taken for a task's.

@@ -20,20 +20,6 @@ const RESERVE: u64 = 1 << 20;
 /// Ends of attempts, by task and number, in the ledger's words.
 pub type Ends = BTreeMap<(String, u32), String>;
 
-/// Judges a run that was killed in the very middle of a spawn: if a daemon of another task was born and died in that
-/// moment, the guard cannot tell the two dead apart, and says so. True if so; then only safety can be judged.
-pub fn judge_or_unproved(run: &Run, code: i32, before: &Fold) -> Check<bool> {
-    let (ends, _) = judge_safety(run)?;
-    let lost: Vec<_> = ends.iter().filter(|(_, how)| *how == "Lost").map(|(key, _)| key.clone()).collect();
-    if lost.is_empty() {
-        return judge(run, code).map(|_| false);
-    }
-    if lost.len() > 1 || before.running.contains(&lost[0]) || code != 3 {
-        return Err(format!("{lost:?} are called Lost without need, code {code}"));
-    }
-    Ok(true)
-}
-
 /// Judges a run that has come to its end with `code`. Returns the ends that the journal has.
 pub fn judge(run: &Run, code: i32) -> Check<Ends> {
     let (ends, fold) = judge_safety(run)?;

@@ -74,6 +74,7 @@ impl Server {
     }
 
     /// Takes new clients, sends what there is room for, reads orders. Never waits.
+    #[must_use = "an order that is not obeyed is lost"]
     pub fn turn(&mut self, lines: &[u8]) -> Vec<Order> {
         self.accept(lines.len());
         let mut orders = Vec::new();

@@ -166,15 +166,12 @@ impl Supervisor {
     /// Until nothing is left.
     pub fn run(mut self) -> ! {
         while !self.is_done() {
-            let orders = self.session.server.turn(self.store.text());
-            for order in orders {
-                self.obey(order);
-            }
+            self.speak_and_obey();
             self.stop_what_must();
             let begin = Instant::now();
             self.look();
             let took = begin.elapsed();
-            self.session.server.turn(self.store.text());
+            self.speak_and_obey();
             if !self.is_done() {
                 // With thousands of children a look costs something: it gets its share of the time and no more.
                 if !self.pause((took * LOOK_SHARE).min(LONGEST_PAUSE)) {
@@ -186,6 +183,13 @@ impl Supervisor {
         std::process::exit(0)
     }
 
+    /// Tells clients what is new, and takes their orders; what is to be stopped is stopped by the next turn.
+    fn speak_and_obey(&mut self) {
+        for order in self.session.server.turn(self.store.text()) {
+            self.obey(order);
+        }
+    }
+
     fn is_done(&self) -> bool {
         let hopeless = || self.trouble_since.is_some_and(|since| since.elapsed() > STORE_LIMIT);
         self.complete && (self.store.is_safe() || is_removed(self.session.folder.as_fd()) || hopeless())
@@ -195,7 +199,8 @@ impl Supervisor {
         let until = Instant::now() + TELL_LIMIT;
         while !self.session.server.all_told(self.store.text().len()) && Instant::now() < until {
             self.wait(Duration::from_millis(100));
-            self.session.server.turn(self.store.text());
+            // Nothing is left that an order could be about.
+            let _orders = self.session.server.turn(self.store.text());
         }
         self.session.server.unbind(self.session.folder.as_fd());
     }

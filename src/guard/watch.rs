@@ -145,7 +145,8 @@ impl Watch {
         self.console_speaks = self.console_speaks && self.take_orders();
         self.front_speaks = self.front_speaks && self.take_front();
         if let Some(session) = &mut self.session {
-            session.server.turn(&[]);
+            // While its console lives, a guard obeys nobody else.
+            let _orders = session.server.turn(&[]);
         }
     }
 

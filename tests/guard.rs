@@ -204,6 +204,8 @@ mod console {
     fn task(side: &ConsoleSide, task: u32, script: &str) {
         let place = side.table().enter(task, 1, u64::from(task) + 100).unwrap();
         let child = spawn(task, script);
+        // `setsid` the program takes a moment to do what the real executor does before the child's `execve`.
+        wait_until(|| guard::stat(child.id() as i32).unwrap().session == child.id() as i32);
         let stat = guard::stat(child.id() as i32).unwrap();
         side.table().spawned(place, stat.process.pid, stat.process.start_ticks);
         std::mem::forget(child);
@@ -1061,6 +1063,18 @@ macro_rules! tests {
     ($($name:ident),* $(,)?) => { [$((stringify!($name), $name as fn())),*] };
 }
 
+/// All processes with what they wait for, to find out why a test hangs.
+fn everything() -> String {
+    let folders = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+    let processes = folders.filter(|path| path.join("stat").exists());
+    let line = |path: PathBuf| {
+        let file = |name: &str| fs::read_to_string(path.join(name)).unwrap_or_default().replace('\0', " ");
+        let stat: String = file("stat").chars().take(60).collect();
+        format!("{stat} | {} | {}\n", file("wchan"), file("cmdline"))
+    };
+    processes.map(line).collect()
+}
+
 fn run_tests() {
     let tests = tests![
         the_consoles_exit_code_passes_through_and_nothing_is_left,
@@ -1102,7 +1116,7 @@ fn run_tests() {
         let name_of_it = (*name).to_owned();
         std::thread::spawn(move || {
             if told.recv_timeout(TEST_LIMIT) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-                println!("test {name_of_it} ... FAILED (hangs)\n\ntest result: FAILED. A test hangs.");
+                println!("test {name_of_it} ... FAILED (hangs)\n{}\ntest result: FAILED. A test hangs.", everything());
                 std::process::exit(101);
             }
         });

@@ -1044,7 +1044,9 @@ fn ctrl_z_gives_the_shell_its_prompt_and_fg_gives_it_back() {
 
 fn a_closed_terminal_ends_front_and_leaves_the_tasks_to_the_guard() {
     let stage = Stage::new();
-    let (screen, mut front) = Screen::start(&program(), &[], &console_environment(&stage));
+    // Whoever runs the tests may ignore the signal (`nohup`), which children inherit.
+    let arguments = ["--default-signal=HUP", &program()];
+    let (screen, mut front) = Screen::start("env", &arguments, &console_environment(&stage));
     let (_, guard) = stage.ready();
     screen.wait_for("THE SCREEN");
     // The console dies of the hang-up (it does not handle it here); front and guard do not.

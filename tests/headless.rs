@@ -49,7 +49,9 @@ impl Place {
     }
 
     fn qd(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_qd"));
+        // Whoever runs the tests may ignore signals (`nohup`), which children inherit.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=HUP,INT,QUIT,TERM", env!("CARGO_BIN_EXE_qd")]);
         let inherited: Vec<_> = std::env::vars_os().filter(|(name, _)| name == "PATH").collect();
         command.args(args).current_dir(self.0.path()).stdin(Stdio::null()).env_clear().envs(inherited);
         command.env("QD_STATE_DIR", self.path("state")).env("HOME", self.0.path()).env("TMPDIR", self.0.path());
@@ -540,6 +542,26 @@ fn a_second_interrupt_does_not_wait_for_the_grace() {
     started.signal(Signal::INT);
     let done = started.wait().exits(3);
     assert!(done.out.contains("SIGKILL sent"), "{}", done.out);
+}
+
+#[test]
+fn what_its_caller_ignores_it_ignores_too() {
+    let place = Place::new();
+    place.tasks(
+        r#"Task(id: "a", run: "touch up; sleep 1; echo x >> a"), Task(id: "b", run: "echo x >> b", after: ["a"])"#,
+    );
+    let qd = place.qd(&["run", "flow.ron"]);
+    let mut command = Command::new("env");
+    command.args(["--ignore-signal=HUP,INT", env!("CARGO_BIN_EXE_qd")]).args(qd.get_args().skip(2));
+    command
+        .env_clear()
+        .envs(qd.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .current_dir(place.0.path());
+    let started = place.start(command);
+    until("the first task runs", || place.path("up").exists());
+    started.signal(Signal::HUP);
+    started.signal(Signal::INT);
+    assert!(started.wait().exits(0).out.contains("2 done"));
 }
 
 // ── containers ──────────────────────────────────────────────────────────────────────────────────────────────────────

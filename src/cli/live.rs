@@ -235,18 +235,42 @@ fn drive(
 
 async fn watch_signals(handle: Handle, on_death: OnConsoleDeath) {
     use tokio::signal::unix::{SignalKind, signal};
-    let streams = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
+    // What was ignored when we started stays ignored: `nohup` means the hang-up, a script's `&` the interrupt.
+    let ignored = ignored_signals();
+    let caught = |kind: SignalKind| {
+        let ignored = ignored >> (kind.as_raw_value() - 1) & 1 == 1;
+        (!ignored).then(|| signal(kind).ok()).flatten()
+    };
+    let (mut terminate, mut interrupt, mut hang_up) =
+        (signal(SignalKind::terminate()).ok(), caught(SignalKind::interrupt()), caught(SignalKind::hangup()));
     // Caught and dropped: a file-size limit is an error of a write, not the end of the console.
     let _file_size = signal(SignalKind::from_raw(libc::SIGXFSZ));
-    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hang_up)) = streams else { return };
     loop {
         let asked = tokio::select! {
-            _ = terminate.recv() => Asked::Terminate,
-            _ = interrupt.recv() => Asked::Interrupt,
-            _ = hang_up.recv() => gone(on_death),
+            () = next(&mut terminate) => Asked::Terminate,
+            () = next(&mut interrupt) => Asked::Interrupt,
+            () = next(&mut hang_up) => gone(on_death),
         };
         handle.ask(asked);
     }
+}
+
+/// The next of these signals; never, if they are not caught.
+async fn next(signals: &mut Option<tokio::signal::unix::Signal>) {
+    let came = match signals {
+        Some(signals) => signals.recv().await.is_some(),
+        None => false,
+    };
+    if !came {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The set of ignored signals, bit `n - 1` for signal `n`; none where `/proc` does not say.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// Without its front the console has no terminal and no shell: it leaves.

@@ -415,3 +415,29 @@ fn a_file_size_limit_holds_the_run_up_and_raising_it_lets_it_go_on() {
     limit(Some(run.journal().len() as u64 + 100));
     held_up_then_finished(&mut run, console, || limit(None));
 }
+
+/// Seen once in a campaign: what a second console's guard does not know of was taken for never started, although the first
+/// console had begun it and its guard only did not answer.
+#[test]
+fn a_guard_that_does_not_answer_is_not_replaced_by_the_silence_of_a_later_one() {
+    let mut run = Run::new(Flow::of(&[("a", "300 0", &[]), ("b", "20000 0", &["a"])], ADOPT));
+    // Killed between the second spawn and the news of it: nothing in the journal says that it runs.
+    let mut console = run.start(&[("QD_FAULT", "spawn:4")]);
+    let (first_guard, _) = console.pids().unwrap();
+    assert!(until(SOON, || run.live().len() == 1));
+    // Nor does the guard say so: it has written nothing when the second console opens the session, and the third.
+    send(first_guard, Signal::STOP);
+    assert!(until(SOON, || run.live().iter().any(|(name, ..)| name == "b")));
+    let console_of_first = console;
+    let second = run.resume(&[("QD_FAULT", "write:2")]).unwrap();
+    assert_eq!(second.wait(&run), Ok(70));
+    let count = |name: &str| run.records().iter().filter(|record| record.name == name).count();
+    assert_eq!((count("Opened"), count("Running"), count("Adopted")), (2, 1, 0), "{:?}", run.records());
+    let code = resumed(&mut run);
+    assert_eq!((run.starts(), code), (2, 3), "{}", run.errors());
+    assert_eq!(ended(&run, "b"), ["Lost"]);
+    send(first_guard, Signal::CONT);
+    assert_eq!(console_of_first.wait(&run), Ok(70));
+    judge_safety(&run).unwrap();
+    run.remove();
+}

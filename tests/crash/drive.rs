@@ -54,7 +54,9 @@ impl Run {
 
     /// `qd` with these arguments in this run's world.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_qd"));
+        // Whoever runs the tests may ignore signals (`nohup`), which children inherit.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=HUP,INT,QUIT,TERM", env!("CARGO_BIN_EXE_qd")]);
         command.args(arguments).current_dir(&self.root).stdin(Stdio::null());
         for name in ["QD_FAULT", "QD_FAULT_IN"] {
             command.env_remove(name);

@@ -8,7 +8,7 @@ use tui_textarea::TextArea;
 use super::super::format;
 use super::super::keymap::Context;
 use super::super::layout::Shape;
-use super::super::paint::{Pen, Words, w, wrap};
+use super::super::paint::{Pen, Words, w, width_of, wrap};
 use super::super::theme::Meaning;
 use super::super::view::Scene;
 use super::{framed, keys, popup};
@@ -110,23 +110,25 @@ pub(super) fn quit(pen: &mut Pen<'_>, scene: &Scene<'_>) {
         }
         return;
     }
-    let (are, them) = if n == 1 { ("is", "it") } else { ("are", "them") };
+    let (are, them, they_keep) = if n == 1 { ("is", "it", "it keeps") } else { ("are", "them", "they keep") };
     let key = |key: &str, text: &str| vec![w(format!("  {key:<5}"), Meaning::Key), w(text, Meaning::Base)];
     let more = |text: &str| vec![w(format!("       {text}"), Meaning::Muted)];
     let lines = [
         vec![w(format!("{} {are} running. What should happen to {them}?", format::plural(n, "task")), Meaning::Title)],
         Words::new(),
-        key("d", "detach: they keep running, supervised  (default)"),
+        key("d", &format!("detach: {they_keep} running, supervised  (default)")),
         more(&format!("qd resume {}  comes back; no new task starts", scene.snapshot.header.session)),
         key(
             "w",
             &format!("finish {}, start no more, then quit", if n == 1 { "it".into() } else { format!("the {n}") }),
         ),
-        key("s", "stop them now (SIGTERM, grace, SIGKILL), then quit"),
+        key("s", &format!("stop {them} now (SIGTERM, grace, SIGKILL), then quit")),
         key("Esc", "stay"),
     ];
     let foot = vec![w("Ctrl-C", Meaning::Key), w(" again = s, a third time = kill now", Meaning::Muted)];
-    let inside = popup(pen, (66, 9), "Quit", &foot);
+    let widest = lines.iter().map(|words| width_of(words)).max();
+    let width = u16::try_from(widest.unwrap_or(0) + 5).unwrap_or(u16::MAX).max(66);
+    let inside = popup(pen, (width, 9), "Quit", &foot);
     for (i, words) in lines.iter().enumerate().take(usize::from(inside.height)) {
         pen.words(inside.x, inside.y + i as u16, inside.width, words);
     }

@@ -1,6 +1,10 @@
 //! What `qd` costs, as ratios taken in one run: dispatch and chain against the bare posix_spawn loop of
-//! `../shared/bench/peers/c/rawspawn.c` (absent: said so), loading a large file, the first frame, the idle console.
-//! `cargo bench --bench qd [-- WHAT…]`; WHAT: noop chain load frame idle. `QD_BENCH_N` and `QD_BENCH_ROUNDS` set the sizes.
+//! `../shared/bench/peers/c/rawspawn.c` (absent: said so), loading a large file, the first frame, a frame of a large
+//! session, the idle console. `cargo bench --bench qd [-- WHAT…]`; WHAT: noop chain load frame draw idle. `QD_BENCH_N` and
+//! `QD_BENCH_ROUNDS` set the sizes.
+
+#[path = "support/draw.rs"]
+mod draw;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -24,6 +28,9 @@ fn main() {
     }
     if wants("frame") {
         bench.first_frame();
+    }
+    if wants("draw") {
+        draw::all();
     }
     if wants("idle") {
         bench.idle();

@@ -15,6 +15,7 @@ use super::ids::{ResourceId, TaskId, Time};
 use super::order::{Order, Weight};
 use super::place::{Blocker, could_fit, need_of};
 use super::state::{Changes, Class, ClassId, PoolId, Rank, Reservation, State};
+use super::table::Table;
 
 /// While a reservation stands, at most so many classes behind it are tried after each change.
 const BACKFILL_LOOKS: u32 = 32;
@@ -49,7 +50,8 @@ struct Chain {
 /// The dispatcher's memory.
 #[derive(Debug, Clone, Default)]
 pub struct Dispatch {
-    spots: Vec<Spot>,
+    /// By class; shared with the screen's copy, of which there may be 30 a second.
+    spots: Table<Spot>,
     woken_by: BTreeMap<ClassId, Lane>,
     heap: Order<(Rank, ClassId)>,
     parked: Order<(Lane, Rank, ClassId)>,
@@ -109,7 +111,7 @@ impl Dispatch {
         self.heap.remove(&(rank, class));
         let lane = lane(blocker, state.class(class));
         self.parked.insert_weighing((lane, rank, class), weight(state.class(class), lane));
-        self.spots[class.0 as usize] = Spot::Parked(lane, rank);
+        *self.spots.at_mut(class.0 as usize) = Spot::Parked(lane, rank);
         self.watch_lane(state, lane);
         if let Some(from) = woken_by {
             if from == lane {
@@ -160,8 +162,8 @@ impl Dispatch {
 
     /// The class's first ready task may be another: it moves to where that belongs.
     fn head_changed(&mut self, state: &State, class: ClassId) {
-        if self.spots.len() <= class.0 as usize {
-            self.spots.resize(class.0 as usize + 1, Spot::Away);
+        while self.spots.len() <= class.0 as usize {
+            self.spots.push(Spot::Away);
         }
         let head = state.ready.first_from(&(class, Rank::FIRST)).filter(|(c, _)| *c == class).map(|(_, rank)| *rank);
         let spot = self.spot(class);
@@ -191,7 +193,7 @@ impl Dispatch {
                 Spot::Heap(new)
             }
         };
-        self.spots[class.0 as usize] = next;
+        *self.spots.at_mut(class.0 as usize) = next;
         if next == Spot::Away
             && let Some(lane) = self.woken_by.remove(&class)
         {
@@ -230,7 +232,7 @@ impl Dispatch {
         let Spot::Parked(lane, rank) = self.spot(class) else { return };
         self.parked.remove(&(lane, rank, class));
         self.heap.insert((rank, class));
-        self.spots[class.0 as usize] = Spot::Heap(rank);
+        *self.spots.at_mut(class.0 as usize) = Spot::Heap(rank);
     }
 
     /// Puts the next class of a lane that would fit into the heap.

@@ -2,6 +2,7 @@
 //! it. In reading order: `keymap` (what a key means), `model`, `update` (what happens), `view`, `panes` and `dialogs` (how
 //! it looks), `terminal` (the only one that touches it).
 
+pub mod canvas;
 mod dialogs;
 pub mod filter;
 mod format;

@@ -1,0 +1,306 @@
+//! A fact becomes the State: `apply` and what it does for commands and attempts. A task is changed by `edit` alone; knows
+//! nothing of the indexes behind it, nor why a fact came to be.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::{Done, DoneWhat, Live, Past, Phase, Reservation, State};
+use crate::engine::definition::{OnLost, ResourceKind};
+use crate::engine::fact::{Fact, Outcome, Stamped, Target, Then};
+use crate::engine::ids::{AgentId, Attempt, TaskId};
+use crate::engine::message::{Command, Origin, Process, StopReason, Usage};
+
+/// How many commands can be taken back.
+pub const UNDO_DEPTH: usize = 100;
+/// How many ended attempts of a task are remembered in the State (all are in the journal).
+pub const ATTEMPTS_KEPT: usize = 16;
+/// How many operator commands are remembered for the action log.
+pub const ACTIONS_KEPT: usize = 200;
+
+impl State {
+    /// Folds one fact into the State.
+    pub fn apply(&mut self, stamped: &Stamped) {
+        self.now = self.now.max(stamped.at);
+        let now = self.now;
+        match &stamped.fact {
+            Fact::Opened { boot_id, pid, .. } => {
+                self.opened += 1;
+                self.console_pid = *pid;
+                self.boot_id.clone_from(boot_id);
+                self.closed = None;
+                self.ending = None;
+            }
+            Fact::Recovered { .. } => {}
+            Fact::Closed { code } => self.closed = Some(*code),
+            Fact::Configured(settings) => self.begin_workflow(settings),
+            Fact::ResourceAdded(definition) => self.add_resource(definition),
+            Fact::AgentAdded(definition) => self.add_agent(definition),
+            Fact::StageAdded(definition) => self.add_stage(definition),
+            Fact::FallbackAdded(definition) => Arc::make_mut(&mut self.fallbacks).push(definition.clone()),
+            Fact::TaskAdded(definition) => self.add_task(definition),
+            Fact::Loaded { .. } => self.load(),
+            Fact::Commanded { by, command, inverse } => self.note_command(by, command, inverse.as_ref()),
+            Fact::Undone => self.note_undone(),
+            Fact::Redone => self.note_redone(),
+            Fact::Paused => self.paused = true,
+            Fact::Resumed => {
+                self.paused = false;
+                self.ending = None;
+            }
+            Fact::Ending(how) => self.ending = Some(*how),
+            Fact::PrioritySet { task, priority } => self.edit(*task, |t| t.priority = *priority),
+            Fact::SlotsSet { agent, slots } => self.set_slots(*agent, *slots),
+            Fact::Held { task } => self.edit(*task, |t| t.held = true),
+            Fact::Released { task } => self.edit(*task, |t| {
+                t.held = false;
+                t.ready_at = now;
+            }),
+            Fact::Skipped { task } => self.edit(*task, |t| t.stand(Phase::Skipped, now)),
+            Fact::Cancelled { task } => self.edit(*task, |t| t.stand(Phase::Cancelled, now)),
+            Fact::Requeued { task } => self.edit(*task, |t| {
+                t.tries = 0;
+                t.queue(now);
+            }),
+            Fact::Starting { task, attempt, agent } => self.start(*task, *attempt, *agent),
+            Fact::Running { task, process, log, .. } => self.runs(*task, process, *log, false),
+            Fact::Adopted { task, process, log, .. } => self.runs(*task, process, *log, true),
+            Fact::NotStarted { task, until, .. } => {
+                self.release(*task);
+                self.edit(*task, |t| {
+                    t.live = None;
+                    t.tries = t.tries.saturating_sub(1);
+                    match until {
+                        Some(until) => t.delay(*until, now),
+                        None => t.queue(now),
+                    }
+                });
+            }
+            Fact::Stopping { task, reason, signal, .. } => self.edit(*task, |t| {
+                let Some(live) = &mut t.live else { return };
+                // The first reason stands, but for the operator's cancel: it also says that nothing is to follow.
+                let first = live.stop.map(|(first, _, _)| first).filter(|_| *reason != StopReason::Cancelled);
+                let reason = first.unwrap_or(*reason);
+                live.stop = Some((reason, *signal, now));
+                if t.phase != Phase::Lingering {
+                    t.stand(Phase::Stopping, now);
+                }
+            }),
+            Fact::Exited { task, exit, usage, output, left, .. } => self.edit(*task, |t| {
+                let Some(live) = &mut t.live else { return };
+                live.exited = Some((*exit, *usage, *output, *left));
+                live.by_itself = live.stop.is_none();
+                t.stand(Phase::Lingering, now);
+            }),
+            Fact::Ended { task, attempt, outcome, usage, output, then } => {
+                self.end(*task, *attempt, outcome, *usage, *output, *then);
+            }
+            Fact::Due { task } => self.edit(*task, |t| t.queue(now)),
+            Fact::FallbackChosen { task, fallback, .. } => {
+                self.edit(*task, |t| t.fall_back(*fallback));
+            }
+            Fact::Reserved { task, on } => {
+                self.reservations.insert(*on, Reservation { task: *task, since: now });
+            }
+        }
+    }
+
+    // ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn note_command(&mut self, by: &Origin, command: &Command, inverse: Option<&Command>) {
+        if let Some(inverse) = inverse {
+            bounded_push(Arc::make_mut(&mut self.undo), (command.clone(), inverse.clone()), UNDO_DEPTH);
+            if !self.redo.is_empty() {
+                self.redo = Arc::default();
+            }
+        }
+        self.note(by.clone(), DoneWhat::Command(command.clone()));
+    }
+
+    fn note(&mut self, by: Origin, what: DoneWhat) {
+        let done = Done { at: self.now, by, what };
+        bounded_push(Arc::make_mut(&mut self.actions), done, ACTIONS_KEPT);
+    }
+
+    fn note_undone(&mut self) {
+        let Some((command, inverse)) = Arc::make_mut(&mut self.undo).pop_back() else { return };
+        bounded_push(Arc::make_mut(&mut self.redo), (command.clone(), inverse), UNDO_DEPTH);
+        self.note(Origin::Operator, DoneWhat::Undo(command));
+    }
+
+    fn note_redone(&mut self) {
+        let Some((command, inverse)) = Arc::make_mut(&mut self.redo).pop_back() else { return };
+        bounded_push(Arc::make_mut(&mut self.undo), (command.clone(), inverse), UNDO_DEPTH);
+        self.note(Origin::Operator, DoneWhat::Redo(command));
+    }
+
+    fn set_slots(&mut self, id: AgentId, slots: u32) {
+        self.change_agent(id, |agent| agent.slots = slots);
+        self.note_agent(id);
+        // What is kept free for a task counts only while that task could start at all: that may be otherwise now.
+        let reserved: Vec<Target> = self.reservations.keys().copied().collect();
+        self.note_reservations(reserved);
+    }
+
+    // ── attempts ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn start(&mut self, id: TaskId, attempt: Attempt, agent: AgentId) {
+        let class = self.class_of(id);
+        let (holds, estimate) = (class.holds.clone(), class.estimate);
+        for (resource, amount) in holds.iter() {
+            self.holders.insert((*resource, id));
+            let entry = self.resources.at_mut(resource.index());
+            if entry.definition.kind != ResourceKind::PerAgent {
+                entry.used.0 += amount.0;
+            }
+        }
+        self.change_agent(agent, |agent| {
+            agent.busy += 1;
+            for (resource, amount) in holds.iter() {
+                agent.take(*resource, *amount);
+            }
+        });
+        self.on_agent.insert((agent, id));
+        if attempt.0 > 1 {
+            self.retries += 1;
+        }
+        let (now, console) = (self.now, self.opened);
+        self.edit(id, |t| {
+            t.attempt = attempt.0;
+            t.tries += 1;
+            t.live = Some(Box::new(Live {
+                agent,
+                started: now,
+                holds,
+                estimate,
+                process: None,
+                log: None,
+                stop: None,
+                exited: None,
+                adopted: false,
+                by_itself: false,
+                console,
+            }));
+            t.stand(Phase::Starting, now);
+        });
+        self.note_room_kept(id);
+    }
+
+    fn runs(&mut self, id: TaskId, process: &Process, log: u64, adopted: bool) {
+        self.next_log = self.next_log.max(log.saturating_add(1));
+        let (now, console) = (self.now, self.opened);
+        self.edit(id, |t| {
+            let Some(live) = &mut t.live else { return };
+            let since = live.process.as_ref().map_or(now, |(_, since)| *since);
+            live.process = Some((process.clone(), since));
+            live.log = Some(log);
+            live.adopted |= adopted;
+            live.console = console;
+            if t.phase == Phase::Starting {
+                t.stand(Phase::Running, now);
+            }
+        });
+    }
+
+    /// Gives back all that the live attempt holds.
+    fn release(&mut self, id: TaskId) {
+        self.note_room_kept(id);
+        let Some(live) = self.task(id).live.clone() else { return };
+        for (resource, amount) in live.holds.iter() {
+            self.holders.remove(&(*resource, id));
+            let entry = self.resources.at_mut(resource.index());
+            if entry.definition.kind != ResourceKind::PerAgent {
+                entry.used.0 -= amount.0;
+                if self.changes.noted {
+                    self.changes.resources.push(*resource);
+                }
+            }
+        }
+        self.change_agent(live.agent, |agent| {
+            agent.busy -= 1;
+            for (resource, amount) in live.holds.iter() {
+                agent.give(*resource, *amount);
+            }
+        });
+        self.on_agent.remove(&(live.agent, id));
+        self.note_agent(live.agent);
+    }
+
+    pub(super) fn note_agent(&mut self, agent: AgentId) {
+        if self.changes.noted {
+            self.changes.agents.push(agent);
+        }
+    }
+
+    pub(super) fn note_reservations(&mut self, targets: Vec<Target>) {
+        if self.changes.noted {
+            self.changes.reservations.extend(targets);
+        }
+    }
+
+    /// A live attempt takes or gives back something that is being kept free: when there will be room is to be judged anew.
+    fn note_room_kept(&mut self, id: TaskId) {
+        if self.reservations.is_empty() {
+            return;
+        }
+        let Some(live) = &self.task(id).live else { return };
+        let targets = live.holds.iter().map(|(resource, _)| Target::Resource(*resource));
+        let targets = targets.chain([Target::Agent(live.agent)]);
+        let reserved = targets.filter(|target| self.reservations.contains_key(target)).collect();
+        self.note_reservations(reserved);
+    }
+
+    fn end(&mut self, id: TaskId, attempt: Attempt, outcome: &Outcome, usage: Usage, output: u64, then: Then) {
+        self.release(id);
+        match outcome {
+            Outcome::Succeeded => self.ended_attempts.0 += 1,
+            _ => self.ended_attempts.1 += 1,
+        }
+        if *outcome == Outcome::Succeeded && self.task(id).fallback.is_some() {
+            self.by_fallback += 1;
+        }
+        let now = self.now;
+        let on_lost = self.settings.on_lost;
+        self.edit(id, |t| {
+            let Some(live) = t.live.take() else { return };
+            let past = Past {
+                attempt,
+                agent: live.agent,
+                started: live.process.as_ref().map_or(live.started, |(_, since)| *since),
+                ended: now,
+                outcome: outcome.clone(),
+                usage,
+                log: live.log.filter(|_| output > 0),
+                fallback: t.fallback,
+            };
+            // Most tasks have one attempt: no more room than that is taken for it.
+            let all = Arc::make_mut(t.past.get_or_insert_with(|| Arc::new(Vec::with_capacity(1))));
+            if all.len() == ATTEMPTS_KEPT {
+                all.remove(0);
+            }
+            all.push(past);
+            match (outcome, then) {
+                (_, Then::Retry(until)) if until > now => t.delay(until, now),
+                (_, Then::Retry(_)) => t.queue(now),
+                (_, Then::Requeue) => {
+                    t.tries = t.tries.saturating_sub(1);
+                    t.queue(now);
+                }
+                (_, Then::Fallback(fallback)) => {
+                    t.fall_back(fallback);
+                    t.queue(now);
+                }
+                (Outcome::Succeeded, Then::Rest) => t.stand(Phase::Succeeded, now),
+                (Outcome::Cancelled, Then::Rest) => t.stand(Phase::Cancelled, now),
+                (Outcome::Lost(_), Then::Rest) if on_lost != OnLost::Fail => t.stand(Phase::Lost, now),
+                (_, Then::Rest) => t.stand(Phase::Failed, now),
+            }
+        });
+    }
+}
+
+fn bounded_push<T>(ring: &mut VecDeque<T>, entry: T, bound: usize) {
+    if ring.len() == bound {
+        ring.pop_front();
+    }
+    ring.push_back(entry);
+}

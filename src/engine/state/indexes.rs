@@ -1,0 +1,273 @@
+//! The one way a task changes: `edit` takes its place in every index and counter before and after, and moves what differs;
+//! what that opens or closes for others follows at once. Knows nothing of facts.
+
+use super::{Agent, ClassId, DisplayKey, Phase, Rank, Shown, State, Task};
+use crate::engine::definition::Settings;
+use crate::engine::fact::Target;
+use crate::engine::ids::{AgentId, FallbackId, Span, StageId, TaskId, Time};
+use crate::engine::message::StopSignal;
+
+/// A change of what a task waits for, on its way through the graph.
+struct Delta {
+    task: TaskId,
+    unmet: i32,
+    dead: i32,
+}
+
+impl State {
+    pub(super) fn edit(&mut self, id: TaskId, change: impl FnOnce(&mut Task)) {
+        let mut deltas = Vec::new();
+        self.edit_one(id, change, &mut deltas);
+        while let Some(Delta { task, unmet, dead }) = deltas.pop() {
+            let now = self.now;
+            let change = |t: &mut Task| {
+                t.unmet = t.unmet.checked_add_signed(unmet).expect("as many are met as were counted");
+                t.dead = t.dead.checked_add_signed(dead).expect("as many come back as were counted");
+                match t.phase {
+                    Phase::Waiting if t.unmet == 0 => t.queue(now),
+                    Phase::Ready | Phase::Delayed if t.unmet > 0 => t.stand(Phase::Waiting, now),
+                    _ => {}
+                }
+            };
+            self.edit_one(task, change, &mut deltas);
+        }
+    }
+
+    fn edit_one(&mut self, id: TaskId, change: impl FnOnce(&mut Task), deltas: &mut Vec<Delta>) {
+        let before = self.keys(id);
+        change(self.tasks.at_mut(id.index()));
+        let after = self.keys(id);
+        self.reindex(id, &before, &after);
+        let unmet = i32::from(before.satisfied) - i32::from(after.satisfied);
+        let dead = i32::from(after.dead) - i32::from(before.dead);
+        if unmet == 0 && dead == 0 {
+            return;
+        }
+        deltas.extend(self.dependents.at(id.index()).iter().map(|task| Delta { task: *task, unmet, dead }));
+        self.stage_changed(id, unmet, dead, deltas);
+    }
+
+    /// A task of a stage was done (or not any more): stages after it may open or close.
+    fn stage_changed(&mut self, id: TaskId, unmet: i32, dead: i32, deltas: &mut Vec<Delta>) {
+        let stage_id = self.definition(id).stage;
+        let stage = self.stages.at_mut(stage_id.index());
+        let (was_over, was_dead) = (stage.remaining == 0, stage.dead > 0);
+        stage.remaining = stage.remaining.checked_add_signed(unmet).expect("counted");
+        stage.dead = stage.dead.checked_add_signed(dead).expect("counted");
+        let over = i32::from(was_over) - i32::from(stage.remaining == 0);
+        let died = i32::from(stage.dead > 0) - i32::from(was_dead);
+        if over == 0 && died == 0 {
+            return;
+        }
+        for later in stage.later.clone() {
+            let next = self.stages.at_mut(later.index());
+            let was_closed = next.unmet > 0;
+            next.unmet = next.unmet.checked_add_signed(over).expect("counted");
+            let closed = i32::from(next.unmet > 0) - i32::from(was_closed);
+            if closed != 0 || died != 0 {
+                deltas.extend(next.tasks.iter().map(|task| Delta { task: *task, unmet: closed, dead: died }));
+            }
+        }
+    }
+
+    /// A task's place in every index, as it is now.
+    fn keys(&self, id: TaskId) -> Keys {
+        let task = self.tasks.at(id.index());
+        let definition = self.definitions.at(id.index());
+        let how = shown(task);
+        let dead = task.phase.is_dead() || (task.phase == Phase::Waiting && task.dead > 0);
+        let over = task.phase.is_satisfied() || task.phase.is_dead();
+        Keys {
+            shown: how,
+            live: task.phase.is_live(),
+            satisfied: task.phase.is_satisfied(),
+            dead,
+            display: display_key(&self.settings, definition.stage, id, task),
+            timer: timer(&self.settings, &definition.timeout, task),
+            deadline: task.deadline.filter(|_| !over),
+            ready: (how == Shown::Ready).then(|| (task.class, rank(&self.settings, id, task))),
+        }
+    }
+
+    /// Enters a new task into every index.
+    pub(in crate::engine) fn index(&mut self, id: TaskId) {
+        let keys = self.keys(id);
+        self.count(&keys, 1);
+        self.display.insert(keys.display);
+        self.timers.exchange(None, keys.timer.map(|at| (at, id)));
+        self.deadlines.exchange(None, keys.deadline.map(|at| (at, id)));
+        self.reready(id, None, keys.ready);
+    }
+
+    /// Moves a task in those indexes in which its place changed.
+    fn reindex(&mut self, id: TaskId, before: &Keys, after: &Keys) {
+        if before.shown != after.shown || before.live != after.live {
+            self.count(before, -1);
+            self.count(after, 1);
+        }
+        self.display.exchange(Some(before.display), Some(after.display));
+        self.timers.exchange(before.timer.map(|at| (at, id)), after.timer.map(|at| (at, id)));
+        self.deadlines.exchange(before.deadline.map(|at| (at, id)), after.deadline.map(|at| (at, id)));
+        self.reready(id, before.ready, after.ready);
+    }
+
+    fn count(&mut self, keys: &Keys, by: i32) {
+        let add = |count: &mut u32| *count = count.checked_add_signed(by).expect("counted");
+        add(&mut self.counts.0[keys.shown as usize]);
+        add(&mut self.stages.at_mut(keys.display.stage.index()).counts.0[keys.shown as usize]);
+        if keys.live {
+            add(&mut self.live);
+        }
+    }
+
+    fn reready(&mut self, id: TaskId, before: Option<(ClassId, Rank)>, after: Option<(ClassId, Rank)>) {
+        if before == after {
+            return;
+        }
+        self.ready.exchange(before, after);
+        if self.changes.noted {
+            self.changes.classes.extend(after.or(before).map(|(class, _)| class));
+        }
+        if before.is_some() && !self.reservations.is_empty() {
+            self.end_reservations(id);
+        }
+    }
+
+    fn end_reservations(&mut self, id: TaskId) {
+        let ended: Vec<Target> =
+            self.reservations.iter().filter(|(_, held)| held.task == id).map(|(target, _)| *target).collect();
+        for target in &ended {
+            self.reservations.remove(target);
+        }
+        self.note_reservations(ended);
+    }
+
+    pub(in crate::engine) fn change_agent(&mut self, id: AgentId, change: impl FnOnce(&mut Agent)) {
+        let now = self.now;
+        let agent = self.agents.at_mut(id.index());
+        if let Some(key) = free_key(agent, id) {
+            self.free_agents.remove(&key);
+        }
+        agent.busy_ms += u64::from(agent.busy) * now.since(agent.busy_since).0;
+        agent.busy_since = now;
+        change(agent);
+        if let Some(key) = free_key(agent, id) {
+            self.free_agents.insert(key);
+        }
+    }
+}
+
+impl Task {
+    pub(super) fn stand(&mut self, phase: Phase, now: Time) {
+        if self.phase != phase {
+            self.phase = phase;
+            self.since = now;
+        }
+        if phase != Phase::Delayed {
+            self.due = None;
+        }
+        if !phase.is_open() {
+            self.held = false;
+        }
+    }
+    pub(super) fn queue(&mut self, now: Time) {
+        let phase = if self.unmet == 0 { Phase::Ready } else { Phase::Waiting };
+        self.stand(phase, now);
+        self.ready_at = now;
+    }
+    pub(super) fn delay(&mut self, until: Time, now: Time) {
+        self.stand(Phase::Delayed, now);
+        self.due = Some(until);
+    }
+    pub(super) fn fall_back(&mut self, fallback: FallbackId) {
+        self.fallback = Some(fallback);
+        self.fallbacks_taken += 1;
+        self.tries = 0;
+    }
+}
+
+/// A task's place in every index, and what of it matters to those that wait for it.
+struct Keys {
+    shown: Shown,
+    live: bool,
+    satisfied: bool,
+    dead: bool,
+    display: DisplayKey,
+    timer: Option<Time>,
+    deadline: Option<Time>,
+    ready: Option<(ClassId, Rank)>,
+}
+
+/// How a task is shown.
+pub(in crate::engine) fn shown(task: &Task) -> Shown {
+    match task.phase {
+        Phase::Waiting if task.dead > 0 => Shown::Blocked,
+        Phase::Waiting | Phase::Ready | Phase::Delayed if task.held => Shown::Held,
+        Phase::Waiting => Shown::Waiting,
+        Phase::Ready => Shown::Ready,
+        Phase::Delayed => Shown::Delayed,
+        Phase::Starting | Phase::Running => Shown::Running,
+        Phase::Stopping | Phase::Lingering => Shown::Stopping,
+        Phase::Succeeded => Shown::Succeeded,
+        Phase::Failed => Shown::Failed,
+        Phase::Skipped => Shown::Skipped,
+        Phase::Cancelled => Shown::Cancelled,
+        Phase::Lost => Shown::Lost,
+    }
+}
+
+pub(in crate::engine) fn rank(settings: &Settings, id: TaskId, task: &Task) -> Rank {
+    let steps = i64::try_from(task.ready_at.0 / settings.aging.0.max(1)).unwrap_or(i64::MAX);
+    Rank {
+        step: steps.saturating_sub(i64::from(task.priority)),
+        deadline: task.deadline.unwrap_or(Time(u64::MAX)),
+        ready_at: task.ready_at,
+        task: id,
+    }
+}
+
+pub(in crate::engine) fn display_key(settings: &Settings, stage: StageId, id: TaskId, task: &Task) -> DisplayKey {
+    let how = shown(task);
+    let key = match how {
+        Shown::Ready => {
+            let rank = rank(settings, id, task);
+            (rank.step, rank.deadline.0, rank.ready_at.0)
+        }
+        Shown::Succeeded | Shown::Skipped => (0, u64::MAX - task.since.0, 0),
+        Shown::Running | Shown::Stopping => (0, task.live.as_ref().map_or(0, |live| live.started.0), 0),
+        Shown::Delayed => (0, task.due.unwrap_or_default().0, 0),
+        _ => (-i64::from(task.priority), 0, 0),
+    };
+    DisplayKey { stage, shown: how, key, task: id }
+}
+
+/// When something is due for a task: the end of its delay, its time-out, its grace.
+pub(in crate::engine) fn timer(settings: &Settings, timeout: &Option<Span>, task: &Task) -> Option<Time> {
+    match task.phase {
+        Phase::Delayed => task.due,
+        Phase::Starting | Phase::Running => {
+            let since = task.live.as_ref()?.process.as_ref()?.1;
+            timeout.map(|span| since.plus(span))
+        }
+        Phase::Stopping => match task.live.as_ref()?.stop? {
+            (_, StopSignal::Term, since) => Some(since.plus(settings.grace)),
+            (_, StopSignal::Kill, _) => None,
+        },
+        Phase::Lingering => match task.live.as_ref()?.stop {
+            None => Some(task.since.plus(settings.leak_grace)),
+            Some((_, StopSignal::Term, since)) => Some(since.plus(settings.grace)),
+            Some((_, StopSignal::Kill, _)) => None,
+        },
+        _ => None,
+    }
+}
+
+/// An agent's key among those with a free slot.
+pub(in crate::engine) fn free_key(agent: &Agent, id: AgentId) -> Option<(u32, AgentId)> {
+    (agent.busy < agent.slots).then(|| (agent.busy * 1000 / agent.slots, id))
+}
+
+/// The task's key in [`State::display`].
+pub fn display_key_of(state: &State, id: TaskId) -> DisplayKey {
+    display_key(&state.settings, state.definition(id).stage, id, state.task(id))
+}

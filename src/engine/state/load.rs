@@ -1,0 +1,178 @@
+//! The definitions of a workflow enter the State: resources, agents, stages, tasks with their classes and pools; then who
+//! waits for whom. Knows nothing of attempts.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::{Agent, Class, ClassId, Phase, Pool, PoolId, Resource, Stage, State, Tally, Task};
+use crate::engine::definition::{
+    AgentDefinition, Deadline, ResourceDefinition, ResourceKind, Settings, TaskConstraint, TaskDefinition,
+    WorkflowStage,
+};
+use crate::engine::ids::{AgentId, Amount, ResourceId, StageId, TaskId};
+use crate::engine::table::Table;
+
+impl State {
+    /// A workflow's definitions begin. Those of an earlier one whose end was never stored are forgotten.
+    pub(super) fn begin_workflow(&mut self, settings: &Settings) {
+        if !self.loaded {
+            let (now, opened, closed, console_pid) = (self.now, self.opened, self.closed, self.console_pid);
+            let (boot_id, changes) = (std::mem::take(&mut self.boot_id), std::mem::take(&mut self.changes));
+            *self = Self { now, opened, closed, console_pid, boot_id, changes, ..Self::default() };
+        }
+        self.settings = Arc::new(settings.clone());
+    }
+
+    pub(super) fn add_resource(&mut self, definition: &ResourceDefinition) {
+        let capacity = match definition.kind {
+            ResourceKind::Lock => Amount::WHOLE_LOCK,
+            ResourceKind::Pool(amount) => amount,
+            ResourceKind::PerAgent => Amount(0),
+        };
+        self.resources.push(Resource { definition: definition.clone(), capacity, used: Amount(0) });
+    }
+
+    pub(super) fn add_agent(&mut self, definition: &AgentDefinition) {
+        let id = AgentId::from(self.agents.len());
+        self.agents.push(Agent {
+            slots: definition.slots,
+            busy: 0,
+            resources: definition.resources.iter().map(|(id, amount)| (*id, *amount, Amount(0))).collect(),
+            pools: Vec::new(),
+            definition: Arc::new(definition.clone()),
+            busy_ms: 0,
+            busy_since: self.now,
+        });
+        if definition.slots > 0 {
+            self.free_agents.insert((0, id));
+        }
+        let member = |pool: &Pool| {
+            pool.only.is_none_or(|only| only == id)
+                && pool.capabilities.iter().all(|name| definition.capabilities.contains(name))
+        };
+        let pools: Vec<PoolId> =
+            (0..self.pools.len()).filter(|n| member(&self.pools[*n])).map(|n| PoolId(n as u32)).collect();
+        for pool in &pools {
+            Arc::make_mut(&mut self.pools)[pool.0 as usize].agents.push(id);
+        }
+        self.agents.at_mut(id.index()).pools = pools;
+        self.note_agent(id);
+    }
+
+    pub(super) fn add_stage(&mut self, definition: &WorkflowStage) {
+        self.stages.push(Stage {
+            definition: Arc::new(definition.clone()),
+            tasks: Table::default(),
+            remaining: 0,
+            dead: 0,
+            unmet: 0,
+            later: Vec::new(),
+            counts: Tally::default(),
+        });
+    }
+
+    pub(super) fn add_task(&mut self, definition: &Arc<TaskDefinition>) {
+        let id = TaskId::from(self.tasks.len());
+        let class = self.class_for(definition);
+        self.definitions.push(definition.clone());
+        self.dependents.push(SmallVec::new());
+        self.tasks.push(Task {
+            phase: Phase::Waiting,
+            held: false,
+            since: self.now,
+            ready_at: self.now,
+            priority: definition.priority,
+            unmet: 0,
+            dead: 0,
+            class,
+            attempt: 0,
+            tries: 0,
+            fallbacks_taken: 0,
+            fallback: None,
+            due: None,
+            deadline: None,
+            live: None,
+            past: None,
+        });
+        let stage = self.stages.at_mut(definition.stage.index());
+        stage.tasks.push(id);
+        stage.remaining += 1;
+    }
+
+    fn class_for(&mut self, definition: &TaskDefinition) -> ClassId {
+        let key = (definition.requirements.clone(), definition.estimate);
+        if let Some(class) = self.class_ids.get(&key) {
+            return *class;
+        }
+        let (requirements, estimate) = key.clone();
+        let per_agent = |id: ResourceId| self.resource(id).definition.kind == ResourceKind::PerAgent;
+        let (local, shared): (Vec<_>, Vec<_>) = requirements
+            .resources
+            .iter()
+            .map(|need| (need.resource, need.amount))
+            .partition(|(resource, _)| per_agent(*resource));
+        let only = requirements.constraints.iter().map(|TaskConstraint::OnAgent(agent)| *agent).next();
+        let pool = self.pool_for(&requirements.capabilities, only);
+        let holds = Arc::new(shared.iter().chain(&local).copied().collect());
+        let id = ClassId(self.classes.len() as u32);
+        self.classes.push(Class { requirements, estimate, shared, local, holds, pool });
+        Arc::make_mut(&mut self.class_ids).insert(key, id);
+        id
+    }
+
+    fn pool_for(&mut self, capabilities: &[String], only: Option<AgentId>) -> PoolId {
+        let key = (capabilities.to_vec(), only);
+        if let Some(id) = self.pool_ids.get(&key) {
+            return *id;
+        }
+        let id = PoolId(self.pools.len() as u32);
+        let offers = |agent: &AgentId| {
+            only.is_none_or(|only| only == *agent)
+                && capabilities.iter().all(|name| self.agent(*agent).definition.capabilities.contains(name))
+        };
+        let agents: Vec<AgentId> = (0..self.agents.len()).map(AgentId::from).filter(offers).collect();
+        for agent in &agents {
+            self.agents.at_mut(agent.index()).pools.push(id);
+        }
+        Arc::make_mut(&mut self.pool_ids).insert(key, id);
+        Arc::make_mut(&mut self.pools).push(Pool { capabilities: capabilities.to_vec(), only, agents });
+        id
+    }
+
+    /// Everything is known: who waits for whom is counted, and what waits for nothing is ready.
+    pub(super) fn load(&mut self) {
+        self.loaded = true;
+        self.started = self.now;
+        for index in 0..self.stages.len() {
+            let definition = self.stages.at(index).definition.clone();
+            let unmet = definition.after.iter().filter(|before| self.stage(**before).remaining > 0);
+            self.stages.at_mut(index).unmet = unmet.count() as u32;
+            for before in &definition.after {
+                self.stages.at_mut(before.index()).later.push(StageId::from(index));
+            }
+        }
+        for index in 0..self.tasks.len() {
+            let id = TaskId::from(index);
+            let definition = self.definition(id).clone();
+            for before in &definition.after {
+                self.dependents.at_mut(before.index()).push(id);
+            }
+            let closed = u32::from(self.stage(definition.stage).unmet > 0);
+            let deadline = definition.deadline.map(|deadline| match deadline {
+                Deadline::After(span) => self.started.plus(span),
+                Deadline::At(time) => time,
+            });
+            let now = self.now;
+            let task = self.tasks.at_mut(index);
+            task.unmet = definition.after.len() as u32 + closed;
+            task.deadline = deadline;
+            task.since = now;
+            task.ready_at = now;
+            if task.unmet == 0 {
+                task.phase = Phase::Ready;
+            }
+            self.index(id);
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The State: the fold of the facts. `apply` is the only way in, `edit` the only way a task changes, so every index and
+//! counter is kept in one place. Cloning is cheap (copy on write), which is what screens and what-if live on.
+//!
+//! ```text
+//!            unmet = 0             room                 spawned            leader ended, others live on
+//!  Waiting ────────────► Ready ──────────► Starting ──────────► Running ──────────────► Lingering
+//!     ▲                    ▲ ▲                │  │                 │  └─► Stopping ────────┤
+//!     │ unmet > 0          │ └── Delayed ◄────┘  └────────┬────────┴──────────────────────┘
+//!     └────────────────────┘   (retry, no room to spawn)  ▼
+//!  Skipped, Cancelled ◄── by command          Succeeded · Failed · Cancelled · Lost
+//! ```
+//! Held is a flag of a task that does not run yet; Blocked is Waiting with a failed task among those it waits for.
+//!
+//! In reading order: `records` (what it is made of), here the whole and what can be asked of it, `fold` (a fact comes in),
+//! `load` (definitions come in), `indexes` (`edit`).
+
+mod fold;
+mod indexes;
+mod load;
+mod records;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::definition::{
+    CommandSpec, FallbackDefinition, FallbackStrategy, Requirements, Settings, TaskDefinition, TaskType,
+};
+use super::fact::{Ending, Target};
+use super::ids::{AgentId, FallbackId, ResourceId, Span, StageId, TaskId, Time};
+use super::message::Command;
+use super::order::Order;
+use super::table::Table;
+
+pub use fold::{ACTIONS_KEPT, ATTEMPTS_KEPT, UNDO_DEPTH};
+pub use indexes::display_key_of;
+pub(super) use indexes::{display_key, free_key, rank, shown, timer};
+pub use records::{
+    Agent, Changes, Class, ClassId, DisplayKey, Done, DoneWhat, Live, PHASES, Past, Phase, Pool, PoolId, Rank,
+    Reservation, Resource, Shown, Stage, Tally, Task,
+};
+
+/// Names asked for, and the only agent allowed.
+type PoolKey = (Vec<String>, Option<AgentId>);
+
+/// The fold of the facts.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    /// Time of the last fact or input.
+    pub now: Time,
+    /// When the run began.
+    pub started: Time,
+    /// All definitions are in.
+    pub loaded: bool,
+    /// What holds for the whole run.
+    pub settings: Arc<Settings>,
+    /// By id.
+    pub resources: Table<Resource>,
+    /// By id.
+    pub agents: Table<Agent>,
+    /// By id.
+    pub stages: Table<Stage>,
+    /// By id.
+    pub fallbacks: Arc<Vec<FallbackDefinition>>,
+    /// By id: what never changes.
+    pub definitions: Table<Arc<TaskDefinition>>,
+    /// By id: what changes.
+    pub tasks: Table<Task>,
+    /// Who waits for a task.
+    pub dependents: Table<SmallVec<[TaskId; 2]>>,
+    /// Requirement classes.
+    pub classes: Table<Class>,
+    class_ids: Arc<BTreeMap<(Requirements, Option<Span>), ClassId>>,
+    /// Sets of agents.
+    pub pools: Arc<Vec<Pool>>,
+    pool_ids: Arc<BTreeMap<PoolKey, PoolId>>,
+
+    /// Ready tasks by class and rank.
+    pub ready: Order<(ClassId, Rank)>,
+    /// Tasks by the time at which something is due for them.
+    pub timers: Order<(Time, TaskId)>,
+    /// All tasks as the grouped queue shows them.
+    pub display: Order<DisplayKey>,
+    /// Who holds what.
+    pub holders: Order<(ResourceId, TaskId)>,
+    /// Who runs where.
+    pub on_agent: Order<(AgentId, TaskId)>,
+    /// Agents with a free slot, least loaded first (busy share in thousandths).
+    pub free_agents: Order<(u32, AgentId)>,
+    /// Deadlines of what is not over.
+    pub deadlines: Order<(Time, TaskId)>,
+
+    /// All tasks by how they are shown.
+    pub counts: Tally,
+    /// Tasks with a live attempt.
+    pub live: u32,
+    /// Attempts after a task's first.
+    pub retries: u64,
+    /// Tasks that succeeded by a fallback.
+    pub by_fallback: u32,
+    /// Attempts that ended well, and not.
+    pub ended_attempts: (u64, u64),
+    /// Nothing new starts.
+    pub paused: bool,
+    /// The session is ending in this way.
+    pub ending: Option<Ending>,
+    /// What is kept free, for whom.
+    pub reservations: BTreeMap<Target, Reservation>,
+    /// Commands that can be taken back, with what takes them back.
+    pub undo: Arc<VecDeque<(Command, Command)>>,
+    /// Commands that were taken back.
+    pub redo: Arc<VecDeque<(Command, Command)>>,
+    /// Who did what, oldest first, bounded.
+    pub actions: Arc<VecDeque<Done>>,
+    /// First output number that no attempt has used.
+    pub next_log: u64,
+    /// How often a console opened the session, and the last one's boot and pid.
+    pub opened: u32,
+    /// See `opened`.
+    pub boot_id: String,
+    /// See `opened`.
+    pub console_pid: i32,
+    /// The last console closed it in good order, with this exit code.
+    pub closed: Option<i32>,
+
+    /// What the dispatcher has not seen.
+    pub changes: Changes,
+}
+
+impl PartialEq for State {
+    /// Equal in everything that facts determine: not in what the dispatcher has seen of it, nor in the time it was last
+    /// told, which may have led to no fact.
+    fn eq(&self, other: &Self) -> bool {
+        self.settings == other.settings
+            && self.loaded == other.loaded
+            && self.tasks == other.tasks
+            && self.fallbacks == other.fallbacks
+            && self.dependents == other.dependents
+            && self.classes == other.classes
+            && self.pools == other.pools
+            && self.deadlines.iter().eq(other.deadlines.iter())
+            && self.actions == other.actions
+            && self.retries == other.retries
+            && self.by_fallback == other.by_fallback
+            && self.ended_attempts == other.ended_attempts
+            && self.opened == other.opened
+            && self.boot_id == other.boot_id
+            && self.console_pid == other.console_pid
+            && self.closed == other.closed
+            && self.definitions == other.definitions
+            && self.resources == other.resources
+            && self.agents == other.agents
+            && self.stages == other.stages
+            && self.counts == other.counts
+            && self.live == other.live
+            && self.started == other.started
+            && self.paused == other.paused
+            && self.ending == other.ending
+            && self.reservations == other.reservations
+            && self.undo == other.undo
+            && self.redo == other.redo
+            && self.ready.iter().eq(other.ready.iter())
+            && self.timers.iter().eq(other.timers.iter())
+            && self.display.iter().eq(other.display.iter())
+            && self.holders.iter().eq(other.holders.iter())
+            && self.on_agent.iter().eq(other.on_agent.iter())
+            && self.free_agents.iter().eq(other.free_agents.iter())
+            && self.next_log == other.next_log
+    }
+}
+
+impl State {
+    /// The task's changing part.
+    pub fn task(&self, id: TaskId) -> &Task {
+        self.tasks.at(id.index())
+    }
+    /// What never changes of it.
+    pub fn definition(&self, id: TaskId) -> &Arc<TaskDefinition> {
+        self.definitions.at(id.index())
+    }
+    /// Its name.
+    pub fn name(&self, id: TaskId) -> &str {
+        &self.definitions.at(id.index()).id
+    }
+    /// An agent.
+    pub fn agent(&self, id: AgentId) -> &Agent {
+        self.agents.at(id.index())
+    }
+    /// A resource.
+    pub fn resource(&self, id: ResourceId) -> &Resource {
+        self.resources.at(id.index())
+    }
+    /// A stage.
+    pub fn stage(&self, id: StageId) -> &Stage {
+        self.stages.at(id.index())
+    }
+    /// A class.
+    pub fn class(&self, id: ClassId) -> &Class {
+        self.classes.at(id.0 as usize)
+    }
+    /// The task's class.
+    pub fn class_of(&self, id: TaskId) -> &Class {
+        self.class(self.task(id).class)
+    }
+
+    /// What the task runs now: its own command or a fallback's.
+    pub fn command_of(&self, id: TaskId) -> Arc<CommandSpec> {
+        if let Some(fallback) = self.task(id).fallback {
+            let FallbackStrategy::Alternative(command) = &self.fallbacks[fallback.index()].strategy;
+            return command.clone();
+        }
+        let TaskType::Run(command) = &self.definition(id).task_type;
+        command.clone()
+    }
+
+    /// The fallback that it would take next.
+    pub fn next_fallback(&self, id: TaskId) -> Option<FallbackId> {
+        self.definition(id).fallback.get(self.task(id).fallbacks_taken as usize).copied()
+    }
+
+    /// Attempts allowed with the present command.
+    pub fn attempts_allowed(&self, id: TaskId) -> u32 {
+        if self.task(id).fallback.is_some() { 1 } else { self.definition(id).retry.attempts }
+    }
+
+    /// How a task is shown.
+    pub fn shown(&self, id: TaskId) -> Shown {
+        shown(self.task(id))
+    }
+
+    /// A ready task's place in the queue.
+    pub fn rank(&self, id: TaskId) -> Rank {
+        rank(&self.settings, id, self.task(id))
+    }
+
+    /// Nothing can happen by itself any more: nothing runs, waits out a delay or could ever start as things are. (What
+    /// is paused could.)
+    pub fn is_finished(&self) -> bool {
+        if !self.loaded || self.live > 0 {
+            return false;
+        }
+        if self.ending.is_some() {
+            return true;
+        }
+        self.counts.of(Shown::Delayed) == 0 && (self.counts.of(Shown::Ready) == 0 || !self.any_could_start())
+    }
+
+    /// Some ready task could start if everything were free. Looks at classes until one can: at the first, but when stuck.
+    fn any_could_start(&self) -> bool {
+        let mut from = ClassId(0);
+        while let Some((class, _)) = self.ready.first_from(&(from, Rank::FIRST)) {
+            if self.could_ever_start(self.class(*class)) {
+                return true;
+            }
+            from = ClassId(class.0 + 1);
+        }
+        false
+    }
+
+    /// A class would start if everything were free: there is enough of all it asks, and an agent that offers it.
+    pub fn could_ever_start(&self, class: &Class) -> bool {
+        let enough = class.shared.iter().all(|(resource, need)| *need <= self.resource(*resource).capacity);
+        let pool = &self.pools[class.pool.0 as usize];
+        let able = || pool.agents.iter().any(|agent| super::place::could_fit(class, self.agent(*agent)));
+        self.settings.max_running != Some(0) && enough && able()
+    }
+
+    /// The exit code of a session that ends like this (`design.md`, Command line).
+    pub fn exit_code(&self) -> i32 {
+        let open = self.counts.of(Shown::Ready)
+            + self.counts.of(Shown::Delayed)
+            + self.counts.of(Shown::Waiting)
+            + self.live as usize;
+        if self.counts.of(Shown::Held) + self.counts.of(Shown::Lost) > 0 || (self.ending.is_some() && open > 0) {
+            3
+        } else if self.counts.of(Shown::Failed) > 0 {
+            1
+        } else if self.counts.of(Shown::Cancelled) + open > 0 {
+            3
+        } else {
+            0
+        }
+    }
+
+    /// Rebuilds every index and counter from the tasks and compares. An `Err` says what is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        super::check::check(self)
+    }
+}

@@ -1,0 +1,376 @@
+//! What the State is made of: a task, its attempts, classes, pools, resources, agents, stages, and how they are shown and
+//! ranked. Plain records with their own small questions; knows nothing of how they change or which index they stand in.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::definition::{AgentDefinition, Requirements, ResourceDefinition, WorkflowStage};
+use crate::engine::fact::{Outcome, Target};
+use crate::engine::ids::{AgentId, Amount, Attempt, FallbackId, ResourceId, Span, StageId, TaskId, Time};
+use crate::engine::message::{Command, Exit, Origin, Process, StopReason, StopSignal, Usage};
+use crate::engine::table::Table;
+
+/// Where a task stands. See the picture above.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Phase {
+    /// Something it waits for is not done.
+    Waiting,
+    /// Waits for room.
+    Ready,
+    /// Waits for the time in [`Task::due`].
+    Delayed,
+    /// Holds its resources, is being spawned.
+    Starting,
+    /// Its process runs.
+    Running,
+    /// It is being stopped.
+    Stopping,
+    /// Its leader ended, processes of it live on.
+    Lingering,
+    /// Done.
+    Succeeded,
+    /// Failed for good.
+    Failed,
+    /// Counts as done.
+    Skipped,
+    /// Will not run.
+    Cancelled,
+    /// Nothing can be proved; waits for the operator.
+    Lost,
+}
+
+/// How many phases there are.
+pub const PHASES: usize = 12;
+
+impl Phase {
+    /// It has a live attempt.
+    pub fn is_live(self) -> bool {
+        matches!(self, Self::Starting | Self::Running | Self::Stopping | Self::Lingering)
+    }
+    /// What waits for it may go on.
+    pub fn is_satisfied(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Skipped)
+    }
+    /// What waits for it cannot run unless it is retried.
+    pub fn is_dead(self) -> bool {
+        matches!(self, Self::Failed | Self::Cancelled)
+    }
+    /// Not yet started, or between attempts.
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Waiting | Self::Ready | Self::Delayed)
+    }
+}
+
+/// A task's changing part.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    /// Where it stands.
+    pub phase: Phase,
+    /// The operator holds it.
+    pub held: bool,
+    /// Since when it stands there.
+    pub since: Time,
+    /// When it became ready, for aging.
+    pub ready_at: Time,
+    /// Higher first.
+    pub priority: i32,
+    /// How many of the tasks (and stages) it waits for are not done; its stage counts as one while it is closed.
+    pub unmet: u32,
+    /// How many of those can never be, as things are.
+    pub dead: u32,
+    /// Its requirement class.
+    pub class: ClassId,
+    /// Number of its last attempt; 0 before the first.
+    pub attempt: u32,
+    /// Attempts that count against its retry limit with the present command.
+    pub tries: u32,
+    /// How many of its fallbacks have been taken.
+    pub fallbacks_taken: u32,
+    /// Runs this in its place.
+    pub fallback: Option<FallbackId>,
+    /// End of its delay.
+    pub due: Option<Time>,
+    /// Its deadline, absolute.
+    pub deadline: Option<Time>,
+    /// Its live attempt.
+    pub live: Option<Box<Live>>,
+    /// Its ended attempts, oldest first, the last [`ATTEMPTS_KEPT`](super::ATTEMPTS_KEPT).
+    pub past: Option<Arc<Vec<Past>>>,
+}
+
+/// A live attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Live {
+    /// Where.
+    pub agent: AgentId,
+    /// When it took its resources.
+    pub started: Time,
+    /// What it holds of the session's and its agent's resources.
+    pub holds: Arc<Vec<(ResourceId, Amount)>>,
+    /// How long it is thought to take.
+    pub estimate: Option<Span>,
+    /// Its process, once spawned, and since when.
+    pub process: Option<(Process, Time)>,
+    /// Number of its output file.
+    pub log: Option<u64>,
+    /// It is being stopped: why, how hard, since when.
+    pub stop: Option<(StopReason, StopSignal, Time)>,
+    /// Its leader ended: how, usage, output, how many live on.
+    pub exited: Option<(Exit, Usage, u64, u32)>,
+    /// Another console started it.
+    pub adopted: bool,
+    /// Its leader ended before anything asked it to stop: how it ended is its outcome, whatever is asked since.
+    pub by_itself: bool,
+    /// Which opening of the session ([`State::opened`](super::State::opened)) started it or adopted it last.
+    pub console: u32,
+}
+
+/// An ended attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Past {
+    /// Its number.
+    pub attempt: Attempt,
+    /// Where.
+    pub agent: AgentId,
+    /// When it took its resources.
+    pub started: Time,
+    /// When it was over.
+    pub ended: Time,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What it used.
+    pub usage: Usage,
+    /// Number of its output file, if it wrote anything.
+    pub log: Option<u64>,
+    /// It ran this fallback.
+    pub fallback: Option<FallbackId>,
+}
+
+/// A requirement class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClassId(pub u32);
+
+/// A set of agents that offer the same things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PoolId(pub u32);
+
+/// Tasks that ask for the same are of one class: what blocks one blocks all.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Class {
+    /// What they ask for.
+    pub requirements: Requirements,
+    /// How long they are thought to take (a class has one estimate, so that backfill can judge it).
+    pub estimate: Option<Span>,
+    /// Of the session's resources.
+    pub shared: Vec<(ResourceId, Amount)>,
+    /// Of the per-agent resources.
+    pub local: Vec<(ResourceId, Amount)>,
+    /// Both, as a live attempt holds them.
+    pub holds: Arc<Vec<(ResourceId, Amount)>>,
+    /// Which agents can do it.
+    pub pool: PoolId,
+}
+
+/// Agents that offer what a class asks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pool {
+    /// Names asked for.
+    pub capabilities: Vec<String>,
+    /// Only this agent.
+    pub only: Option<AgentId>,
+    /// Sorted.
+    pub agents: Vec<AgentId>,
+}
+
+/// A resource's changing part.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resource {
+    /// Name and kind.
+    pub definition: ResourceDefinition,
+    /// How much there is (of a per-agent resource: nothing; see the agents).
+    pub capacity: Amount,
+    /// How much is taken.
+    pub used: Amount,
+}
+
+/// An agent's changing part.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Agent {
+    /// Name, capabilities.
+    pub definition: Arc<AgentDefinition>,
+    /// Slots now.
+    pub slots: u32,
+    /// Slots taken.
+    pub busy: u32,
+    /// Its resources: which, how much, how much is taken. Sorted.
+    pub resources: Vec<(ResourceId, Amount, Amount)>,
+    /// Pools it belongs to.
+    pub pools: Vec<PoolId>,
+    /// Total slot time used, ms, up to the last change.
+    pub busy_ms: u64,
+    /// When `busy` last changed.
+    pub busy_since: Time,
+}
+
+impl Agent {
+    /// How much of a resource is free here.
+    pub fn free(&self, resource: ResourceId) -> Amount {
+        self.resources
+            .binary_search_by_key(&resource, |entry| entry.0)
+            .map_or(Amount(0), |at| Amount(self.resources[at].1.0.saturating_sub(self.resources[at].2.0)))
+    }
+    /// How much of a resource there is here.
+    pub fn capacity(&self, resource: ResourceId) -> Amount {
+        self.resources.binary_search_by_key(&resource, |entry| entry.0).map_or(Amount(0), |at| self.resources[at].1)
+    }
+    pub(in crate::engine) fn take(&mut self, resource: ResourceId, amount: Amount) {
+        if let Ok(at) = self.resources.binary_search_by_key(&resource, |entry| entry.0) {
+            self.resources[at].2.0 += amount.0;
+        }
+    }
+    pub(super) fn give(&mut self, resource: ResourceId, amount: Amount) {
+        if let Ok(at) = self.resources.binary_search_by_key(&resource, |entry| entry.0) {
+            self.resources[at].2.0 -= amount.0;
+        }
+    }
+}
+
+/// A stage's changing part.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stage {
+    /// Name and the stages before it.
+    pub definition: Arc<WorkflowStage>,
+    /// Its tasks, by index.
+    pub tasks: Table<TaskId>,
+    /// How many of its tasks are not done.
+    pub remaining: u32,
+    /// How many of them never can be, as things are.
+    pub dead: u32,
+    /// How many of the stages before it are not over.
+    pub unmet: u32,
+    /// The stages that wait for it.
+    pub later: Vec<StageId>,
+    /// Tasks by phase as shown: see [`Shown`].
+    pub counts: Tally,
+}
+
+/// A reservation: what is kept free for a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// For whom.
+    pub task: TaskId,
+    /// Since when.
+    pub since: Time,
+}
+
+/// What a task is doing, as people see it: the phase, told apart by hold and failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Shown {
+    /// Has a live attempt.
+    Running,
+    /// Is being stopped, or lingers.
+    Stopping,
+    /// Waits for room.
+    Ready,
+    /// Waits out a delay.
+    Delayed,
+    /// Waits for others.
+    Waiting,
+    /// Held.
+    Held,
+    /// Lost.
+    Lost,
+    /// Failed.
+    Failed,
+    /// Waits for something that failed.
+    Blocked,
+    /// Cancelled.
+    Cancelled,
+    /// Skipped.
+    Skipped,
+    /// Done.
+    Succeeded,
+}
+
+/// How many tasks are shown in each way, by `Shown as usize`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally(pub [u32; PHASES]);
+
+impl Tally {
+    /// How many are shown so.
+    pub fn of(&self, shown: Shown) -> usize {
+        self.0[shown as usize] as usize
+    }
+}
+
+/// Place of a ready task in the queue: smaller starts first.
+///
+/// Priority, less one point for each [`Settings::aging`](crate::engine::definition::Settings::aging) that it became ready later; then deadline; then age; then the
+/// order of the file. It does not change while the task waits, so nothing is ever sorted again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rank {
+    /// Ready time in aging steps, less the priority.
+    pub step: i64,
+    /// The deadline, or the end of time.
+    pub deadline: Time,
+    /// Since when it is ready.
+    pub ready_at: Time,
+    /// Which.
+    pub task: TaskId,
+}
+
+impl Rank {
+    /// Before every rank.
+    pub const FIRST: Rank = Rank { step: i64::MIN, deadline: Time(0), ready_at: Time(0), task: TaskId(0) };
+}
+
+/// A row's place in the grouped queue: stage, then how it is shown, then a key of that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DisplayKey {
+    /// Its stage.
+    pub stage: StageId,
+    /// How it is shown.
+    pub shown: Shown,
+    /// Its rank if ready; else its priority, then what fits the phase.
+    pub key: (i64, u64, u64),
+    /// Which.
+    pub task: TaskId,
+}
+
+/// Who did what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Done {
+    /// When.
+    pub at: Time,
+    /// Who.
+    pub by: Origin,
+    /// What.
+    pub what: DoneWhat,
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum DoneWhat {
+    /// A command.
+    Command(Command),
+    /// Undo of one.
+    Undo(Command),
+    /// Redo of one.
+    Redo(Command),
+}
+
+/// What changed since the dispatcher last looked. Not part of what a State is.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// A dispatcher looks: without one (a replay) nothing is noted.
+    pub noted: bool,
+    /// Classes whose first ready task may be another.
+    pub classes: Vec<ClassId>,
+    /// Resources of which some was given back.
+    pub resources: Vec<ResourceId>,
+    /// Agents with new room.
+    pub agents: Vec<AgentId>,
+    /// Reservations that ended, or have more room behind them.
+    pub reservations: Vec<Target>,
+}

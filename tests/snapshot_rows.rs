@@ -24,11 +24,13 @@ const PHASES: [Phase; 12] = [
 ];
 
 fn tasks(snapshot: &Snapshot) -> Vec<&TaskRow> {
-    let task = |row| match row {
-        &Row::Task(ref row) => Some(row),
-        Row::Group(_) => None,
-    };
-    snapshot.rows.iter().filter_map(task).collect()
+    let mut tasks = Vec::new();
+    for row in &snapshot.rows {
+        if let Row::Task(row) = row {
+            tasks.push(row);
+        }
+    }
+    tasks
 }
 
 fn random_filter(rng: &mut Rng) -> Filter {

@@ -1,5 +1,6 @@
 //! Makes a [`Snapshot`] from a State and a View. Runs beside the loop on a cheap clone; costs by what is shown, not by
-//! what there is (a filter or a sort other than the schedule's costs by the number of tasks).
+//! what there is (a filter of states costs by what passes it; any other filter, and a sort other than the schedule's, by the
+//! number of tasks).
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -150,16 +150,17 @@ impl Session {
         self.publish();
         terminal.draw(|frame| _ = canvas.draw(self, frame.buffer_mut())).expect("drawn in memory");
         bring(&mut canvas, self);
-        let (mut frames, mut pictures, mut clones, mut rows) = (vec![], vec![], vec![], 0);
+        let (mut frames, mut cpu, mut pictures, mut clones, mut rows) = (vec![], vec![], vec![], vec![], 0);
         for _ in 0..WARM_UP + FRAMES {
             self.go_on();
             let began = Instant::now();
             self.publish();
             clones.push(ms(began));
             self.pictures = 0.0;
-            let began = Instant::now();
+            let (began, used) = (Instant::now(), cpu_ms());
             terminal.draw(|frame| rows = canvas.draw(self, frame.buffer_mut()).rows.len()).expect("drawn in memory");
             frames.push(ms(began));
+            cpu.push(cpu_ms() - used);
             pictures.push(self.pictures);
         }
         assert!(rows > 10, "{what}: the queue shows {rows} rows: that is no frame to measure");
@@ -167,9 +168,11 @@ impl Session {
             all.drain(..WARM_UP);
             (super::median(all), all[all.len() - 1])
         };
-        let ((frame, worst), (picture, _), (clone, _)) = (of(&mut frames), of(&mut pictures), of(&mut clones));
+        let ((frame, worst), (cpu, worst_cpu)) = (of(&mut frames), of(&mut cpu));
+        let ((picture, _), (clone, _)) = (of(&mut pictures), of(&mut clones));
         println!(
-            "  {what:26} median {frame:7.2} ms, worst {worst:7.2} ms (of it the picture {picture:.2}; the loop's clone {clone:.2})"
+            "  {what:26} median {frame:.2} ms (cpu {cpu:.2}), worst {worst:.2} (cpu {worst_cpu:.2}); \
+             of it the picture {picture:.2}; the loop's clone {clone:.2}"
         );
     }
 }
@@ -201,6 +204,12 @@ impl Feed for Session {
     fn ended(&self) -> Option<i32> {
         None
     }
+}
+
+/// CPU time of this thread so far: what a busy machine does not lengthen.
+fn cpu_ms() -> f64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    now.tv_sec as f64 * 1000.0 + now.tv_nsec as f64 / 1e6
 }
 
 fn ms(began: Instant) -> f64 {

@@ -1,5 +1,6 @@
 //! Makes a [`Snapshot`] from a State and a View. Runs beside the loop on a cheap clone; costs by what is shown, not by
-//! what there is (a filter or a sort other than the schedule's costs by the number of tasks).
+//! what there is (a filter of states costs by what passes it; any other filter, and a sort other than the schedule's, by the
+//! number of tasks).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use crate::engine::state::{DoneWhat, Shown, State, Tally};
 
 /// How many alerts and actions are shown at most.
 const LISTED: usize = 100;
+/// How many lost and how many failed tasks are looked at for alerts at most.
+const LOOKED_AT: usize = 2000;
 /// How many locks are listed at most.
 const LOCKS: usize = 500;
 
@@ -295,42 +298,58 @@ fn limits(frozen: &Frozen) -> Vec<(String, f32)> {
 /// What needs the operator, grouped by cause.
 fn alerts(frozen: &Frozen, at: Time) -> Vec<Alert> {
     let state = &frozen.engine.state;
-    let mut alerts: Vec<Alert> = Vec::new();
-    let mut add = |at: Time, text: String, task: Option<TaskId>, bad: bool, key: &str| match alerts
-        .iter_mut()
-        .find(|alert: &&mut Alert| alert.text.ends_with(key) && !key.is_empty())
-    {
-        Some(alert) => {
-            alert.count += 1;
-            alert.at = alert.at.max(at);
-        }
-        None => alerts.push(Alert { at, text, count: 1, task, bad }),
+    let mut alerts: Vec<Alert> = troubles(state).into_iter().map(|trouble| trouble.alert(state)).collect();
+    let mut add = |at: Time, text: String, task: Option<TaskId>, bad: bool| {
+        alerts.push(Alert { at, text, count: 1, task, bad });
     };
-    for shown in [Shown::Lost, Shown::Failed] {
-        for id in shown_as(state, shown).take(2000) {
-            let task = state.task(id);
-            let outcome = task.past.as_ref().and_then(|past| past.last()).map(|past| outcome_words(&past.outcome));
-            let cause = outcome.unwrap_or_else(|| "failed".into());
-            add(task.since, format!("{}: {cause}", state.name(id)), Some(id), true, &format!(": {cause}"));
-        }
-    }
     for (deadline, id) in state.deadlines.iter().take(50).take_while(|(deadline, _)| *deadline < at) {
         let late = duration(at.since(*deadline));
-        add(*deadline, format!("{} is over its deadline by {late}", state.name(*id)), Some(*id), false, "");
+        add(*deadline, format!("{} is over its deadline by {late}", state.name(*id)), Some(*id), false);
     }
     for (at, text, bad) in frozen.notes.iter() {
-        add(*at, text.clone(), None, *bad, "");
-    }
-    for alert in &mut alerts {
-        if alert.count > 1
-            && let Some((_, cause)) = alert.text.split_once(": ")
-        {
-            alert.text = format!("{} tasks: {cause}", alert.count);
-        }
+        add(*at, text.clone(), None, *bad);
     }
     alerts.sort_by_key(|alert| std::cmp::Reverse(alert.at));
     alerts.truncate(LISTED);
     alerts
+}
+
+/// Tasks that failed or were lost by one cause.
+struct Trouble<'a> {
+    cause: Option<&'a Outcome>,
+    /// The first of them.
+    task: TaskId,
+    count: usize,
+    /// When the last of them ended.
+    at: Time,
+}
+
+impl Trouble<'_> {
+    fn alert(&self, state: &State) -> Alert {
+        let cause = self.cause.map_or_else(|| "failed".into(), outcome_words);
+        let text = match self.count {
+            1 => format!("{}: {cause}", state.name(self.task)),
+            count => format!("{count} tasks: {cause}"),
+        };
+        Alert { at: self.at, text, count: self.count, task: Some(self.task), bad: true }
+    }
+}
+
+/// What was lost, then what failed, by cause. Words are made of each cause only: every frame looks at all of these tasks.
+fn troubles(state: &State) -> Vec<Trouble<'_>> {
+    let mut troubles: Vec<Trouble<'_>> = Vec::new();
+    for id in [Shown::Lost, Shown::Failed].into_iter().flat_map(|shown| shown_as(state, shown).take(LOOKED_AT)) {
+        let task = state.task(id);
+        let cause = task.past.as_ref().and_then(|past| past.last()).map(|past| &past.outcome);
+        match troubles.iter_mut().find(|trouble| trouble.cause == cause) {
+            Some(trouble) => {
+                trouble.count += 1;
+                trouble.at = trouble.at.max(task.since);
+            }
+            None => troubles.push(Trouble { cause, task: id, count: 1, at: task.since }),
+        }
+    }
+    troubles
 }
 
 /// Tasks shown in one way, stage by stage.
@@ -341,7 +360,7 @@ pub(super) fn shown_as(state: &State, shown: Shown) -> impl Iterator<Item = Task
         let count = state.stage(stage).counts.of(shown);
         let from = DisplayKey { stage, shown, key: (i64::MIN, 0, 0), task: TaskId(0) };
         let start = if count == 0 { 0 } else { state.display.position(&from) };
-        (start..start + count).filter_map(move |n| state.display.nth(n)).map(|key| key.task)
+        state.display.iter_at(start).take(count).map(|key| key.task)
     })
 }
 

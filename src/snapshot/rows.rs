@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::build::{Frozen, counts, phase};
 use super::why::note;
-use super::{Filter, FilterTest, Group, GroupRow, Row, Sort, TaskRow, View};
+use super::{Filter, FilterTerm, FilterTest, Group, GroupRow, Row, Sort, TaskRow, View};
 use crate::engine::definition::FallbackDefinition;
 use crate::engine::ids::{FallbackId, Span, StageId, TaskId, Time};
-use crate::engine::state::{DisplayKey, Rank, Shown, State};
+use crate::engine::state::{DisplayKey, Shown, State, display_key_of};
 
 /// What waits longer for the disk than this is marked.
 const SLOW: Span = Span(300);
@@ -88,7 +88,8 @@ impl<'a> Listing<'a> {
             listing.matching = count;
             listing.sections.push(Section { stage: None, first_row: 0, tasks: Tasks::Index(0), count });
         } else {
-            let list = picked(state, view, None);
+            let only = (state.stages.len() == 1).then_some(StageId(0));
+            let list = picked(state, view, only);
             listing.matching = list.len();
             listing.sections.push(Section { stage: None, first_row: 0, count: list.len(), tasks: Tasks::List(list) });
         }
@@ -145,7 +146,7 @@ impl<'a> Listing<'a> {
         let section = self.sections.iter().find(|section| section.stage.is_none_or(|s| s == stage))?;
         let within = match &section.tasks {
             Tasks::Index(first) => {
-                let key = crate::engine::state::display_key_of(self.state, id);
+                let key = display_key_of(self.state, id);
                 self.state.display.position(&key).checked_sub(*first)?
             }
             Tasks::List(list) => list.iter().position(|other| *other == id)?,
@@ -158,6 +159,13 @@ impl<'a> Listing<'a> {
 /// The tasks (of a stage) that pass the filter, sorted.
 fn picked(state: &State, view: &View, stage: Option<StageId>) -> Vec<TaskId> {
     let filter = Compiled::of(state, &view.filter);
+    if let Some(stage) = stage.filter(|_| view.sort == Sort::Schedule && filter.by_state) {
+        let mut list = in_order(state, &filter, stage);
+        if view.reverse {
+            list.reverse();
+        }
+        return list;
+    }
     let mut list: Vec<TaskId> = match stage {
         Some(stage) => state.stage(stage).tasks.iter().copied().filter(|id| filter.passes(state, *id)).collect(),
         None => (0..state.tasks.len()).map(TaskId::from).filter(|id| filter.passes(state, *id)).collect(),
@@ -165,9 +173,8 @@ fn picked(state: &State, view: &View, stage: Option<StageId>) -> Vec<TaskId> {
     let deadline = |id: &TaskId| state.task(*id).deadline.unwrap_or(Time(u64::MAX));
     match view.sort {
         Sort::Schedule => list.sort_by_cached_key(|id| {
-            let shown = state.shown(*id);
-            let rank = if shown == Shown::Ready { state.rank(*id) } else { Rank::FIRST };
-            (shown, rank, std::cmp::Reverse(state.task(*id).since), *id)
+            let place = display_key_of(state, *id);
+            (place.shown, place.key, place.task)
         }),
         Sort::Name => list.sort_by(|a, b| state.name(*a).cmp(state.name(*b))),
         Sort::Priority => list.sort_by_key(|id| (std::cmp::Reverse(state.task(*id).priority), *id)),
@@ -180,17 +187,45 @@ fn picked(state: &State, view: &View, stage: Option<StageId>) -> Vec<TaskId> {
     list
 }
 
+/// The tasks of a stage that pass a filter of states, as the schedule has them: only those in these states are looked at,
+/// and if nothing else is asked of them, not even they.
+fn in_order(state: &State, filter: &Compiled<'_>, stage: StageId) -> Vec<TaskId> {
+    let first = DisplayKey { stage, shown: Shown::Running, key: (i64::MIN, 0, 0), task: TaskId(0) };
+    let mut start = state.display.position(&first);
+    let mut list = Vec::new();
+    for count in state.stage(stage).counts.0.iter().map(|count| *count as usize) {
+        let run = state.display.iter_at(start).take(count);
+        start += count;
+        if state.display.nth(start - count).is_some_and(|key| count > 0 && filter.passes_shown(key.shown)) {
+            list.extend(run.map(|key| key.task).filter(|id| filter.only_state || filter.passes(state, *id)));
+        }
+    }
+    list
+}
+
 /// A filter with its names looked up.
 struct Compiled<'a> {
     filter: &'a Filter,
     stages: Vec<Vec<bool>>,
     locks: Vec<Vec<bool>>,
     texts: Vec<String>,
+    /// Some term asks for states.
+    by_state: bool,
+    /// All terms do.
+    only_state: bool,
 }
 
 impl<'a> Compiled<'a> {
     fn of(state: &State, filter: &'a Filter) -> Self {
-        let mut compiled = Compiled { filter, stages: Vec::new(), locks: Vec::new(), texts: Vec::new() };
+        let asks_state = |term: &FilterTerm| matches!(term.test, FilterTest::State(_));
+        let mut compiled = Compiled {
+            filter,
+            stages: Vec::new(),
+            locks: Vec::new(),
+            texts: Vec::new(),
+            by_state: filter.terms.iter().any(asks_state),
+            only_state: filter.terms.iter().all(asks_state),
+        };
         for term in &filter.terms {
             let (mut stages, mut locks, mut text) = (Vec::new(), Vec::new(), String::new());
             match &term.test {
@@ -212,6 +247,14 @@ impl<'a> Compiled<'a> {
             compiled.texts.push(text);
         }
         compiled
+    }
+
+    /// Whether a task that is shown so can pass at all.
+    fn passes_shown(&self, shown: Shown) -> bool {
+        self.filter.terms.iter().all(|term| match &term.test {
+            FilterTest::State(phases) => phases.contains(&phase(shown)) != term.negated,
+            _ => true,
+        })
     }
 
     fn passes(&self, state: &State, id: TaskId) -> bool {

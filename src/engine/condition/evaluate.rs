@@ -10,6 +10,9 @@ use super::node::{Arithmetic, At, Comparison, Computed, Function, Kind, Macro, M
 use super::value::{LIST_MAX, TEXT_VALUE_MAX, Value, parse_span, parse_time, rfc3339};
 use super::{EXPLAINED_MAX, STEPS_MAX};
 
+/// A value in an explanation has at most so many characters.
+const EXPLAINED_CHARS: usize = 200;
+
 /// Why there is no value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EvalError {
@@ -117,7 +120,11 @@ pub(super) fn explain(text: &str, root: &Node, values: &dyn Values) -> Explanati
     let mut once = std::collections::BTreeSet::new();
     names.retain(|name| once.insert(name.clone()));
     let more = names.len().saturating_sub(EXPLAINED_MAX);
-    let value = |name: &Name| values.value(name).map_or_else(|| "not known yet".to_owned(), |value| value.to_string());
+    let value = |name: &Name| match values.value(name) {
+        Some(value) if value.is_bounded() => value.to_string().chars().take(EXPLAINED_CHARS).collect(),
+        Some(_) => Fault::TooLarge.to_string(),
+        None => "not known yet".to_owned(),
+    };
     let values = names.iter().take(EXPLAINED_MAX).map(|name| (name.to_string(), value(name))).collect();
     Explanation { expression: text.to_owned(), values, more }
 }

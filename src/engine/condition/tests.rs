@@ -213,6 +213,49 @@ fn what_is_wrong_is_marked_where_it_is_wrong_with_a_hint() {
 }
 
 #[test]
+fn the_conditions_of_the_page_are_conditions_and_its_numbers_are_ours() {
+    let page = include_str!("../../../docs/conditions.md");
+    let scope = Scope {
+        params: [("target".to_owned(), Type::Text), ("min_coverage".to_owned(), Type::Int)].into(),
+        metrics: [("coverage".to_owned(), Type::Float)].into(),
+        tasks: [
+            ("build".to_owned(), [("size".to_owned(), Type::Int)].into()),
+            ("roll-eu".to_owned(), BTreeMap::new()),
+            ("roll-us".to_owned(), BTreeMap::new()),
+        ]
+        .into(),
+        stages: ["test".to_owned()].into(),
+    };
+    let examples: Vec<&str> =
+        page.lines().skip_while(|line| *line != "```cel").skip(1).take_while(|line| *line != "```").collect();
+    assert_eq!(examples.len(), 10);
+    for text in examples {
+        assert_eq!(parsed(text).check_bool(&scope), Ok(()), "{text}");
+    }
+    for function in super::node::Function::ALL {
+        assert!(page.contains(&format!("{}(", function.word())), "{function:?}");
+    }
+    let fields = |root: &str, word: &str| assert!(page.contains(&format!(".{word}`")), "{root}.{word}");
+    TaskField::ALL.iter().for_each(|field| fields("task", field.word()));
+    StageField::ALL.iter().for_each(|field| fields("stage", field.word()));
+    RunField::ALL.iter().for_each(|field| fields("run", field.word()));
+    SystemField::ALL.iter().for_each(|field| fields("system", field.word()));
+    let limits = page.split("## Limits").nth(1).expect("the page tells the limits").replace(',', "");
+    for limit in [
+        TEXT_MAX,
+        TOKENS_MAX,
+        NESTING_MAX,
+        DEPTH_MAX,
+        MACRO_DEPTH_MAX,
+        TEXT_VALUE_MAX / 1024,
+        LIST_MAX,
+        STEPS_MAX as usize,
+    ] {
+        assert!(limits.contains(&limit.to_string()), "{limit}");
+    }
+}
+
+#[test]
 fn every_mistake_is_told_at_once() {
     let found = problems("params.a == 1 && metrics.b == 2 || stage.c.ok");
     assert_eq!(found.len(), 3, "{found:?}");
@@ -348,6 +391,14 @@ fn an_explanation_shows_the_condition_with_its_values() {
     let explanation = parsed(&many.join(" || ")).explain(&values());
     assert_eq!((explanation.values.len(), explanation.more), (EXPLAINED_MAX, 4));
     assert_eq!(explanation.values[2].0, "state.k2");
+    let mut values = values();
+    let inner = Value::List(vec![Value::from("x".repeat(100).as_str()); 8].into());
+    values.insert(Name::State("list".into()), Value::List(vec![inner; 8].into()));
+    let deep = (0..10_000).fold(Value::Int(1), |inner, _| Value::List([inner].into()));
+    values.insert(Name::State("deep".into()), deep);
+    let explanation = parsed("state.list == state.deep").explain(&values);
+    assert_eq!(explanation.values[0].1.chars().count(), 200);
+    assert_eq!(explanation.values[1].1, "a text or list is too large");
 }
 
 #[test]
@@ -737,6 +788,29 @@ proptest! {
                 let _ = condition.check(&scope());
                 let _ = condition.evaluate(&values());
                 let _ = condition.explain(&values()).to_string();
+            }
+            Err(found) => {
+                prop_assert!(!found.is_empty());
+                for problem in found {
+                    prop_assert!(text.get(problem.range.clone()).is_some(), "{}: {:?}", text, problem);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_damaged_condition_takes_it_down(
+        text in typed(Type::Bool, 3), at in any::<proptest::sample::Index>(), cut in 0..6_usize,
+        word in proptest::sample::select(WORDS), values in chance_values(),
+    ) {
+        let chars: Vec<char> = text.chars().collect();
+        let at = at.index(chars.len());
+        let rest = &chars[(at + cut).min(chars.len())..];
+        let text: String = chars[..at].iter().copied().chain(word.chars()).chain(rest.iter().copied()).collect();
+        match Condition::parse(&text) {
+            Ok(condition) => {
+                let _ = condition.check(&chance_scope());
+                let _ = condition.evaluate(&values);
             }
             Err(found) => {
                 prop_assert!(!found.is_empty());

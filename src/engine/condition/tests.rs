@@ -256,6 +256,13 @@ fn the_conditions_of_the_page_are_conditions_and_its_numbers_are_ours() {
 }
 
 #[test]
+fn a_subtraction_of_two_names_is_not_taken_for_an_id() {
+    let found = problems("metrics.a-metrics.count > 3");
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].range.clone(), &found[0].hint), (0..9, &None), "{found:?}");
+}
+
+#[test]
 fn every_mistake_is_told_at_once() {
     let found = problems("params.a == 1 && metrics.b == 2 || stage.c.ok");
     assert_eq!(found.len(), 3, "{found:?}");
@@ -386,6 +393,11 @@ fn an_explanation_shows_the_condition_with_its_values() {
         "metrics.count > 3 && ['eu'].all(r, task['roll-' + r].ok) && metrics.count < run.elapsed \
          (metrics.count = not known yet, task[\"roll-eu\"].ok = true, run.elapsed = 10m)"
     );
+    assert_eq!(
+        shown("task['x' + 'y'].ok || !params.fast || task['roll-' + 'eu'].ok"),
+        "task['x' + 'y'].ok || !params.fast || task['roll-' + 'eu'].ok \
+         (task.xy.ok = not known yet, params.fast = true, task[\"roll-eu\"].ok = true)"
+    );
     assert_eq!(shown("1 > 2"), "1 > 2");
     let many: Vec<String> = (0..20).map(|index| format!("state.k{index} == 1")).collect();
     let explanation = parsed(&many.join(" || ")).explain(&values());
@@ -471,6 +483,7 @@ fn hostile_texts_are_refused_or_bounded() {
         ")".repeat(4000),
         "!".repeat(100_000),
         format!("{}a", "a.".repeat(2000)),
+        format!("{}true", "true?true:".repeat(NESTING_MAX + 1)),
         format!("{}a", "!-".repeat(2000)),
         format!("{}a", "!-".repeat(400)),
         format!("{}true", "true?true:".repeat(400)),
@@ -827,7 +840,9 @@ proptest! {
     }
 
     #[test]
-    fn numbers_are_compared_exactly(int in any::<i64>(), float in any::<f64>()) {
+    fn numbers_are_compared_exactly(int in any::<i64>(), float in any::<f64>(), small in -9..9_i64, halves in -19..19_i64) {
+        let half = Value::Float(halves as f64 / 2.0);
+        prop_assert_eq!(Value::Int(small).compare(&half), Some((2 * small).cmp(&halves)));
         let found = Value::Int(int).compare(&Value::Float(float));
         let back = Value::Float(float).compare(&Value::Int(int));
         prop_assert_eq!(found, back.map(std::cmp::Ordering::reverse));

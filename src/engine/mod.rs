@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod checkpoint;
+pub mod condition;
 pub mod decide;
 pub mod definition;
 pub mod dispatch;

@@ -172,7 +172,12 @@ impl Hands {
             self.storage_worked(began.elapsed());
             let batch = self.pending.pop_front().expect("it was just looked at");
             self.stored = batch.turn;
-            for effect in &batch.effects {
+            // Starts first: what they are to run on has been idle since the ends that are reaped here.
+            let is_start = |effect: &&Effect| matches!(effect, Effect::Start(_));
+            for effect in batch.effects.iter().filter(is_start) {
+                self.perform(effect);
+            }
+            for effect in batch.effects.iter().filter(|effect| !is_start(effect)) {
                 self.perform(effect);
             }
             self.tell(batch.items, batch.answers, first_seq);

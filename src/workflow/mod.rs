@@ -28,7 +28,7 @@ use std::path::Path;
 pub use command::MAX_COMMAND_BYTES;
 pub use diagnostic::{Diagnostic, Diagnostics, MAX_DIAGNOSTICS};
 pub use foreach::MAX_KEYS;
-pub use lower::{MAX_ATTEMPTS, MAX_EXPANDED_BYTES, MAX_NAME_CELLS, MAX_SLOTS, MAX_TASKS};
+pub use lower::{MAX_ATTEMPTS, MAX_EXPANDED_BYTES, MAX_NAME_BYTES, MAX_NAME_CELLS, MAX_SLOTS, MAX_TASKS};
 pub use order::MAX_DEPENDENCIES;
 pub use quick::quick;
 

@@ -47,13 +47,11 @@ impl Values<'_> {
     }
 }
 
-/// The keys of a `foreach`, as far as they can be read: to judge an `id` although a value is wrong.
-pub(super) fn key_names<'n>(node: &'n Node<'_>) -> Vec<&'n str> {
-    let Kind::Map(entries) = &node.kind else { return Vec::new() };
-    entries
-        .iter()
-        .filter_map(|(key, _)| if let Kind::Text(text) = &key.kind { Some(text.as_ref()) } else { None })
-        .collect()
+/// The keys of a `foreach`, if it has any: to judge an `id` although a value is wrong.
+pub(super) fn key_names<'n>(node: &'n Node<'_>) -> Option<Vec<&'n str>> {
+    let Kind::Map(entries) = &node.kind else { return None };
+    let text = |key: &'n Node<'_>| if let Kind::Text(text) = &key.kind { Some(text.as_ref()) } else { None };
+    Some(entries.iter().filter_map(|(key, _)| text(key)).collect())
 }
 
 impl<'n> Matrix<'n> {
@@ -300,9 +298,15 @@ fn read_values<'n>(reader: &mut Reader, node: &'n Node<'_>, key: &str) -> Option
     match &node.kind {
         Kind::List(items) => read_list(reader, node, items, key),
         Kind::Tuple(Some(name), items) if name.text == "Range" => read_range(reader, node, items),
+        Kind::Struct(Some(name), _) if name.text == "Range" => read_range(reader, node, &[]),
         // a list that another task makes
-        Kind::Text(text) => {
+        Kind::Text(text) if text.contains("${") => {
             reader.not_yet(&shown(text), node.at);
+            None
+        }
+        Kind::Text(_) => {
+            let finding = Finding::new(node.at, format!("a text as the values of `{key}` is not supported yet"));
+            reader.report(finding.label("expected a list of values, or Range(first, last)").help(EXAMPLE));
             None
         }
         _ => {
@@ -361,7 +365,7 @@ fn read_value<'n>(reader: &mut Reader, node: &'n Node<'_>, key: &str) -> Option<
         Kind::Text(text) => {
             for (start, _) in text.match_indices("${") {
                 if ["params.", "task.", "stage.", "metrics."].iter().any(|word| text[start + 2..].starts_with(word)) {
-                    reader.not_yet(&shown(&text[start..]), within(node, start, start + 2));
+                    reader.not_yet(&shown(&text[start..]), node.at);
                     return None;
                 }
             }

@@ -126,7 +126,9 @@ impl<'n, 'a> Outline<'n, 'a> {
             return self.add(task, stage, None, foreach, [Cow::Borrowed("")]);
         };
         let before = reader.findings.count();
-        foreach::check_id(reader, id_node, id.text, &foreach::key_names(each));
+        if let Some(keys) = foreach::key_names(each) {
+            foreach::check_id(reader, id_node, id.text, &keys);
+        }
         let names = matrix.as_ref().and_then(|matrix| {
             self.check_size(reader, each, matrix);
             if reader.findings.count() == before {
@@ -148,8 +150,12 @@ impl<'n, 'a> Outline<'n, 'a> {
     fn check_size(&self, reader: &mut Reader, each: &Node<'_>, matrix: &Matrix<'_>) {
         let all = matrix.count().saturating_add(self.ids.len() as u128);
         if all > MAX_TASKS as u128 {
-            let before = if matrix.count() > MAX_TASKS as u128 { "" } else { ", and those before it" };
-            let message = format!("{} tasks{before}, at most {MAX_TASKS}", matrix.product());
+            let product = matrix.product();
+            let message = if matrix.count() > MAX_TASKS as u128 {
+                format!("{product} tasks, at most {MAX_TASKS}")
+            } else {
+                format!("{product} tasks and {} before them, at most {MAX_TASKS} in all", self.ids.len())
+            };
             reader.report(Finding::new(head(each), message).label("too many tasks"));
         }
     }

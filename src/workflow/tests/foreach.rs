@@ -281,7 +281,7 @@ fn too_many_tasks_are_refused_before_any_is_made() {
         (format!("Task(id: \"{id}\", foreach: {{{all}}}, run: \"x\")"), "more than 10^38 tasks, at most"),
         (
             "Task(id: \"a{n}\", foreach: {\"n\": Range(1, 3)}, run: \"x\"), Task(id: \"b{n}\", foreach: {\"n\": Range(1, 999998)}, run: \"x\")".to_owned(),
-            "999998 tasks, and those before it, at most 1000000",
+            "999998 tasks and 3 before them, at most 1000000",
         ),
     ] {
         let text = with_tasks(&tasks);

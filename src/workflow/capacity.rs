@@ -25,7 +25,13 @@ pub(super) fn check<'n, 'a: 'n>(
     let places = Places { agents, resources };
     let mut judged: HashMap<&Requirements, bool> = HashMap::new();
     let mut told: Option<&Node<'_>> = None;
+    let mut last: Option<&Requirements> = None;
     for (task, node) in tasks {
+        // nothing is wrong so far, and the tasks of one `foreach` mostly ask for the same
+        if told.is_none() && last == Some(&task.requirements) {
+            continue;
+        }
+        last = Some(&task.requirements);
         let possible = *judged.entry(&task.requirements).or_insert_with(|| places.possible(&task.requirements));
         if !possible && !told.is_some_and(|told| std::ptr::eq(told, node)) {
             places.explain(reader, task, node);

@@ -120,6 +120,7 @@ impl<'n> Matrix<'n> {
                 }
                 Values::Range { first, step, .. } => {
                     let value = i128::from(*first) + i128::from(*step) * i128::from(at);
+                    let value = i64::try_from(value).expect("between the first and the last");
                     (WHOLE, Cow::Owned(value.to_string()))
                 }
             };
@@ -223,6 +224,9 @@ impl<'m> Row<'m> {
         let mut done = 0;
         for (start, end) in braces(text) {
             let Some((cell, _)) = self.at(&text[start..end]) else { continue };
+            if done == 0 {
+                out.reserve(text.len() + cell.text.len());
+            }
             out += &text[done..start];
             out += &cell.text;
             done = end;

@@ -42,6 +42,12 @@ impl<'n> Names<'n> {
         Self { kind, list, by_name, written, unmade: &[], globs, comparisons: 0, dependencies: 0 }
     }
 
+    /// Makes room for so many.
+    pub fn reserve(&mut self, count: usize) {
+        self.list.reserve(count);
+        self.by_name.reserve(count);
+    }
+
     /// Adds the next one; a name that is taken is reported.
     pub fn add(&mut self, reader: &mut Reader, name: Word<'n>) {
         if let Some(earlier) = self.insert(name) {

@@ -204,6 +204,7 @@ impl<'n, 'a> Outline<'n, 'a> {
     /// The names of all tasks; doubled ones are reported, for each `foreach` once.
     pub fn task_names(&self, reader: &mut Reader) -> Names<'_> {
         let mut names = Names::new("task");
+        names.reserve(self.ids.len());
         for group in &self.groups {
             let mut is_told = false;
             for (index, id) in (0..).zip(&self.ids[group.first..group.first + group.count]) {

@@ -15,7 +15,7 @@ use crate::engine::ids::{Amount, ResourceId};
 /// So many agents are gone through one by one in a hint.
 const MAX_AGENTS_TOLD: usize = 5;
 
-/// Reports every task that could never start; equal requirements are judged once.
+/// Reports every task that could never start, of those of one `foreach` the first; equal requirements are judged once.
 pub(super) fn check<'n, 'a: 'n>(
     reader: &mut Reader,
     agents: &[AgentDefinition],
@@ -24,10 +24,18 @@ pub(super) fn check<'n, 'a: 'n>(
 ) {
     let places = Places { agents, resources };
     let mut judged: HashMap<&Requirements, bool> = HashMap::new();
+    let mut told: Option<&Node<'_>> = None;
+    let mut last: Option<&Requirements> = None;
     for (task, node) in tasks {
+        // nothing is wrong so far, and the tasks of one `foreach` mostly ask for the same
+        if told.is_none() && last == Some(&task.requirements) {
+            continue;
+        }
+        last = Some(&task.requirements);
         let possible = *judged.entry(&task.requirements).or_insert_with(|| places.possible(&task.requirements));
-        if !possible {
+        if !possible && !told.is_some_and(|told| std::ptr::eq(told, node)) {
             places.explain(reader, task, node);
+            told = Some(node);
         }
     }
 }

@@ -1,8 +1,9 @@
-//! What a task or an alternative runs: `run` or `exec`, with `env` and `cwd`, parameters replaced. Knows no names of tasks.
+//! What a task or an alternative runs: `run` or `exec`, with `env` and `cwd`, parameters and keys replaced. Knows no names of tasks.
 
 use std::sync::Arc;
 
 use super::diagnostic::{Finding, shown};
+use super::foreach::Row;
 use super::params::Params;
 use super::schema::{Fields, Reader, within};
 use super::syntax::Node;
@@ -15,15 +16,16 @@ pub const MAX_COMMAND_BYTES: usize = 128 * 1024 - 1;
 pub(super) fn read(
     reader: &mut Reader,
     params: &Params,
+    row: Option<&Row<'_>>,
     node: &Node<'_>,
     fields: &Fields<'_, '_>,
     what: impl Fn() -> String,
 ) -> Option<Arc<CommandSpec>> {
     let before = reader.findings.count();
-    let mut env = read_env(reader, params, fields);
+    let mut env = read_env(reader, params, row, fields);
     let run = match (fields.get("run"), fields.get("exec")) {
-        (Some(run), None) => read_shell(reader, params, run, &mut env),
-        (None, Some(exec)) => read_exec(reader, params, exec),
+        (Some(run), None) => read_shell(reader, params, row, run, &mut env),
+        (None, Some(exec)) => read_exec(reader, params, row, exec),
         (Some(_), Some(exec)) => {
             let finding = Finding::new(super::schema::head(exec), format!("{} has both `run` and `exec`", what()));
             reader.report(
@@ -41,7 +43,7 @@ pub(super) fn read(
             None
         }
     };
-    let cwd = fields.get("cwd").and_then(|node| read_cwd(reader, params, node));
+    let cwd = fields.get("cwd").and_then(|node| read_cwd(reader, params, row, node));
     if reader.findings.count() > before {
         return None;
     }
@@ -68,6 +70,7 @@ pub(super) fn size(spec: &CommandSpec) -> usize {
 fn read_shell(
     reader: &mut Reader,
     params: &Params,
+    row: Option<&Row<'_>>,
     node: &Node<'_>,
     env: &mut Vec<(String, String)>,
 ) -> Option<CommandLine> {
@@ -79,18 +82,18 @@ fn read_shell(
         reader.report(Finding::new(node.at, "`run` is empty").label("a command should stand here"));
         return None;
     }
-    let replaced = params.in_shell(reader, node, word.text);
+    let replaced = params.in_shell(reader, node, word.text, row);
     env.extend(replaced.env);
     Some(CommandLine::Shell(replaced.text))
 }
 
-fn read_exec(reader: &mut Reader, params: &Params, node: &Node<'_>) -> Option<CommandLine> {
+fn read_exec(reader: &mut Reader, params: &Params, row: Option<&Row<'_>>, node: &Node<'_>) -> Option<CommandLine> {
     let items = reader.list(node, "exec");
     let mut words = Vec::with_capacity(items.len());
     for item in items {
         let word = reader.text(item, "exec")?;
         if is_clean(reader, item, word.text, "exec") {
-            words.push(params.in_plain(reader, item, word.text));
+            words.push(params.in_plain(reader, item, word.text, row));
         }
     }
     if matches!(&node.kind, super::syntax::Kind::List(_)) && words.first().is_none_or(String::is_empty) {
@@ -101,7 +104,12 @@ fn read_exec(reader: &mut Reader, params: &Params, node: &Node<'_>) -> Option<Co
     Some(CommandLine::Exec(words))
 }
 
-fn read_env(reader: &mut Reader, params: &Params, fields: &Fields<'_, '_>) -> Vec<(String, String)> {
+fn read_env(
+    reader: &mut Reader,
+    params: &Params,
+    row: Option<&Row<'_>>,
+    fields: &Fields<'_, '_>,
+) -> Vec<(String, String)> {
     let Some(node) = fields.get("env") else { return Vec::new() };
     let mut env = Vec::new();
     for (key, value) in reader.map(node, "env") {
@@ -118,18 +126,22 @@ fn read_env(reader: &mut Reader, params: &Params, fields: &Fields<'_, '_>) -> Ve
         }
         let Some(word) = reader.text(value, key.text) else { continue };
         if is_clean(reader, value, word.text, "env") {
-            env.push((key.text.to_owned(), params.in_plain(reader, value, word.text)));
+            env.push((key.text.to_owned(), params.in_plain(reader, value, word.text, row)));
         }
     }
     env
 }
 
-fn read_cwd(reader: &mut Reader, params: &Params, node: &Node<'_>) -> Option<String> {
+fn read_cwd(reader: &mut Reader, params: &Params, row: Option<&Row<'_>>, node: &Node<'_>) -> Option<String> {
     let word = reader.text(node, "cwd")?;
-    if word.text.is_empty() {
+    if !is_clean(reader, node, word.text, "cwd") {
+        return None;
+    }
+    let folder = params.in_plain(reader, node, word.text, row);
+    if folder.is_empty() {
         reader.report(Finding::new(node.at, "`cwd` is empty").label("a folder should stand here"));
     }
-    is_clean(reader, node, word.text, "cwd").then(|| params.in_plain(reader, node, word.text))
+    Some(folder)
 }
 
 /// No program can be given a NUL.

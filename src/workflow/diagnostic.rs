@@ -112,6 +112,14 @@ impl Findings {
     pub fn count(&self) -> usize {
         self.list.len() + self.more
     }
+    /// Adds `note` to the message of each finding since `count` was `from` whose place in the file is `wanted`.
+    pub fn note(&mut self, from: usize, note: &str, wanted: impl Fn(Extent) -> bool) {
+        for finding in self.list.iter_mut().skip(from) {
+            if matches!(finding.place, Place::File(at) if wanted(at)) {
+                finding.message += note;
+            }
+        }
+    }
     /// Locates all findings, in the order of the file.
     pub fn locate(mut self, source: &Source<'_>) -> Diagnostics {
         self.list.sort_by(|a, b| a.place.cmp(&b.place));

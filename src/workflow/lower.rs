@@ -1,16 +1,19 @@
 //! The tree of a file lowered to the engine's [`Workflow`]: defaults filled in, names turned into ids, everything that is
-//! wrong reported. First what the file declares (agents, resources, fallbacks, stages, the tasks' ids), then each task.
+//! wrong reported. First what the file declares (agents, resources, fallbacks, the `outline`), then each task.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::capacity;
 use super::diagnostic::{Extent, Finding, is_treacherous, shown};
+use super::foreach::{Each, Matrix};
 use super::order::{self, Graph, Names, Owner, is_glob};
+use super::outline::{Foreach, Group, Outline, too_large};
 use super::params::Params;
 use super::schema::{
-    ADOPT, AGENT, ALTERNATIVE, EXPONENTIAL, Fields, RETRY, Reader, STAGE, TASK, WORKFLOW, Word, Zero, describe, head,
-    peek,
+    ADOPT, AGENT, ALTERNATIVE, EXPONENTIAL, Fields, RETRY, Reader, TASK, WORKFLOW, Word, Zero, describe, head, peek,
 };
 use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};
@@ -30,6 +33,12 @@ pub const MAX_NAME_CELLS: usize = 200;
 pub const MAX_SLOTS: u32 = 10_000;
 /// A task is attempted no more often than this.
 pub const MAX_ATTEMPTS: u32 = 10_000;
+
+/// The tasks that `foreach` makes hold no more text of their own than this, in bytes: 1 GiB (less in our unit tests, so
+/// that they can reach it).
+pub const MAX_EXPANDED_BYTES: usize = if cfg!(test) { 64 << 20 } else { 1 << 30 };
+/// A name is no longer than this, in bytes: much that takes no cell is not a name.
+pub const MAX_NAME_BYTES: usize = 4096;
 
 /// Where an exponential backoff ends that does not say so.
 const DEFAULT_LONGEST_BACKOFF: Span = Span::secs(3600);
@@ -61,7 +70,11 @@ pub(super) fn workflow(
     let places_are_known = reader.findings.count() == before;
     let (fallbacks, fallback_ids) = fallbacks(reader, &fields, &params);
     settings.params.clone_from(&params.values);
+    let stages = stage_list(reader, root, &fields);
+    let outline = Outline::read(reader, stages);
     let mut lowering = Lowering {
+        stage_names: outline.stage_names(reader),
+        task_names: outline.task_names(reader),
         reader,
         machine,
         params,
@@ -69,13 +82,26 @@ pub(super) fn workflow(
         resources,
         agents,
         fallback_ids,
-        stage_names: Names::new("stage"),
-        task_names: Names::new("task"),
         nothing: Arc::new(CommandSpec { run: CommandLine::Exec(Vec::new()), env: Vec::new(), cwd: None }),
+        bytes: outline.bytes,
     };
-    let (stages, tasks) = lowering.stages_and_tasks(root, &fields, places_are_known);
+    let (stages, tasks) = lowering.stages_and_tasks(&outline, places_are_known);
     let Lowering { agents, resources, .. } = lowering;
     Workflow { settings, resources, agents, stages, fallbacks, tasks }
+}
+
+fn stage_list<'n, 'a>(reader: &mut Reader, root: &Node<'_>, fields: &Fields<'n, 'a>) -> &'n [Node<'a>] {
+    let Some(node) = fields.get("stages") else {
+        let finding = Finding::new(head(root), "a workflow without `stages` has nothing to do");
+        reader.report(finding.label("`stages` is missing").help(super::SMALLEST));
+        return &[];
+    };
+    let list = reader.list(node, "stages");
+    if list.is_empty() && matches!(&node.kind, Kind::List(_)) {
+        let finding = Finding::new(head(node), "a workflow without stages has nothing to do");
+        reader.report(finding.label("an empty list").help(super::SMALLEST));
+    }
+    list
 }
 
 // ── settings ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -323,7 +349,7 @@ fn fallbacks(
         }
         let Some(fields) = reader.fields(node, &ALTERNATIVE) else { continue };
         let what = || format!("the fallback `{}`", shown(key.text));
-        if let Some(spec) = command::read(reader, params, node, &fields, what) {
+        if let Some(spec) = command::read(reader, params, None, node, &fields, what) {
             list.push(FallbackDefinition { name: key.text.to_owned(), strategy: FallbackStrategy::Alternative(spec) });
         }
     }
@@ -335,7 +361,7 @@ const LATER_FALLBACKS: [&str; 7] = ["Retry", "OtherAgent", "Degrade", "Skip", "C
 // ── names ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// The name in field `field` of a struct, checked; reported if it is missing.
-fn required_name<'n>(
+pub(super) fn required_name<'n>(
     reader: &mut Reader,
     node: &'n Node<'_>,
     fields: &Fields<'n, '_>,
@@ -353,7 +379,7 @@ fn required_name<'n>(
 }
 
 /// Reports a name that could not be shown in one line, selected, or told from another.
-fn check_name(reader: &mut Reader, word: &Word<'_>, kind: &str) {
+pub(super) fn check_name(reader: &mut Reader, word: &Word<'_>, kind: &str) {
     if let Some((label, help)) = name_fault(word.text) {
         let finding = Finding::new(word.at, format!("`{}` cannot be the name of a {kind}", shown(word.text)));
         let finding = finding.label(label);
@@ -367,6 +393,9 @@ fn name_fault(name: &str) -> Option<(&'static str, &'static str)> {
     }
     if name.trim().is_empty() {
         return Some(("empty", ""));
+    }
+    if name.len() > MAX_NAME_BYTES {
+        return Some(("longer than 4096 bytes", ""));
     }
     if name.contains(['\n', '\r']) {
         return Some(("a name stands in one line", ""));
@@ -406,44 +435,52 @@ struct Lowering<'m, 'n> {
     task_names: Names<'n>,
     /// Stands in for a command that cannot be read.
     nothing: Arc<CommandSpec>,
+    /// Bytes that `foreach` has made so far.
+    bytes: usize,
 }
 
-/// A task as first seen.
-struct Outline<'n, 'a> {
-    node: &'n Node<'a>,
-    stage: u32,
+/// Which parts of a task are not the same for all tasks of its `foreach`.
+#[derive(Clone, Copy)]
+struct Varies {
+    command: bool,
+    requirements: bool,
+    fallback: bool,
+    tags: bool,
 }
 
-impl<'n> Lowering<'_, 'n> {
-    fn stages_and_tasks<'a>(
+impl Varies {
+    const ALL: Self = Self { command: true, requirements: true, fallback: true, tags: true };
+
+    fn of(matrix: &Matrix<'_>, fields: &Fields<'_, '_>) -> Self {
+        let any = |names: &[&str]| names.iter().filter_map(|name| fields.get(name)).any(|node| matrix.is_within(node));
+        Self {
+            command: any(&["run", "exec", "env", "cwd"]),
+            requirements: any(&["needs", "uses"]),
+            fallback: any(&["fallback"]),
+            tags: any(&["tags"]),
+        }
+    }
+}
+
+/// The tasks, and for each what it waits for.
+type Lowered = (Vec<TaskDefinition>, Vec<Vec<u32>>);
+
+impl Lowering<'_, '_> {
+    fn stages_and_tasks(
         &mut self,
-        root: &'n Node<'a>,
-        fields: &Fields<'n, 'a>,
+        outline: &Outline<'_, '_>,
         places_are_known: bool,
     ) -> (Vec<WorkflowStage>, Vec<TaskDefinition>) {
-        let Some(node) = fields.get("stages") else {
-            let finding = Finding::new(head(root), "a workflow without `stages` has nothing to do");
-            self.reader.report(finding.label("`stages` is missing").help(super::SMALLEST));
-            return (Vec::new(), Vec::new());
-        };
-        let list = self.reader.list(node, "stages");
-        if list.is_empty() && matches!(&node.kind, Kind::List(_)) {
-            let finding = Finding::new(head(node), "a workflow without stages has nothing to do");
-            self.reader.report(finding.label("an empty list").help(super::SMALLEST));
-        }
-        let (stages, outlines) = self.outline(list);
         let stage_after: Vec<Vec<u32>> =
-            stages.iter().enumerate().map(|(index, stage)| self.stage_after(index, stage)).collect();
-        let mut tasks: Vec<TaskDefinition> = Vec::with_capacity(outlines.len());
-        let mut task_after: Vec<Vec<u32>> = Vec::with_capacity(outlines.len());
-        for (index, outline) in outlines.iter().enumerate() {
-            let (task, after) = self.task(index, outline);
-            tasks.push(task);
-            task_after.push(after);
+            outline.stages.iter().enumerate().map(|(index, stage)| self.stage_after(index, &stage.fields)).collect();
+        let mut lowered: Lowered = (Vec::with_capacity(outline.ids.len()), Vec::with_capacity(outline.ids.len()));
+        for group in &outline.groups {
+            self.group(group, &mut lowered);
         }
-        self.find_cycles(&stages, &outlines, &stage_after, &task_after);
+        let (mut tasks, task_after) = lowered;
+        self.find_cycles(outline, &stage_after, &task_after);
         if places_are_known {
-            let nodes = outlines.iter().map(|outline| outline.node);
+            let nodes = outline.group_of.iter().map(|group| outline.groups[*group as usize].node);
             capacity::check(self.reader, &self.agents, &self.resources, tasks.iter().zip(nodes));
         }
         for (task, after) in tasks.iter_mut().zip(task_after) {
@@ -456,105 +493,101 @@ impl<'n> Lowering<'_, 'n> {
         (stages.collect(), tasks)
     }
 
-    /// The names of all stages and tasks.
-    fn outline<'a>(&mut self, list: &'n [Node<'a>]) -> (Vec<Fields<'n, 'a>>, Vec<Outline<'n, 'a>>) {
-        let mut stages = Vec::new();
-        let mut outlines = Vec::new();
-        for node in list {
-            let Some(fields) = self.reader.fields(node, &STAGE) else { continue };
-            let stage = u32::try_from(stages.len()).expect("a file of 64 MiB has fewer stages");
-            let name = required_name(self.reader, node, &fields, "id", "stage");
-            self.add_stage(node, name);
-            self.outline_tasks(node, &fields, stage, &mut outlines);
-            stages.push(fields);
-        }
-        (stages, outlines)
-    }
-
-    fn add_stage(&mut self, node: &Node<'_>, name: Option<Word<'n>>) {
-        match name {
-            Some(name) => self.stage_names.add(self.reader, name),
-            None => self.stage_names.add_nameless(node.at),
-        }
-    }
-
-    fn outline_tasks<'a>(
-        &mut self,
-        node: &'n Node<'a>,
-        fields: &Fields<'n, 'a>,
-        stage: u32,
-        outlines: &mut Vec<Outline<'n, 'a>>,
-    ) {
-        let listed = fields.get("tasks");
-        let tasks = listed.map(|node| self.reader.list(node, "tasks")).unwrap_or_default();
-        if tasks.is_empty() && listed.is_none_or(|node| matches!(&node.kind, Kind::List(_))) {
-            let name =
-                peek(node, "id").and_then(|id| if let Kind::Text(text) = &id.kind { Some(shown(text)) } else { None });
-            let message = format!("the stage `{}` has no tasks", name.unwrap_or_default());
-            let at = listed.map_or_else(|| head(node), head);
-            self.reader.report(Finding::new(at, message).label("a stage needs at least one task"));
-        }
-        for task in tasks {
-            if outlines.len() >= MAX_TASKS {
-                let finding = Finding::new(head(task), format!("more than {MAX_TASKS} tasks"));
-                return self.reader.report(finding.label("one too many"));
-            }
-            match peek(task, "id").map(|id| (id, &id.kind)) {
-                Some((id, Kind::Text(text))) => {
-                    let word = Word { text, at: id.at };
-                    check_name(self.reader, &word, "task");
-                    self.task_names.add(self.reader, word);
-                }
-                other => {
-                    if let Some((id, _)) = other {
-                        self.reader.text(id, "id");
-                    } else if matches!(&task.kind, Kind::Struct(..)) {
-                        let finding = Finding::new(head(task), "this task has no `id`");
-                        self.reader.report(finding.label("`id` is missing"));
-                    }
-                    self.task_names.add_nameless(head(task));
-                }
-            }
-            outlines.push(Outline { node: task, stage });
-        }
-    }
-
-    fn stage_after(&mut self, index: usize, fields: &Fields<'n, '_>) -> Vec<u32> {
+    fn stage_after(&mut self, index: usize, fields: &Fields<'_, '_>) -> Vec<u32> {
         let Some(node) = fields.get("after") else { return Vec::new() };
         let wanted = self.reader.texts(node, "after");
         self.stage_names.resolve(self.reader, index, &wanted, &self.task_names)
     }
 
-    fn find_cycles(
-        &mut self,
-        stages: &[Fields<'_, '_>],
-        outlines: &[Outline<'_, '_>],
-        stage_after: &[Vec<u32>],
-        task_after: &[Vec<u32>],
-    ) {
+    fn find_cycles(&mut self, outline: &Outline<'_, '_>, stage_after: &[Vec<u32>], task_after: &[Vec<u32>]) {
         if self.task_names.is_overfull() || self.stage_names.is_overfull() {
             return;
         }
-        let stage_of: Vec<u32> = outlines.iter().map(|outline| outline.stage).collect();
+        let group = |task: usize| &outline.groups[outline.group_of[task] as usize];
+        let stage_of: Vec<u32> = (0..task_after.len()).map(|task| group(task).stage).collect();
         let graph = Graph { task_after, stage_of: &stage_of, stage_after };
         let place = |owner: Owner| {
             let after = match owner {
-                Owner::Task(task) => peek(outlines[task].node, "after"),
-                Owner::Stage(stage) => stages[stage].get("after"),
+                Owner::Task(task) => peek(group(task).node, "after"),
+                Owner::Stage(stage) => outline.stages[stage].fields.get("after"),
             };
             after.map(|node| node.at)
         };
         order::find_cycles(self.reader, &graph, &self.task_names, &self.stage_names, place);
     }
 
-    // ── one task ────────────────────────────────────────────────────────────────────────────────────────────────────
+    // ── tasks ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// The task without its `after`, and that.
-    fn task<'a>(&mut self, index: usize, outline: &Outline<'n, 'a>) -> (TaskDefinition, Vec<u32>) {
-        let name = self.task_names.get(index);
-        let mut task = TaskDefinition {
-            id: name.text.to_owned(),
-            stage: StageId(outline.stage),
+    /// All tasks of one written one. What is wrong is told for the first that it is wrong for.
+    fn group(&mut self, group: &Group<'_, '_>, lowered: &mut Lowered) {
+        let before = self.reader.findings.count();
+        let Some(fields) = self.reader.fields(group.node, &TASK) else {
+            return (0..group.count).for_each(|n| self.push_empty(group, n, lowered));
+        };
+        let wanted = fields.get("after").map(|node| self.reader.texts(node, "after")).unwrap_or_default();
+        let mut first = self.fixed(self.empty(group, 0), &fields);
+        let Foreach::Matrix(matrix) = &group.foreach else {
+            let each = if matches!(group.foreach, Foreach::None) { Each::No } else { Each::Unknown };
+            self.vary(&mut first, group.node, &fields, each, Varies::ALL);
+            let after = self.after(group.first, &wanted, each);
+            return push(lowered, first, after);
+        };
+        let row = matrix.row(0);
+        self.vary(&mut first, group.node, &fields, Each::Row(&row), Varies::ALL);
+        let after = self.after(group.first, &wanted, Each::Row(&row));
+        if self.reader.findings.count() > before {
+            let places = matrix.extents(group.node);
+            let depends = |at: Extent| places.iter().any(|key| key.start < at.end && at.start < key.end);
+            self.reader.findings.note(before, &format!(", with {row}"), depends);
+        }
+        push(lowered, first, after);
+        if self.reader.findings.count() > before {
+            return (1..group.count).for_each(|n| self.push_empty(group, n, lowered));
+        }
+        self.further(group, matrix, &fields, &wanted, lowered);
+    }
+
+    /// All but the first task of a `foreach`: like the first, but for what differs.
+    fn further(
+        &mut self,
+        group: &Group<'_, '_>,
+        matrix: &Matrix<'_>,
+        fields: &Fields<'_, '_>,
+        wanted: &[Word<'_>],
+        lowered: &mut Lowered,
+    ) {
+        let before = self.reader.findings.count();
+        let varies = Varies::of(matrix, fields);
+        let mut like = lowered.0.last().cloned().unwrap_or_else(|| self.empty(group, 0));
+        like.id = String::new();
+        let mut is_wrong = false;
+        for n in 1..group.count {
+            if is_wrong {
+                self.push_empty(group, n, lowered);
+                continue;
+            }
+            let row = matrix.row(n as u64);
+            let mut task = like.clone();
+            task.id = self.task_names.get(group.first + n).text.to_owned();
+            self.vary(&mut task, group.node, fields, Each::Row(&row), varies);
+            let after = self.after(group.first + n, wanted, Each::Row(&row));
+            self.bytes += weight(&task, varies);
+            if self.reader.findings.count() > before {
+                self.reader.findings.note(before, &format!(", with {row}"), |_| true);
+                is_wrong = true;
+            } else if self.bytes > MAX_EXPANDED_BYTES {
+                too_large(self.reader, fields.get("foreach").unwrap_or(group.node));
+                is_wrong = true;
+            }
+            push(lowered, task, after);
+        }
+    }
+
+    /// A task of which only its name is known.
+    fn empty(&self, group: &Group<'_, '_>, n: usize) -> TaskDefinition {
+        TaskDefinition {
+            id: self.task_names.get(group.first + n).text.to_owned(),
+            stage: StageId(group.stage),
             task_type: TaskType::Run(Arc::clone(&self.nothing)),
             requirements: Requirements::default(),
             priority: 0,
@@ -565,13 +598,15 @@ impl<'n> Lowering<'_, 'n> {
             retry: Retry::default(),
             fallback: Vec::new(),
             tags: Vec::new(),
-        };
-        let Some(fields) = self.reader.fields(outline.node, &TASK) else { return (task, Vec::new()) };
-        let what = || format!("the task `{}`", shown(name.text));
-        if let Some(spec) = command::read(self.reader, &self.params, outline.node, &fields, what) {
-            task.task_type = TaskType::Run(spec);
         }
-        task.requirements = self.requirements(&fields);
+    }
+
+    fn push_empty(&self, group: &Group<'_, '_>, n: usize, lowered: &mut Lowered) {
+        push(lowered, self.empty(group, n), Vec::new());
+    }
+
+    /// The task with what no `foreach` changes.
+    fn fixed(&mut self, mut task: TaskDefinition, fields: &Fields<'_, '_>) -> TaskDefinition {
         if let Some(node) = fields.get("priority") {
             let number = self.reader.integer(node, "priority", i64::from(i32::MIN), i64::from(i32::MAX));
             task.priority = number.and_then(|number| i32::try_from(number).ok()).unwrap_or_default();
@@ -580,28 +615,58 @@ impl<'n> Lowering<'_, 'n> {
         task.timeout = fields.get("timeout").and_then(|node| self.reader.duration(node, "timeout", Zero::Refused));
         task.estimate = fields.get("estimate").and_then(|node| self.reader.duration(node, "estimate", Zero::Allowed));
         task.retry = fields.get("retry").and_then(|node| retry(self.reader, node)).unwrap_or_default();
-        task.fallback = fields.get("fallback").map(|node| self.fallback(node)).unwrap_or_default();
-        task.tags = fields.get("tags").map(|node| self.tags(node)).unwrap_or_default();
-        let after = match fields.get("after") {
-            None => Vec::new(),
-            Some(node) => {
-                let wanted = self.reader.texts(node, "after");
-                self.task_names.resolve(self.reader, index, &wanted, &self.stage_names)
-            }
-        };
-        (task, after)
+        task
     }
 
-    fn requirements(&mut self, fields: &Fields<'n, '_>) -> Requirements {
+    /// Reads the parts of a task that a `foreach` can change.
+    fn vary(
+        &mut self,
+        task: &mut TaskDefinition,
+        node: &Node<'_>,
+        fields: &Fields<'_, '_>,
+        each: Each<'_>,
+        varies: Varies,
+    ) {
+        if varies.command {
+            let what = || format!("the task `{}`", shown(&task.id));
+            if let Some(spec) = command::read(self.reader, &self.params, each.row(), node, fields, what) {
+                task.task_type = TaskType::Run(spec);
+            }
+        }
+        if varies.requirements {
+            task.requirements = self.requirements(fields, each);
+        }
+        if varies.fallback {
+            task.fallback = fields.get("fallback").map(|node| self.fallback(node, each)).unwrap_or_default();
+        }
+        if varies.tags {
+            task.tags = fields.get("tags").map(|node| self.tags(node, each)).unwrap_or_default();
+        }
+    }
+
+    fn after(&mut self, own: usize, wanted: &[Word<'_>], each: Each<'_>) -> Vec<u32> {
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        let filled = each.fill(self.reader, wanted);
+        let words: SmallVec<[Word<'_>; 4]> = filled.iter().map(|(text, at)| Word { text, at: *at }).collect();
+        self.task_names.resolve(self.reader, own, &words, &self.stage_names)
+    }
+
+    fn requirements(&mut self, fields: &Fields<'_, '_>, each: Each<'_>) -> Requirements {
         let mut requirements = Requirements::default();
         if let Some(node) = fields.get("needs") {
             let words = self.reader.texts(node, "needs");
-            requirements.capabilities = words.into_iter().map(|word| word.text.to_owned()).collect();
+            let words = each.fill(self.reader, &words);
+            requirements.capabilities = words.into_iter().map(|(word, _)| word.into_owned()).collect();
             requirements.capabilities.sort_unstable();
             requirements.capabilities.dedup();
         }
         if let Some(node) = fields.get("uses") {
             for (key, value) in self.reader.map(node, "uses") {
+                let filled = each.fill(self.reader, &[key]);
+                let Some((text, at)) = filled.first() else { continue };
+                let key = Word { text, at: *at };
                 let Some(id) = self.resource_ids.get(key.text).copied() else {
                     self.unknown_resource(&key);
                     continue;
@@ -611,6 +676,13 @@ impl<'n> Lowering<'_, 'n> {
                 }
             }
             requirements.resources.sort_unstable();
+            // two different keys of the file can become one
+            let twice = requirements.resources.windows(2).find(|pair| pair[0].resource == pair[1].resource);
+            if let Some([used, _]) = twice {
+                let name = shown(&self.resources[used.resource.index()].name);
+                let finding = Finding::new(node.at, format!("`{name}` stands twice in `uses`"));
+                self.reader.report(finding.label("two of its keys become the same"));
+            }
         }
         requirements
     }
@@ -671,9 +743,11 @@ impl<'n> Lowering<'_, 'n> {
         None
     }
 
-    fn fallback(&mut self, node: &'n Node<'_>) -> Vec<FallbackId> {
+    fn fallback(&mut self, node: &Node<'_>, each: Each<'_>) -> Vec<FallbackId> {
         let mut list = Vec::new();
-        for word in self.reader.texts(node, "fallback") {
+        let words = self.reader.texts(node, "fallback");
+        for (text, at) in each.fill(self.reader, &words) {
+            let word = Word { text: &text, at };
             let Some(id) = self.fallback_ids.get(word.text).copied() else {
                 let names = self.fallback_ids.keys().map(String::as_str);
                 let help = did_you_mean(word.text, names).unwrap_or_else(|| {
@@ -693,16 +767,35 @@ impl<'n> Lowering<'_, 'n> {
         list
     }
 
-    fn tags(&mut self, node: &'n Node<'_>) -> Vec<String> {
+    fn tags(&mut self, node: &Node<'_>, each: Each<'_>) -> Vec<String> {
         let mut tags: Vec<String> = Vec::new();
-        for word in self.reader.texts(node, "tags") {
-            check_name(self.reader, &word, "tag");
-            if !tags.iter().any(|tag| tag == word.text) {
-                tags.push(word.text.to_owned());
+        let words = self.reader.texts(node, "tags");
+        for (text, at) in each.fill(self.reader, &words) {
+            check_name(self.reader, &Word { text: &text, at }, "tag");
+            if !tags.iter().any(|tag| *tag == text) {
+                tags.push(text.into_owned());
             }
         }
         tags
     }
+}
+
+fn push((tasks, task_after): &mut Lowered, task: TaskDefinition, after: Vec<u32>) {
+    tasks.push(task);
+    task_after.push(after);
+}
+
+/// About so many bytes a task has of its own, besides its name: what it shares with the others is not counted.
+fn weight(task: &TaskDefinition, varies: Varies) -> usize {
+    let texts = |list: &[String]| list.iter().map(|text| size_of::<String>() + text.len()).sum::<usize>();
+    let TaskType::Run(spec) = &task.task_type;
+    let command = if varies.command { command::size(spec) + spec.cwd.as_ref().map_or(0, String::len) } else { 0 };
+    let requirements = &task.requirements;
+    command
+        + texts(&task.tags)
+        + texts(&requirements.capabilities)
+        + size_of_val(requirements.resources.as_slice())
+        + size_of_val(task.fallback.as_slice())
 }
 
 const DEADLINE_HELP: &str = "from the start of the run: \"90s\", \"10m\", \"1h30m\"; or a clock time: \"14:00\"";

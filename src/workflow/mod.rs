@@ -1,14 +1,16 @@
 //! RON text to the engine's [`Workflow`], or all that is wrong with it at once, each with its place and a hint.
 //!
-//! `syntax` makes a tree of the text, `schema` knows the words and reads values, `params` and `command` what tasks run,
-//! `lower` turns names into ids, `order` finds circles of waiting, `capacity` what could never start, `diagnostic` draws
-//! what was found. Pure but for [`open`]: the machine and the time come in. Knows nothing of sessions or screens.
+//! `syntax` makes a tree of the text, `schema` knows the words and reads values, `foreach` makes many tasks of one,
+//! `params` and `command` say what tasks run, `outline` lists stages and tasks, `lower` turns names into ids, `order`
+//! finds circles of waiting, `capacity` what could never start, `diagnostic` draws what was found. Pure but for [`open`]: the machine and the time come in. Knows nothing of sessions or screens.
 
 mod capacity;
 mod command;
 mod diagnostic;
+mod foreach;
 mod lower;
 mod order;
+mod outline;
 mod params;
 mod quick;
 mod schema;
@@ -25,7 +27,8 @@ use std::path::Path;
 
 pub use command::MAX_COMMAND_BYTES;
 pub use diagnostic::{Diagnostic, Diagnostics, MAX_DIAGNOSTICS};
-pub use lower::{MAX_ATTEMPTS, MAX_NAME_CELLS, MAX_SLOTS, MAX_TASKS};
+pub use foreach::MAX_KEYS;
+pub use lower::{MAX_ATTEMPTS, MAX_EXPANDED_BYTES, MAX_NAME_BYTES, MAX_NAME_CELLS, MAX_SLOTS, MAX_TASKS};
 pub use order::MAX_DEPENDENCIES;
 pub use quick::quick;
 

@@ -1,7 +1,8 @@
 //! Who waits for whom: the names and globs of `after` resolved, and every circle of waiting found and named. Works on
 //! names and numbers; knows nothing of what tasks do.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
 use super::diagnostic::{Extent, Finding, shown};
@@ -26,27 +27,57 @@ pub(super) struct Names<'n> {
     kind: &'static str,
     list: Vec<Word<'n>>,
     by_name: HashMap<&'n str, usize>,
-    globs: HashMap<&'n str, Rc<[u32]>>,
+    /// Names with `{key}` as they are written, and the first task of each.
+    written: HashMap<&'n str, usize>,
+    /// Globs for names that are missing because of what is reported already.
+    unmade: &'n [String],
+    globs: HashMap<String, Rc<[u32]>>,
     comparisons: usize,
     dependencies: usize,
 }
 
 impl<'n> Names<'n> {
     pub fn new(kind: &'static str) -> Self {
-        let (list, by_name, globs) = (Vec::new(), HashMap::new(), HashMap::new());
-        Self { kind, list, by_name, globs, comparisons: 0, dependencies: 0 }
+        let (list, by_name, written, globs) = (Vec::new(), HashMap::new(), HashMap::new(), HashMap::new());
+        Self { kind, list, by_name, written, unmade: &[], globs, comparisons: 0, dependencies: 0 }
+    }
+
+    /// Makes room for so many.
+    pub fn reserve(&mut self, count: usize) {
+        self.list.reserve(count);
+        self.by_name.reserve(count);
     }
 
     /// Adds the next one; a name that is taken is reported.
     pub fn add(&mut self, reader: &mut Reader, name: Word<'n>) {
-        if let Some(earlier) = self.by_name.get(name.text) {
+        if let Some(earlier) = self.insert(name) {
             let message = format!("two {}s are called `{}`", self.kind, shown(name.text));
             let finding = Finding::new(name.at, message).label("the name is taken");
-            reader.report(finding.also(self.list[*earlier].at, "by this one"));
-        } else {
-            self.by_name.insert(name.text, self.list.len());
+            reader.report(finding.also(self.list[earlier].at, "by this one"));
         }
+    }
+
+    /// Adds the next one, and gives the one that has its name already.
+    pub fn insert(&mut self, name: Word<'n>) -> Option<usize> {
+        let index = self.list.len();
         self.list.push(name);
+        match self.by_name.entry(name.text) {
+            Entry::Occupied(earlier) => Some(*earlier.get()),
+            Entry::Vacant(free) => {
+                free.insert(index);
+                None
+            }
+        }
+    }
+
+    /// `written`, with `{key}` in it, has become the names from `first` on.
+    pub fn add_written(&mut self, written: &'n str, first: usize) {
+        self.written.entry(written).or_insert(first);
+    }
+
+    /// Names like these are missing because of what is reported already: do not complain about them as well.
+    pub fn add_unmade(&mut self, globs: &'n [String]) {
+        self.unmade = globs;
     }
 
     /// Adds one whose name is missing, so that the numbers go on.
@@ -72,8 +103,8 @@ impl<'n> Names<'n> {
         &mut self,
         reader: &mut Reader,
         own: usize,
-        wanted: &[Word<'n>],
-        other_kind: &Names<'n>,
+        wanted: &[Word<'_>],
+        other_kind: &Names<'_>,
     ) -> Vec<u32> {
         let mut found: Vec<u32> = Vec::with_capacity(wanted.len());
         for word in wanted {
@@ -109,7 +140,7 @@ impl<'n> Names<'n> {
     }
 
     /// Everything a glob matches; each glob is looked up once.
-    fn matching(&mut self, reader: &mut Reader, glob: &Word<'n>) -> Rc<[u32]> {
+    fn matching(&mut self, reader: &mut Reader, glob: &Word<'_>) -> Rc<[u32]> {
         if let Some(known) = self.globs.get(glob.text) {
             return Rc::clone(known);
         }
@@ -124,17 +155,23 @@ impl<'n> Names<'n> {
                 .map(|(index, _)| index)
                 .collect()
         };
-        self.globs.insert(glob.text, Rc::clone(&matching));
+        self.globs.insert(glob.text.to_owned(), Rc::clone(&matching));
         matching
     }
 
     fn no_match(&self, reader: &mut Reader, glob: &Word<'_>, none: bool) {
+        if !self.unmade.is_empty() {
+            return;
+        }
         let other = if none { "" } else { "other " };
         let message = format!("no {other}{} matches `{}`", self.kind, shown(glob.text));
         reader.report(Finding::new(glob.at, message).label("matches nothing"));
     }
 
     fn unknown(&self, reader: &mut Reader, word: &Word<'_>, other_kind: &Names<'_>) {
+        if self.unmade.iter().any(|glob| glob_matches(glob, word.text)) {
+            return;
+        }
         let finding = Finding::new(word.at, format!("no {} is called `{}`", self.kind, shown(word.text)));
         if reader.findings.is_full() {
             return reader.report(finding);
@@ -147,6 +184,9 @@ impl<'n> Names<'n> {
                 ),
                 _ => format!("`{}` is a task: stages wait for stages", shown(word.text)),
             })
+        } else if let Some(first) = self.written.get(word.text) {
+            let (all, first) = (shown(&super::foreach::glob_of(word.text)), shown(self.list[*first].text));
+            Some(format!("write `{all}` for all of its tasks, or name one of them, as `{first}`"))
         } else {
             did_you_mean(word.text, self.list.iter().map(|name| name.text))
         };
@@ -258,7 +298,7 @@ enum Colour {
     Told,
 }
 
-/// Reports every circle of waiting, one for each knot. `place` says where the `after` of a task or stage stands.
+/// Reports every circle of waiting, one for each knot and place. `place` says where the `after` of a task or stage stands.
 pub(super) fn find_cycles(
     reader: &mut Reader,
     graph: &Graph<'_>,
@@ -274,6 +314,7 @@ pub(super) fn find_cycles(
     let vertices = Vertices { graph, tasks: count, tasks_of };
     let mut colours = vec![Colour::New; graph.task_after.len() + 2 * graph.stage_after.len()];
     let mut path: Vec<(Vertex, usize)> = Vec::new();
+    let mut told: HashSet<Extent> = HashSet::new();
     for root in 0..colours.len() {
         if colours[root] != Colour::New {
             continue;
@@ -301,7 +342,7 @@ pub(super) fn find_cycles(
                     for vertex in &cycle {
                         colours[*vertex as usize] = Colour::Told;
                     }
-                    tell(reader, &vertices, cycle, tasks, stages, &place);
+                    tell(reader, &vertices, cycle, tasks, stages, &place, &mut told);
                 }
                 Colour::Open | Colour::Done | Colour::Told => {}
             }
@@ -349,6 +390,7 @@ fn tell(
     tasks: &Names<'_>,
     stages: &Names<'_>,
     place: &impl Fn(Owner) -> Option<Extent>,
+    told: &mut HashSet<Extent>,
 ) {
     // begin where something is written down that could be changed: the first such of the file
     let owner = |index: usize| match (vertices.role(cycle[index]), vertices.role(cycle[(index + 1) % cycle.len()])) {
@@ -358,6 +400,10 @@ fn tell(
     };
     let written = (0..cycle.len()).filter_map(|index| Some((place(owner(index)?)?, index)));
     let Some((at, first)) = written.min() else { return };
+    // the tasks of one `foreach` have one `after`: their circles are alike
+    if !told.insert(at) {
+        return;
+    }
     cycle.rotate_left(first);
     let mut names: Vec<String> = Vec::new();
     let mut was_task = false;

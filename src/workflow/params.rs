@@ -1,10 +1,13 @@
-//! Parameters: their defaults in the file, their values on the command line, and `${params.name}` in commands. In shell
-//! text a value is never pasted: the reference becomes one to an environment variable (`QD_PARAM_NAME`), in double quotes
-//! that fit what stands around it, so no value can be read as code. Knows nothing of tasks.
+//! Parameters: their defaults in the file, their values on the command line, and `${params.name}` in commands; and there
+//! also the `{key}` of a `foreach`. In shell text a value is never pasted (but for a plain word of a `foreach`): the
+//! reference becomes one to an environment variable (`QD_PARAM_NAME`, `QD_EACH_KEY`), in double quotes that fit what stands
+//! around it, so no value can be read as code. Knows nothing of tasks.
 
 use indexmap::IndexMap;
 
+use super::command::MAX_COMMAND_BYTES;
 use super::diagnostic::{Extent, Finding, shown};
+use super::foreach::{Cell, Row};
 use super::schema::{Reader, describe, within};
 use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};
@@ -81,21 +84,35 @@ impl Params {
         }
     }
 
-    /// For text of the shell.
-    pub fn in_shell(&self, reader: &mut Reader, node: &Node<'_>, text: &str) -> Replaced {
+    /// For text of the shell; `row` are the values of a `foreach`, if the task has one.
+    pub fn in_shell(&self, reader: &mut Reader, node: &Node<'_>, text: &str, row: Option<&Row<'_>>) -> Replaced {
         let mut env: Vec<(String, String)> = Vec::new();
         let mut quotes = Quotes::default();
-        let text = self.replace(reader, node, text, |reader, before, name, value, at| {
-            quotes.advance(before);
+        let text = self.replace(reader, node, text, row, |reader, site| {
+            quotes.advance(site.before);
+            let (variable, value, written) = match site.what {
+                What::Param(name, value) => (variable(name), param_text(value), format!("${{params.{name}}}")),
+                What::Each(cell, written) => {
+                    // `\{n}` is no key but how a brace is written in a shell
+                    if quotes.escaped || (cell.is_plain() && !joins(site.before, site.after)) {
+                        let becomes = if quotes.escaped { written } else { cell.text.as_ref() };
+                        quotes.advance(becomes);
+                        return becomes.to_owned();
+                    }
+                    (cell.variable.to_owned(), cell.text.to_string(), written.to_owned())
+                }
+            };
             if quotes.here_document {
-                let help = format!("set env: {{\"VALUE\": \"${{params.{name}}}\"}} and write \"$VALUE\"");
-                let message = "a parameter cannot stand after a here-document (`<<`)";
-                reader.report(Finding::new(at, message).label("cannot be quoted safely here").help(help));
+                let help = format!("set env: {{\"VALUE\": \"{written}\"}} and write \"$VALUE\"");
+                let message = match site.what {
+                    What::Param(..) => "a parameter cannot stand after a here-document (`<<`)",
+                    What::Each(..) => "only a plain word can stand after a here-document (`<<`)",
+                };
+                reader.report(Finding::new(site.at, message).label("cannot be quoted safely here").help(help));
             }
-            let variable = variable(name);
             let reference = quotes.reference(&variable);
             if !env.iter().any(|(name, _)| *name == variable) {
-                env.push((variable, param_text(value)));
+                env.push((variable, value));
             }
             reference
         });
@@ -103,35 +120,61 @@ impl Params {
     }
 
     /// For an argument, a variable, a folder: no shell reads it, so the value stands there as it is.
-    pub fn in_plain(&self, reader: &mut Reader, node: &Node<'_>, text: &str) -> String {
-        self.replace(reader, node, text, |_, _, _, value, _| param_text(value))
+    pub fn in_plain(&self, reader: &mut Reader, node: &Node<'_>, text: &str, row: Option<&Row<'_>>) -> String {
+        self.replace(reader, node, text, row, |_, site| match site.what {
+            What::Param(_, value) => param_text(value),
+            What::Each(cell, _) => cell.text.to_string(),
+        })
     }
 
+    /// `text` with what `put` makes of each reference; what the values hold is not looked at again.
     fn replace(
         &self,
         reader: &mut Reader,
         node: &Node<'_>,
         text: &str,
-        mut put: impl FnMut(&mut Reader, &str, &str, &Param, Extent) -> String,
+        row: Option<&Row<'_>>,
+        mut put: impl FnMut(&mut Reader, &Site<'_>) -> String,
     ) -> String {
         find_slips(reader, node, text);
         let mut out = String::with_capacity(text.len());
         let mut done = 0;
-        while let Some(found) = text[done..].find(OPEN) {
-            let start = done + found;
-            out += &text[done..start];
-            let Some(length) = text[start..].find('}') else {
-                let at = within(node, start, start + OPEN.len());
-                reader.report(Finding::new(at, "a reference does not end").label("its `}` is missing"));
-                return out;
+        let mut seen = 0;
+        while let Some(brace) = text[seen..].find('{').map(|found| seen + found) {
+            seen = brace + 1;
+            let is_param = text[..brace].ends_with('$') && text[brace - 1..].starts_with(OPEN);
+            let start = if is_param { brace - 1 } else { brace };
+            let (what, end) = if is_param {
+                let Some(length) = text[start..].find('}') else {
+                    let at = within(node, start, start + OPEN.len());
+                    reader.report(Finding::new(at, "a reference does not end").label("its `}` is missing"));
+                    return out;
+                };
+                let end = start + length + 1;
+                let name = &text[start + OPEN.len()..end - 1];
+                let Some(value) = self.values.get(name) else {
+                    self.unknown(reader, name, within(node, start, end));
+                    (done, seen) = (end, end);
+                    continue;
+                };
+                (What::Param(name, value), end)
+            } else {
+                let dollar = text[..brace].ends_with('$');
+                let Some((cell, length)) = row.filter(|_| !dollar).and_then(|row| row.at(&text[brace..])) else {
+                    continue;
+                };
+                (What::Each(cell, &text[brace..brace + length]), brace + length)
             };
-            let end = start + length + 1;
-            let name = &text[start + OPEN.len()..end - 1];
-            match self.values.get(name) {
-                Some(value) => out += &put(reader, &text[done..start], name, value, within(node, start, end)),
-                None => self.unknown(reader, name, within(node, start, end)),
+            let (before, after) = (&text[done..start], &text[end..]);
+            out += before;
+            out += &put(reader, &Site { before, after, what, at: within(node, start, end) });
+            (done, seen) = (end, end);
+            if out.len() > MAX_COMMAND_BYTES {
+                let message = format!("longer than {MAX_COMMAND_BYTES} bytes with its values");
+                let help = "put it into a script and run that";
+                reader.report(Finding::new(node.at, message).label("too long to start").help(help));
+                return out;
             }
-            done = end;
         }
         out + &text[done..]
     }
@@ -142,6 +185,30 @@ impl Params {
         let finding = Finding::new(at, format!("no parameter `{}`", shown(name)));
         reader.report(finding.label("not in `params`").help(help));
     }
+}
+
+/// A place where a value goes.
+struct Site<'t> {
+    /// The text since the last one.
+    before: &'t str,
+    /// All the text that follows.
+    after: &'t str,
+    what: What<'t>,
+    at: Extent,
+}
+
+#[derive(Clone, Copy)]
+enum What<'t> {
+    /// A parameter's name and value.
+    Param(&'t str, &'t Param),
+    /// A value of the task's `foreach`, and its key as written.
+    Each(&'t Cell<'t>, &'t str),
+}
+
+/// Whether a shell would take a word put between these for a part of what stands around it: `$x` or `2>`.
+fn joins(before: &str, after: &str) -> bool {
+    let name = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    name.ends_with('$') || after.starts_with(['<', '>'])
 }
 
 fn find_slips(reader: &mut Reader, node: &Node<'_>, text: &str) {
@@ -301,7 +368,7 @@ mod tests {
         params.values.insert("x".into(), Param::Text("value".into()));
         let mut reader = Reader::default();
         let node = Node { at: Extent::new(0, text.len() + 2), kind: Kind::Text(text.into()) };
-        let replaced = params.in_shell(&mut reader, &node, text);
+        let replaced = params.in_shell(&mut reader, &node, text, None);
         assert_eq!(reader.findings.count(), 0, "{text}");
         replaced.text
     }

@@ -63,10 +63,9 @@ pub(super) const TASK: Shape = Shape {
     name: "Task",
     fields: &[
         "id", "run", "exec", "after", "needs", "uses", "priority", "deadline", "timeout", "estimate", "retry",
-        "fallback", "tags", "env", "cwd",
+        "fallback", "tags", "env", "cwd", "foreach",
     ],
     later: &[
-        "foreach",
         "restore",
         "validate",
         "monitor",
@@ -392,19 +391,19 @@ impl Reader {
     }
 }
 
-/// Where each key of a map stood first: most maps are so short that looking through them is quickest.
-enum FirstPlaces<'n> {
+/// Where each key of a map or value of a list stood first: most are so short that looking through them is quickest.
+pub(super) enum FirstPlaces<'n> {
     Few(SmallVec<[(&'n str, Extent); 8]>),
     Many(HashMap<&'n str, Extent>),
 }
 
 impl<'n> FirstPlaces<'n> {
-    fn of(count: usize) -> Self {
+    pub fn of(count: usize) -> Self {
         if count <= 8 { Self::Few(SmallVec::new()) } else { Self::Many(HashMap::with_capacity(count)) }
     }
 
     /// Where `key` stood before, if it did; else it is noted as standing `at`.
-    fn place(&mut self, key: &'n str, at: Extent) -> Option<Extent> {
+    pub fn place(&mut self, key: &'n str, at: Extent) -> Option<Extent> {
         match self {
             Self::Few(list) => {
                 let found = list.iter().find(|(known, _)| *known == key).map(|(_, at)| *at);
@@ -429,7 +428,7 @@ pub(super) enum Zero {
 }
 
 /// What other systems call our fields.
-const ALIASES: [(&str, &str); 14] = [
+const ALIASES: [(&str, &str); 16] = [
     ("cmd", "run"),
     ("command", "run"),
     ("shell", "run"),
@@ -444,6 +443,8 @@ const ALIASES: [(&str, &str); 14] = [
     ("retries", "retry"),
     ("environment", "env"),
     ("dir", "cwd"),
+    ("matrix", "foreach"),
+    ("strategy", "foreach"),
 ];
 
 fn field_hint(field: &str, shape: &Shape) -> String {

@@ -1,6 +1,8 @@
 //! Tests of the whole way from text to definition, hostile text included. What messages look like is tested by the files
 //! of `tests/check`.
 
+mod foreach;
+
 use std::fmt::Write as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -384,6 +386,10 @@ fn piece() -> impl Strategy<Value = String> {
         "uses:",
         "params:",
         "needs:",
+        "foreach:",
+        "\"x-{n}\"",
+        "\"n\"",
+        "Range(1, 3)",
         "retry:",
         "deadline:",
         "env:",
@@ -452,6 +458,7 @@ fn value() -> impl Strategy<Value = String> {
         "backoff",
         "fallback",
         "fallbacks",
+        "foreach",
         "controls",
         "env",
         "cwd",
@@ -521,6 +528,7 @@ proptest! {
     fn any_structure_is_read_or_refused(value in value()) {
         survives(&value);
         survives(&format!("Workflow(params: {{\"p\": \"x\"}}, stages: [{value}])"));
+        survives(&with_tasks(&format!("Task(id: \"b-{{n}}-{{m}}\", run: \"x {{n}}\", after: [\"b-{{m}}\"], foreach: {{\"n\": {value}, \"m\": [1, {value}]}})")));
         survives(&format!("Workflow(params: {{\"p\": \"x\"}}, stages: [Stage(id: \"a\", tasks: [Task(id: \"b\", run: \"x\", uses: {value}, retry: {value})])])"));
     }
 

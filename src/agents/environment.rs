@@ -4,6 +4,7 @@
 use std::ffi::{CStr, CString, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path};
+use std::sync::Arc;
 
 use crate::engine::message::{StartOrder, StartProblem};
 
@@ -19,10 +20,27 @@ pub const TASK: &str = "QD_TASK";
 /// Variables that every attempt gets anew.
 const OURS: [&str; 5] = [SESSION, TASK_ID, ATTEMPT, TASK, "PWD"];
 
+/// The environment of one attempt. It owns what it is made of, or shares it.
+#[derive(Debug)]
+pub struct Block {
+    shared: Arc<Vec<CString>>,
+    /// Places in `shared` that the task's own variables take.
+    left_out: Vec<usize>,
+    own: Vec<CString>,
+}
+
+impl Block {
+    /// All its entries, `NAME=value` each.
+    pub fn entries(&self) -> impl Iterator<Item = &CStr> {
+        let kept = self.shared.iter().enumerate().filter(|(at, _)| !self.left_out.contains(at));
+        kept.map(|(_, entry)| entry.as_c_str()).chain(self.own.iter().map(CString::as_c_str))
+    }
+}
+
 /// The console's environment, made ready to be passed on.
 pub struct Environment {
-    inherited: Vec<CString>,
-    session: CString,
+    /// What was inherited; last the session's marker.
+    shared: Arc<Vec<CString>>,
     /// The inherited `PWD` where it names the session's folder: a shell would keep it, links and all.
     pwd: Option<(CString, CString)>,
 }
@@ -48,12 +66,13 @@ impl Environment {
             .and_then(|pwd| CString::new(pwd.into_vec()).ok())
             .filter(|pwd| pwd.to_bytes().first() == Some(&b'/') && same_file(pwd, folder))
             .map(|pwd| (folder.to_owned(), pwd));
-        Self { inherited, session, pwd }
+        inherited.push(session);
+        Self { shared: Arc::new(inherited), pwd }
     }
 
     /// The value of an inherited variable.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.inherited.iter().find_map(|entry| value_of(entry.to_bytes(), name))
+        self.shared.iter().find_map(|entry| value_of(entry.to_bytes(), name))
     }
 
     /// The value that a task's own variables or the inherited ones give to `name`.
@@ -89,18 +108,21 @@ impl Environment {
     }
 
     /// The whole block: what is inherited and not overridden, then the task's own.
-    pub fn block<'a>(&'a self, order: &StartOrder, own: &'a [CString]) -> Vec<&'a CStr> {
+    pub fn block(&self, order: &StartOrder, own: Vec<CString>) -> Block {
         let changed = &order.command.env;
-        let kept = |entry: &&CString| changed.iter().all(|(name, _)| value_of(entry.to_bytes(), name).is_none());
-        let mut block = Vec::with_capacity(self.inherited.len() + own.len() + 1);
-        if changed.is_empty() {
-            block.extend(self.inherited.iter().map(CString::as_c_str));
-        } else {
-            block.extend(self.inherited.iter().filter(kept).map(CString::as_c_str));
-        }
-        block.push(self.session.as_c_str());
-        block.extend(own.iter().map(CString::as_c_str));
-        block
+        let overridden = |entry: &CString| changed.iter().any(|(name, _)| value_of(entry.to_bytes(), name).is_some());
+        let last = self.shared.len() - 1;
+        let left_out = match changed.is_empty() {
+            true => Vec::new(),
+            false => (0..last).filter(|at| overridden(&self.shared[*at])).collect(),
+        };
+        Block { shared: Arc::clone(&self.shared), left_out, own }
+    }
+
+    /// Just what is inherited.
+    #[cfg(test)]
+    pub fn all(&self) -> Block {
+        Block { shared: Arc::clone(&self.shared), left_out: Vec::new(), own: Vec::new() }
     }
 
     /// `PWD=`, as a shell that starts in `cwd` would export it; absent where only the kernel knows the real name.
@@ -162,7 +184,7 @@ mod tests {
         let environment = Environment::new(inherited, "night", c"/");
         let order = order(own);
         let own = environment.own(&order, &CString::new(cwd).unwrap())?;
-        Ok(environment.block(&order, &own).iter().map(|entry| entry.to_str().unwrap().to_owned()).collect())
+        Ok(environment.block(&order, own).entries().map(|entry| entry.to_str().unwrap().to_owned()).collect())
     }
 
     #[test]

@@ -8,14 +8,12 @@
 //! at, the zombie kept → `Exited` → (`Emptied`) → the end is stored → `reap`. At any instant a SIGKILL of this process
 //! leaves enough for the guard to tell what became of it.
 
-use std::cell::RefCell;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI32;
 use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
@@ -28,7 +26,7 @@ use super::command::{Plan, Planner, Way, quoted, shell};
 use super::environment::Environment;
 use super::orphans::Orphans;
 use super::output::{Log, Logs, above_stderr};
-use super::spawn::{Child, Entry, Spawned, Spawner, keep_descriptors_from_children};
+use super::spawn::{Child, Entry, Spawner, Spawning, keep_descriptors_from_children};
 use super::tree::{self, Processes};
 use super::{stop, wait};
 use crate::engine::ids::{Attempt, TaskId};
@@ -50,6 +48,10 @@ const SWEEP_MS: u64 = 500;
 const UNWATCHED_MS: u64 = 10;
 /// A killed tree is looked at again after so long at first, and at most.
 const KILL_MS: (u64, u64) = (2, 500);
+/// At most so many children are on their way to their programs at once.
+const BIRTHS: usize = 64;
+/// Whether a child has executed its program is looked at again after so long.
+const BIRTH_MS: u64 = 2;
 /// Token of epoll that is neither a leader's nor an orphan's pid.
 const ADOPTION: u64 = 3 << 32;
 
@@ -71,11 +73,20 @@ pub struct Config {
     pub scan: bool,
 }
 
+/// A child on its way to its program.
+struct Birth {
+    key: Key,
+    way: Way,
+    spawning: Spawning,
+}
+
 /// The executor of this machine.
 pub struct LocalExecutor {
     poll: OwnedFd,
     null: OwnedFd,
-    spawner: RefCell<Spawner>,
+    spawner: Spawner,
+    /// Children on their way to their programs.
+    births: Vec<Birth>,
     environment: Environment,
     cwd: CString,
     table: Option<Arc<Table>>,
@@ -108,7 +119,8 @@ impl LocalExecutor {
         Ok(Self {
             poll,
             null,
-            spawner: RefCell::new(Spawner::new()?),
+            spawner: Spawner::new(),
+            births: Vec::new(),
             environment: Environment::new(std::env::vars_os(), &config.session, &cwd),
             cwd,
             table: config.table,
@@ -143,7 +155,8 @@ impl LocalExecutor {
 // ── start ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 impl LocalExecutor {
-    fn try_start(&mut self, order: &StartOrder) -> Result<(Process, u64), StartProblem> {
+    /// Begins it; what became of it is told once its child has left our memory (see `finish_births`).
+    fn try_start(&mut self, order: &StartOrder) -> Result<(), StartProblem> {
         let cwd = self.folder(order)?;
         let cwd = cwd.as_deref().unwrap_or(&self.cwd);
         let plan = match self.planner.plan(&order.command, &self.environment, cwd) {
@@ -152,50 +165,111 @@ impl LocalExecutor {
             Err(problem) => return Err(bad_folder(cwd).unwrap_or(problem)),
         };
         let own = self.environment.own(order, cwd)?;
-        let env = self.environment.block(order, &own);
+        let (env, cwd) = (self.environment.block(order, own), cwd.to_owned());
         let log = self.logs.take().map_err(|error| out_of("an output file", &error))?;
-        let place = match &self.table {
-            None => None,
+        let entry = match &self.table {
+            None => Entry::Own(Box::default()),
             Some(table) => match table.enter(order.task.0, order.attempt.0, log.number) {
-                Some(place) => Some(place),
+                Some(place) => Entry::Shared(Arc::clone(table), place),
                 None => {
                     self.logs.give_back(log);
                     return Err(transient("the table of running attempts is full".into()));
                 }
             },
         };
+        let Plan { program, argv, way } = plan;
+        let key = (order.task, order.attempt);
+        self.begin(key, way, Child { program, argv, env, cwd, entry }, log)
+    }
+
+    /// Makes the child and enters the attempt.
+    fn begin(&mut self, key: Key, way: Way, child: Child, log: Log) -> Result<(), StartProblem> {
+        while self.births.len() >= BIRTHS && self.births.iter().all(|birth| birth.spawning.result().is_none()) {
+            // Each is in its `execve`, perhaps on a slow file system: no more at a time.
+            std::thread::yield_now();
+        }
+        let place = match &child.entry {
+            Entry::Shared(_, place) => Some(*place),
+            Entry::Own(_) => None,
+        };
         let before = tree::ticks_now();
         fault::hit(Call::Spawn);
-        let spawned = self.run(plan, &env, cwd, &log, place);
+        let begun = self.spawner.begin(child, self.null.as_fd(), log.fd());
         fault::hit(Call::Spawn);
-        let Spawned { pid, pidfd } = match spawned {
-            Ok(spawned) => spawned,
-            Err((error, plan)) => {
-                let problem = explain(&error, &plan, &env, cwd);
-                if let (Some(table), Some(place)) = (&self.table, place) {
-                    table.clear(place);
-                }
+        let (pid, pidfd, spawning) = match begun {
+            Ok(begun) => begun,
+            Err((error, child)) => {
+                self.free(place);
                 self.logs.give_back(log);
-                return Err(problem);
+                return Err(explain(&error, &child));
             }
         };
         let ticks = tree::ticks_now();
         // It is our unreaped child: even dead it has its entry in /proc.
         let shown = || tree::stat(pid).map_or(ticks, |stat| stat.start_ticks);
         let start_ticks = if before == ticks { ticks } else { shown() };
-        if let (Some(table), Some(place)) = (&self.table, place) {
-            table.spawned(place, pid, start_ticks);
-        }
-        let process = Process { pid, start_ticks };
-        let number = log.number;
         if !watch(&self.poll, pid, pidfd.as_fd()) {
-            self.unsure.push((order.task, order.attempt));
+            self.unsure.push(key);
         }
-        let pidfd = Some(pidfd);
-        let live =
-            Live { process: process.clone(), pidfd, place, log, phase: Phase::Running, reaped: false, kill: None };
-        self.attempts.insert((order.task, order.attempt), live);
-        Ok((process, number))
+        let (process, pidfd) = (Process { pid, start_ticks }, Some(pidfd));
+        let live = Live { process, pidfd, place, log, phase: Phase::Running, reaped: false, kill: None };
+        self.attempts.insert(key, live);
+        self.births.push(Birth { key, way, spawning });
+        Ok(())
+    }
+
+    fn free(&self, place: Option<Place>) {
+        if let (Some(table), Some(place)) = (&self.table, place) {
+            table.clear(place);
+        }
+    }
+
+    /// Tells of those that execute their programs, and of those that could not. To be called after the kernel was asked
+    /// who ended: whoever did has left our memory before.
+    fn finish_births(&mut self, reports: &mut Vec<Report>) {
+        let mut at = 0;
+        while at < self.births.len() {
+            let Some(result) = self.births[at].spawning.result() else {
+                at += 1;
+                continue;
+            };
+            let Birth { key, way, spawning } = self.births.swap_remove(at);
+            let child = self.spawner.end(spawning);
+            let news = match result {
+                Ok(()) => self.born(key),
+                Err(errno) => self.stillborn(key, way, child, errno),
+            };
+            reports.extend(news.map(|news| Report { task: key.0, attempt: key.1, news }));
+        }
+    }
+
+    fn born(&self, key: Key) -> Option<News> {
+        let live = self.attempts.get(key)?;
+        if let (Some(table), Some(place)) = (&self.table, live.place) {
+            table.spawned(place, live.process.pid, live.process.start_ticks);
+        }
+        Some(News::Started { process: live.process.clone(), log: live.log.number })
+    }
+
+    /// Its program was never executed. What the kernel does not take for a program is given to the shell, as a shell would
+    /// do; then there is no news yet.
+    fn stillborn(&mut self, key: Key, way: Way, child: Child, errno: i32) -> Option<News> {
+        let live = self.attempts.remove(key)?;
+        if let Some(pidfd) = &live.pidfd {
+            // It is ending by itself, and nobody else reaps it.
+            let _ = wait::await_end(pidfd.as_fd());
+        }
+        let error = io::Error::from_raw_os_error(errno);
+        if way == Way::Direct && errno == libc::ENOEXEC {
+            let words: Vec<_> = child.argv.iter().map(|word| word.to_string_lossy()).collect();
+            if let Ok(Plan { program, argv, way }) = shell(&words.join(" ")) {
+                let again = self.begin(key, way, Child { program, argv, ..child }, live.log);
+                return again.err().map(News::CouldNotStart);
+            }
+        }
+        self.free(live.place);
+        self.logs.give_back(live.log);
+        Some(News::CouldNotStart(explain(&error, &child)))
     }
 
     /// Its folder, if it is not the session's.
@@ -209,36 +283,6 @@ impl LocalExecutor {
         let absolute = CString::new(absolute);
         absolute.map(Some).map_err(|_| lasting("the working folder's name holds a NUL byte".into(), None))
     }
-
-    /// Spawns it; what the kernel does not take for a program is given to the shell, as a shell would do.
-    fn run(
-        &self,
-        plan: Plan,
-        env: &[&CStr],
-        cwd: &CStr,
-        log: &Log,
-        place: Option<Place>,
-    ) -> Result<Spawned, (io::Error, Plan)> {
-        let own = (AtomicI32::new(0), AtomicI32::new(0));
-        let shared = self.table.as_deref().zip(place);
-        let (pid, errno) = shared.map_or((&own.0, &own.1), |(table, place)| table.cells_of(place));
-        let entry = Entry { pid, errno };
-        let (stdin, output) = (self.null.as_fd(), log.fd());
-        let mut spawner = self.spawner.borrow_mut();
-        let mut once = |plan: &Plan| {
-            spawner.spawn(&Child { program: &plan.program, argv: &plan.argv, env, cwd, stdin, output, entry })
-        };
-        match once(&plan) {
-            Ok(spawned) => Ok(spawned),
-            Err(error) if plan.way == Way::Direct && error.raw_os_error() == Some(libc::ENOEXEC) => {
-                let words: Vec<_> = plan.argv.iter().map(|word| word.to_string_lossy()).collect();
-                let Ok(plan) = shell(&words.join(" ")) else { return Err((error, plan)) };
-                entry.clear();
-                once(&plan).map_err(|error| (error, plan))
-            }
-            Err(error) => Err((error, plan)),
-        }
-    }
 }
 
 /// Has epoll tell of the leader's end. False if the machine has no room for that.
@@ -248,7 +292,8 @@ fn watch(poll: &OwnedFd, pid: i32, pidfd: BorrowedFd<'_>) -> bool {
 }
 
 /// Why a spawn failed, with what a shell would have answered.
-fn explain(error: &io::Error, plan: &Plan, env: &[&CStr], cwd: &CStr) -> StartProblem {
+fn explain(error: &io::Error, child: &Child) -> StartProblem {
+    let cwd = child.cwd.as_c_str();
     let errno = error.raw_os_error().unwrap_or(0);
     if matches!(errno, libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE) {
         return out_of("a process", error);
@@ -256,11 +301,11 @@ fn explain(error: &io::Error, plan: &Plan, env: &[&CStr], cwd: &CStr) -> StartPr
     if let Some(problem) = bad_folder(cwd) {
         return problem;
     }
-    let program = quoted(&plan.program.to_string_lossy());
+    let program = quoted(&child.program.to_string_lossy());
     match errno {
-        libc::E2BIG => lasting(too_long(plan, env), Some(126)),
+        libc::E2BIG => lasting(too_long(child), Some(126)),
         libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENAMETOOLONG => {
-            let why = interpreter(plan, cwd)
+            let why = interpreter(child)
                 .map_or_else(|| reason(error), |name| format!("its interpreter {name}: {}", reason(error)));
             lasting(format!("{program}: cannot be run ({why})"), Some(127))
         }
@@ -269,8 +314,9 @@ fn explain(error: &io::Error, plan: &Plan, env: &[&CStr], cwd: &CStr) -> StartPr
 }
 
 /// What is too long, with its size and the limit.
-fn too_long(plan: &Plan, env: &[&CStr]) -> String {
-    let argv = plan.argv.iter().map(CString::as_c_str);
+fn too_long(child: &Child) -> String {
+    let env: Vec<&CStr> = child.env.entries().collect();
+    let argv = child.argv.iter().map(CString::as_c_str);
     let sizes = || argv.clone().chain(env.iter().copied()).map(|text| text.to_bytes_with_nul().len());
     let longest = sizes().max().unwrap_or(0);
     if longest > STRING_MOST {
@@ -290,9 +336,10 @@ fn too_long(plan: &Plan, env: &[&CStr]) -> String {
 }
 
 /// The interpreter that a script names, if there is a script.
-fn interpreter(plan: &Plan, cwd: &CStr) -> Option<String> {
-    let program = plan.program.to_bytes();
-    let path = if program.starts_with(b"/") { program.to_vec() } else { [cwd.to_bytes(), b"/", program].concat() };
+fn interpreter(child: &Child) -> Option<String> {
+    let program = child.program.to_bytes();
+    let folder = child.cwd.to_bytes();
+    let path = if program.starts_with(b"/") { program.to_vec() } else { [folder, b"/", program].concat() };
     let file = open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty()).ok()?;
     let mut first = [0_u8; 256];
     let length = rustix::io::read(&file, &mut first).ok()?;
@@ -452,11 +499,9 @@ impl Executor for LocalExecutor {
             // An attempt number is executed at most once.
             return;
         }
-        let news = match self.try_start(order) {
-            Ok((process, log)) => News::Started { process, log },
-            Err(problem) => News::CouldNotStart(problem),
-        };
-        self.tell(key, news);
+        if let Err(problem) = self.try_start(order) {
+            self.tell(key, News::CouldNotStart(problem));
+        }
     }
 
     fn signal(&mut self, task: TaskId, attempt: Attempt, signal: StopSignal) {
@@ -532,6 +577,7 @@ impl Executor for LocalExecutor {
     fn poll(&mut self, reports: &mut Vec<Report>) -> Option<u64> {
         reports.append(&mut self.pending);
         let (ended, orphan_ended) = self.take_ends();
+        self.finish_births(reports);
         let mut now = Instant::now();
         if !ended.is_empty() || orphan_ended || (now >= self.next_sweep && self.attempts.len() > 0) {
             self.report_ends(&ended, reports);
@@ -549,6 +595,9 @@ impl Executor for LocalExecutor {
         }
         if !self.unsure.is_empty() {
             again = sooner(again, Some(UNWATCHED_MS));
+        }
+        if !self.births.is_empty() {
+            again = sooner(again, Some(BIRTH_MS));
         }
         self.logs.refill();
         if let Some(adoption) = &mut self.adoption {

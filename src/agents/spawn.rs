@@ -1,222 +1,303 @@
 //! One process: own session, default signals, descriptors 0 to 2 and no others, and a descriptor that tells of its end.
 //! Knows nothing of tasks.
 //!
-//! Made by `clone(CLONE_VM | CLONE_VFORK)`, as the C library's `posix_spawn` is, for two things that it cannot do: the
-//! kernel itself enters the child's pid where we say, before the child has done anything (a table that outlives us), and
-//! the descriptor is there with the child. It is also cheaper: no stack is mapped and unmapped for each child. Never fork
-//! and `pre_exec`: with much memory resident that costs tens of milliseconds.
+//! Made by `clone(CLONE_VM)`: the child runs in our memory until its `execve`, beside us, on a stack of its own. The C
+//! library's `posix_spawn` does the same but stands still meanwhile, as long again as everything else that a start costs;
+//! nor does it let the child enter its pid where we say before it does anything else (a table that outlives us). Never
+//! fork and `pre_exec`: with much memory resident that costs tens of milliseconds.
 #![expect(unsafe_code, reason = "the standard library's spawn cannot give a child its own session without forking")]
 
 use std::ffi::{CStr, CString, c_void};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+use syscalls::{Errno, Sysno, syscall};
+
+use super::environment::Block;
+use crate::guard::table::{Place, Table};
 
 /// What the child needs of stack before its `execve`: a few system calls deep, and generous.
 const STACK: usize = 64 * 1024;
 /// Below it, so that an overflow hits nothing: a page of any size in use.
 const GUARD: usize = 64 * 1024;
+/// So many stacks are kept for the next children.
+const STACKS_KEPT: usize = 16;
 /// The kernel's signals are 1 to 64.
 const SIGNALS: i32 = 64;
 /// Bytes of the kernel's signal set.
 const SET: usize = 8;
+/// What a child leaves our memory after is looked at again so soon.
+const LOOK_AGAIN: Duration = Duration::from_micros(50);
 
-/// Starts processes, one at a time.
+/// Starts processes.
+#[derive(Default)]
 pub struct Spawner {
-    /// Where the child runs until its `execve`; lowest address of the mapping.
-    stack: *mut c_void,
+    stacks: Vec<Stack>,
     /// This process's own folder: a child that wants just that needs no `chdir`.
     here: Option<CString>,
 }
 
-// SAFETY: the mapping belongs to the spawner alone, and `spawn` takes it by `&mut`.
-unsafe impl Send for Spawner {}
-
 /// What to run and what it gets.
-pub struct Child<'a> {
+pub struct Child {
     /// The file to execute: absolute, or relative to `cwd`.
-    pub program: &'a CStr,
+    pub program: CString,
     /// Its arguments, the name it is called by first.
-    pub argv: &'a [CString],
-    /// Its whole environment, `NAME=value` each.
-    pub env: &'a [&'a CStr],
+    pub argv: Vec<CString>,
+    /// Its whole environment.
+    pub env: Block,
     /// Its working folder.
-    pub cwd: &'a CStr,
-    /// Its descriptor 0. Not one of 0 to 2 here.
-    pub stdin: BorrowedFd<'a>,
-    /// Its descriptors 1 and 2. Not one of 0 to 2 here.
-    pub output: BorrowedFd<'a>,
-    /// What is entered about it.
-    pub entry: Entry<'a>,
+    pub cwd: CString,
+    /// Where its pid, and what failed in it, are entered.
+    pub entry: Entry,
 }
 
-/// What is entered about a child by the kernel and the child itself, whatever becomes of us meanwhile. Both are 0 before.
-#[derive(Debug, Clone, Copy)]
-pub struct Entry<'a> {
-    /// Its pid: entered before it does anything.
-    pub pid: &'a AtomicI32,
+/// What is entered about a child by the child itself, whatever becomes of us meanwhile. Both are 0 before.
+pub enum Entry {
+    /// In the table that the guard reads.
+    Shared(Arc<Table>, Place),
+    /// For nobody else.
+    Own(Box<(AtomicI32, AtomicI32)>),
+}
+
+impl Entry {
+    /// Its pid: entered before it does anything else.
+    fn pid(&self) -> &AtomicI32 {
+        match self {
+            Self::Shared(table, place) => table.cells_of(*place).0,
+            Self::Own(cells) => &cells.0,
+        }
+    }
     /// The error number of what failed in it: then its program was never executed.
-    pub errno: &'a AtomicI32,
-}
-
-impl Entry<'_> {
-    /// Nothing of an earlier try counts: it is tried again.
-    pub fn clear(&self) {
-        self.pid.store(0, Ordering::Release);
-        self.errno.store(0, Ordering::Release);
+    fn errno(&self) -> &AtomicI32 {
+        match self {
+            Self::Shared(table, place) => table.cells_of(*place).1,
+            Self::Own(cells) => &cells.1,
+        }
     }
 }
 
-/// A process that executes its program.
-#[derive(Debug)]
-pub struct Spawned {
-    /// Its pid.
-    pub pid: i32,
-    /// Readable once it has ended.
-    pub pidfd: OwnedFd,
+/// A child on its way to its program. It is in our memory until [`Spawning::result`] says otherwise.
+pub struct Spawning {
+    /// What it was made of; for the child as well, so it stays where it is. Taken back with the stack.
+    order: Option<Box<Order>>,
+    /// Taken back by [`Spawner::end`].
+    stack: Option<Stack>,
 }
 
-/// What the child reads, in memory that it shares with us until its `execve`.
-struct Order<'a> {
-    program: *const libc::c_char,
-    argv: *const *const libc::c_char,
-    env: *const *const libc::c_char,
-    cwd: Option<&'a CStr>,
+/// What the child reads, in memory that it shares with us until its `execve`. Nobody changes it meanwhile.
+struct Order {
+    child: Child,
+    argv: Vec<*const libc::c_char>,
+    env: Vec<*const libc::c_char>,
+    /// `cwd` is our own folder.
+    stays: bool,
     stdin: i32,
     output: i32,
-    errno: &'a AtomicI32,
+    /// 1 until the kernel clears it: the child has left our memory.
+    inside: AtomicI32,
 }
 
-impl Spawner {
-    /// Makes the stack.
-    ///
-    /// # Errors
-    /// No memory.
-    pub fn new() -> io::Result<Self> {
-        let here = std::env::current_dir().ok().and_then(|path| CString::new(path.into_os_string().into_vec()).ok());
+// SAFETY: the pointers are into strings that the order owns or shares, which are never changed.
+unsafe impl Send for Order {}
+
+/// A stack for one child; the lowest address of its mapping.
+#[derive(Debug)]
+struct Stack(*mut c_void);
+
+// SAFETY: the mapping belongs to whoever has the value.
+unsafe impl Send for Stack {}
+
+impl Stack {
+    fn new() -> io::Result<Self> {
         // SAFETY: a fresh private mapping; its lowest part is made inaccessible before anybody uses it.
-        let stack = unsafe {
+        unsafe {
             let protection = ProtFlags::READ | ProtFlags::WRITE;
             let stack =
                 mmap_anonymous(ptr::null_mut(), GUARD + STACK, protection, MapFlags::PRIVATE | MapFlags::STACK)?;
             mprotect(stack, GUARD, MprotectFlags::empty())?;
-            stack
-        };
-        Ok(Self { stack, here })
+            Ok(Self(stack))
+        }
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new` with this length; no child runs on it (see `Spawning`'s drop).
+        let _ = unsafe { munmap(self.0, GUARD + STACK) };
+    }
+}
+
+impl Spawner {
+    /// For children of this process.
+    pub fn new() -> Self {
+        let here = std::env::current_dir().ok().and_then(|path| CString::new(path.into_os_string().into_vec()).ok());
+        Self { stacks: Vec::new(), here }
     }
 
-    /// Starts it and returns once its `execve` has succeeded.
+    /// Starts it. Returns its pid and a descriptor that is readable once it has ended, while it may still be on its way to
+    /// its program. `stdin` becomes its descriptor 0, `output` its 1 and 2; neither is one of 0 to 2 here, and both stay
+    /// open until it has left our memory.
     ///
     /// # Errors
-    /// What `clone`, `setsid`, `dup2`, `chdir` or `execve` said; then no child is left.
-    pub fn spawn(&mut self, child: &Child<'_>) -> io::Result<Spawned> {
-        debug_assert!(child.stdin.as_raw_fd() > 2 && child.output.as_raw_fd() > 2, "overwritten before it is copied");
-        let argv: Vec<_> = child.argv.iter().map(|word| word.as_ptr()).chain([ptr::null()]).collect();
-        let env: Vec<_> = child.env.iter().map(|entry| entry.as_ptr()).chain([ptr::null()]).collect();
-        let order = Order {
-            program: child.program.as_ptr(),
-            argv: argv.as_ptr(),
-            env: env.as_ptr(),
-            cwd: Some(child.cwd).filter(|cwd| self.here.as_deref() != Some(*cwd)),
-            stdin: child.stdin.as_raw_fd(),
-            output: child.output.as_raw_fd(),
-            errno: child.entry.errno,
+    /// What `clone` said, or no memory; then there is no child.
+    pub fn begin(
+        &mut self,
+        child: Child,
+        stdin: BorrowedFd<'_>,
+        output: BorrowedFd<'_>,
+    ) -> Result<(i32, OwnedFd, Spawning), (io::Error, Child)> {
+        debug_assert!(stdin.as_raw_fd() > 2 && output.as_raw_fd() > 2, "overwritten before it is copied");
+        let stack = match self.stacks.pop().map_or_else(Stack::new, Ok) {
+            Ok(stack) => stack,
+            Err(error) => return Err((error, child)),
         };
-        let (pid, pidfd) = self.clone_child(&order, child.entry.pid)?;
-        match child.entry.errno.load(Ordering::Acquire) {
-            0 => Ok(Spawned { pid, pidfd }),
-            errno => {
-                // It is ending by itself, and nobody else reaps it.
-                let _ = super::wait::await_end(pidfd.as_fd());
-                Err(io::Error::from_raw_os_error(errno))
+        let argv = child.argv.iter().map(|word| word.as_ptr()).chain([ptr::null()]).collect();
+        let env = child.env.entries().map(CStr::as_ptr).chain([ptr::null()]).collect();
+        let stays = self.here.as_deref() == Some(&*child.cwd);
+        let (stdin, output, inside) = (stdin.as_raw_fd(), output.as_raw_fd(), AtomicI32::new(1));
+        let order = Box::new(Order { child, argv, env, stays, stdin, output, inside });
+        match clone_child(&stack, &order) {
+            Ok((pid, pidfd)) => Ok((pid, pidfd, Spawning { order: Some(order), stack: Some(stack) })),
+            Err(error) => {
+                self.keep(stack);
+                Err((error, order.child))
             }
         }
     }
 
-    /// Returns when the child has executed its program or ended.
-    fn clone_child(&mut self, order: &Order<'_>, pid_cell: &AtomicI32) -> io::Result<(i32, OwnedFd)> {
-        const FLAGS: libc::c_int =
-            libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::CLONE_CHILD_SETTID | libc::SIGCHLD;
-        let mut pidfd: libc::c_int = -1;
-        let order = ptr::from_ref(order).cast_mut().cast::<c_void>();
-        // No handler of ours may run in the child, which shares our memory: it resets them all before it lets signals in.
-        let before = set_mask(u64::MAX);
-        // SAFETY: the stack is ours, unused, and stays mapped until the child has left it: this thread is suspended until
-        // then (CLONE_VFORK). `child` only makes system calls and reads `order`, which outlives the suspension. `pidfd` and
-        // the pid's cell are valid for the kernel to write; the third variadic argument (TLS) is not used without its flag.
-        let pid = unsafe {
-            let top = self.stack.byte_add(GUARD + STACK);
-            let no_tls = ptr::null_mut::<c_void>();
-            libc::clone(in_child, top, FLAGS, order, &raw mut pidfd, no_tls, pid_cell.as_ptr())
-        };
-        let error = io::Error::last_os_error();
-        set_mask(before);
-        if pid < 0 {
-            return Err(error);
+    /// Takes back what a child needed that has left our memory, and gives what it was made of.
+    pub fn end(&mut self, mut spawning: Spawning) -> Child {
+        spawning.wait();
+        if let Some(stack) = spawning.stack.take() {
+            self.keep(stack);
         }
-        // SAFETY: the kernel made it for us with the child.
-        Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
+        spawning.order.take().expect("nobody else takes it").child
+    }
+
+    fn keep(&mut self, stack: Stack) {
+        if self.stacks.len() < STACKS_KEPT {
+            self.stacks.push(stack);
+        }
     }
 }
 
-impl Drop for Spawner {
+impl Spawning {
+    /// What became of it: nothing yet, or it executes its program, or the error number of what failed; then it ends by
+    /// itself and is to be reaped.
+    pub fn result(&self) -> Option<Result<(), i32>> {
+        let order = self.order.as_ref()?;
+        if order.inside.load(Ordering::Acquire) != 0 {
+            return None;
+        }
+        match order.child.entry.errno().load(Ordering::Acquire) {
+            0 => Some(Ok(())),
+            errno => Some(Err(errno)),
+        }
+    }
+
+    /// Until it has left our memory: as long as an `execve` takes.
+    fn wait(&self) {
+        while self.order.is_some() && self.result().is_none() {
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+}
+
+impl Drop for Spawning {
     fn drop(&mut self) {
-        // SAFETY: mapped by `new` with this length; no child runs on it (see `clone_child`).
-        let _ = unsafe { munmap(self.stack, GUARD + STACK) };
+        self.wait();
     }
 }
 
-/// What the child does: on its own stack, in our memory. It must not allocate, lock or panic.
+fn clone_child(stack: &Stack, order: &Order) -> io::Result<(i32, OwnedFd)> {
+    const FLAGS: libc::c_int = libc::CLONE_VM | libc::CLONE_PIDFD | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD;
+    let entry = &order.child.entry;
+    entry.pid().store(0, Ordering::Release);
+    entry.errno().store(0, Ordering::Release);
+    let mut pidfd: libc::c_int = -1;
+    let inside = order.inside.as_ptr();
+    let order = ptr::from_ref(order).cast_mut().cast::<c_void>();
+    // No handler of ours may run in the child, which shares our memory: it resets them all before it lets signals in.
+    let before = set_mask(u64::MAX);
+    // SAFETY: the stack is used by nobody else, and stack and order stay as they are until the kernel has cleared `inside`,
+    // which it does when the child leaves our memory for good (see `Spawning`). `in_child` only makes system calls and
+    // reads the order. `pidfd` and `inside` are valid for the kernel to write; the second variadic argument (TLS) is not
+    // used without its flag.
+    let pid = unsafe {
+        let top = stack.0.byte_add(GUARD + STACK);
+        let no_tls = ptr::null_mut::<c_void>();
+        libc::clone(in_child, top, FLAGS, order, &raw mut pidfd, no_tls, inside)
+    };
+    let error = io::Error::last_os_error();
+    set_mask(before);
+    if pid < 0 {
+        return Err(error);
+    }
+    // SAFETY: the kernel made it for us with the child.
+    Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
+}
+
+/// What the child does: on its own stack, in our memory, beside us. It must not allocate, lock, panic or touch `errno`,
+/// which is this thread's own and used by it meanwhile.
 extern "C" fn in_child(order: *mut c_void) -> libc::c_int {
     // SAFETY: `clone_child` passes an order that lives for as long as this runs.
-    let order = unsafe { &*order.cast::<Order<'_>>() };
-    let errno = become_it(order);
-    order.errno.store(errno, Ordering::Release);
+    let order = unsafe { &*order.cast::<Order>() };
+    let errno = become_it(order).into_raw();
+    order.child.entry.errno().store(errno, Ordering::Release);
     // As a shell would answer: 127 for what is not there.
     let code = if errno == libc::ENOENT { 127 } else { 126 };
     // SAFETY: ends this process only, without running anything of the parent's.
-    unsafe { libc::_exit(code) }
+    let _ = unsafe { syscall!(Sysno::exit_group, code) };
+    code
 }
 
-/// Returns only if something failed: its error number.
-fn become_it(order: &Order<'_>) -> i32 {
-    // The C library's wrappers store errors in this thread's `errno`: the parent thread's own, which is suspended.
-    // SAFETY: system calls with valid arguments; handlers are reset before signals are let in.
-    unsafe {
-        for signal in (1..=SIGNALS).filter(|signal| !matches!(*signal, libc::SIGKILL | libc::SIGSTOP)) {
-            set_default(signal);
-        }
-        let done = libc::setsid() >= 0
-            && libc::dup2(order.stdin, 0) >= 0
-            && libc::dup2(order.output, 1) >= 0
-            && libc::dup2(order.output, 2) >= 0
-            && order.cwd.is_none_or(|cwd| libc::chdir(cwd.as_ptr()) == 0);
-        if done {
+/// Returns only if something failed: why.
+fn become_it(order: &Order) -> Errno {
+    // SAFETY: system calls with arguments that live as long as the order; handlers are reset before signals are let in.
+    let failed = unsafe {
+        let steps = || {
+            let me = syscall!(Sysno::getpid)?;
+            order.child.entry.pid().store(i32::try_from(me).unwrap_or(0), Ordering::Release);
+            let mut signal = 1;
+            while signal <= SIGNALS {
+                set_default(signal);
+                signal += 1;
+            }
+            syscall!(Sysno::setsid)?;
+            syscall!(Sysno::dup3, order.stdin, 0, 0)?;
+            syscall!(Sysno::dup3, order.output, 1, 0)?;
+            syscall!(Sysno::dup3, order.output, 2, 0)?;
+            if !order.stays {
+                syscall!(Sysno::chdir, order.child.cwd.as_ptr())?;
+            }
             set_mask(0);
-            libc::execve(order.program, order.argv, order.env);
-        }
-        *libc::__errno_location()
-    }
+            syscall!(Sysno::execve, order.child.program.as_ptr(), order.argv.as_ptr(), order.env.as_ptr())
+        };
+        steps()
+    };
+    failed.err().unwrap_or(Errno::ENOEXEC)
 }
 
 /// Default handling of a signal, also of the two that the C library keeps for itself: a task must not inherit those as
-/// ignored. Cannot fail for a signal that exists.
+/// ignored. Refused for SIGKILL and SIGSTOP, which are never otherwise.
 fn set_default(signal: i32) {
     /// The kernel's `struct sigaction` is no longer than this, and all zeros is: default, no flags, nothing masked.
     const DEFAULT: [u64; 8] = [0; 8];
     // SAFETY: the kernel only reads `DEFAULT`.
-    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), ptr::null_mut::<c_void>(), SET) };
+    let _ = unsafe { syscall!(Sysno::rt_sigaction, signal, DEFAULT.as_ptr(), 0, SET) };
 }
 
 /// Sets this thread's mask of blocked signals, all 64 of them, and returns what it was.
 fn set_mask(mask: u64) -> u64 {
     let mut before = 0_u64;
     // SAFETY: reads and writes the two sets, each of the size given.
-    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, &raw mut before, SET) };
+    let _ = unsafe { syscall!(Sysno::rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, &raw mut before, SET) };
     before
 }
 
@@ -229,82 +310,110 @@ pub fn keep_descriptors_from_children() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agents::environment::Environment;
+    use crate::engine::message::Exit;
     use std::fs::File;
+    use std::os::fd::AsFd;
 
-    fn words(words: &[&str]) -> Vec<CString> {
-        words.iter().map(|word| CString::new(*word).unwrap()).collect()
-    }
-
-    fn run(spawner: &mut Spawner, argv: &[&str], output: &File, cells: &[AtomicI32; 2]) -> io::Result<Spawned> {
-        let argv = words(argv);
+    /// Starts it and waits until it has left our memory.
+    fn run(spawner: &mut Spawner, argv: &[&str], output: &File) -> Result<(i32, OwnedFd), (i32, i32)> {
+        let argv: Vec<CString> = argv.iter().map(|word| CString::new(*word).unwrap()).collect();
         let null = File::open("/dev/null").unwrap();
-        spawner.spawn(&Child {
-            program: &argv[0],
-            argv: &argv,
-            env: &[c"A=b"],
-            cwd: c"/",
-            stdin: null.as_fd(),
-            output: output.as_fd(),
-            entry: Entry { pid: &cells[0], errno: &cells[1] },
-        })
+        let variables = std::iter::once(("A".into(), "b".into()));
+        let env = Environment::new(variables, "s", c"/").all();
+        let child = Child { program: argv[0].clone(), argv, env, cwd: c"/".into(), entry: Entry::Own(Box::default()) };
+        let Ok((pid, pidfd, spawning)) = spawner.begin(child, null.as_fd(), output.as_fd()) else { panic!("no child") };
+        spawning.wait();
+        let result = spawning.result().unwrap();
+        let child = spawner.end(spawning);
+        let entered = child.entry.pid().load(Ordering::Relaxed);
+        assert_eq!(entered, pid);
+        match result {
+            Ok(()) => Ok((pid, pidfd)),
+            Err(errno) => {
+                super::super::wait::await_end(pidfd.as_fd()).unwrap();
+                Err((pid, errno))
+            }
+        }
     }
 
-    fn end(spawned: &Spawned) -> Option<crate::engine::message::Exit> {
+    fn end(pidfd: &OwnedFd) -> Exit {
         loop {
-            if let Some(end) = super::super::wait::peek(spawned.pidfd.as_fd()).unwrap() {
-                assert!(super::super::wait::reap(spawned.pidfd.as_fd()).unwrap());
-                return Some(end.exit);
+            if let Some(end) = super::super::wait::peek(pidfd.as_fd()).unwrap() {
+                assert!(super::super::wait::reap(pidfd.as_fd()).unwrap());
+                return end.exit;
             }
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
     #[test]
     fn a_child_leads_a_session_of_its_own_with_every_signal_let_in_and_at_its_default() {
-        let mut spawner = Spawner::new().unwrap();
+        let mut spawner = Spawner::new();
         let output = tempfile::NamedTempFile::new().unwrap();
-        let cells = [AtomicI32::new(0), AtomicI32::new(0)];
         let text = "cat /proc/self/status; pwd; echo $A";
-        let child = run(&mut spawner, &["/bin/sh", "-c", text], output.as_file(), &cells).unwrap();
-        assert_eq!((cells[0].load(Ordering::Relaxed), cells[1].load(Ordering::Relaxed)), (child.pid, 0));
-        assert_eq!(end(&child), Some(crate::engine::message::Exit::Code(0)));
+        let (pid, pidfd) = run(&mut spawner, &["/bin/sh", "-c", text], output.as_file()).unwrap();
+        assert_eq!(end(&pidfd), Exit::Code(0));
         let said = std::fs::read_to_string(output.path()).unwrap();
         let value = |name: &str| {
             let line = said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
             line.unwrap().trim().to_owned()
         };
-        assert_eq!(value("NSsid"), child.pid.to_string());
+        assert_eq!(value("NSsid"), pid.to_string());
         assert_eq!(["SigBlk", "SigIgn", "SigCgt"].map(value), ["0000000000000000"; 3]);
         assert!(said.ends_with("\n/\nb\n"), "{said}");
     }
 
     #[test]
     fn what_cannot_be_executed_says_why_and_leaves_no_child_behind() {
-        let mut spawner = Spawner::new().unwrap();
+        let mut spawner = Spawner::new();
         let output = tempfile::tempfile().unwrap();
         for (program, errno) in
             [("/no/such/program", libc::ENOENT), ("/etc", libc::EACCES), ("/etc/passwd", libc::EACCES)]
         {
-            let cells = [AtomicI32::new(0), AtomicI32::new(0)];
-            let error = run(&mut spawner, &[program], &output, &cells).unwrap_err();
-            assert_eq!(error.raw_os_error(), Some(errno), "{program}");
-            let pid = cells[0].load(Ordering::Relaxed);
+            let (pid, said) = run(&mut spawner, &[program], &output).unwrap_err();
+            assert_eq!(said, errno, "{program}");
             assert!(pid > 0 && !std::path::Path::new(&format!("/proc/{pid}")).exists(), "{program}");
         }
     }
 
     #[test]
+    fn hundreds_of_children_are_under_way_at_once_and_each_is_its_own() {
+        let mut spawner = Spawner::new();
+        let (output, null) = (tempfile::NamedTempFile::new().unwrap(), File::open("/dev/null").unwrap());
+        let file = std::fs::OpenOptions::new().append(true).open(output.path()).unwrap();
+        let environment = Environment::new(std::iter::empty(), "s", c"/");
+        let begin = |number: usize| {
+            let text = CString::new(format!("echo {number}")).unwrap();
+            let argv = vec![c"sh".into(), c"-c".into(), text];
+            let (env, entry) = (environment.all(), Entry::Own(Box::default()));
+            let child = Child { program: c"/bin/sh".into(), argv, env, cwd: c"/".into(), entry };
+            let Ok(begun) = spawner.begin(child, null.as_fd(), file.as_fd()) else { panic!("no child") };
+            begun
+        };
+        let begun: Vec<_> = (0..300).map(begin).collect();
+        for (_, pidfd, spawning) in begun {
+            spawning.wait();
+            assert_eq!(spawning.result(), Some(Ok(())));
+            assert_eq!(end(&pidfd), Exit::Code(0));
+        }
+        let said = std::fs::read_to_string(output.path()).unwrap();
+        let mut numbers: Vec<usize> = said.lines().map(|line| line.parse().unwrap()).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..300).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn signals_are_blocked_only_while_a_child_is_made() {
-        let mut spawner = Spawner::new().unwrap();
+        let mut spawner = Spawner::new();
         let output = tempfile::tempfile().unwrap();
         let mask = || {
             let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
             status.lines().find(|line| line.starts_with("SigBlk")).unwrap().to_owned()
         };
         let before = mask();
-        let cells = [AtomicI32::new(0), AtomicI32::new(0)];
-        let child = run(&mut spawner, &["/bin/true"], &output, &cells).unwrap();
+        let (_, pidfd) = run(&mut spawner, &["/bin/true"], &output).unwrap();
         assert_eq!(mask(), before);
-        end(&child);
+        end(&pidfd);
     }
 }

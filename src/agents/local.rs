@@ -198,10 +198,10 @@ impl LocalExecutor {
         fault::hit(Call::Spawn);
         let (pid, pidfd, spawning) = match begun {
             Ok(begun) => begun,
-            Err((error, child)) => {
+            Err(failed) => {
                 self.free(place);
                 self.logs.give_back(log);
-                return Err(explain(&error, &child));
+                return Err(explain(&failed.0, &failed.1));
             }
         };
         let ticks = tree::ticks_now();

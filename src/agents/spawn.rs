@@ -151,11 +151,11 @@ impl Spawner {
         child: Child,
         stdin: BorrowedFd<'_>,
         output: BorrowedFd<'_>,
-    ) -> Result<(i32, OwnedFd, Spawning), (io::Error, Child)> {
+    ) -> Result<(i32, OwnedFd, Spawning), Box<(io::Error, Child)>> {
         debug_assert!(stdin.as_raw_fd() > 2 && output.as_raw_fd() > 2, "overwritten before it is copied");
         let stack = match self.stacks.pop().map_or_else(Stack::new, Ok) {
             Ok(stack) => stack,
-            Err(error) => return Err((error, child)),
+            Err(error) => return Err(Box::new((error, child))),
         };
         let argv = child.argv.iter().map(|word| word.as_ptr()).chain([ptr::null()]).collect();
         let env = child.env.entries().map(CStr::as_ptr).chain([ptr::null()]).collect();
@@ -166,7 +166,7 @@ impl Spawner {
             Ok((pid, pidfd)) => Ok((pid, pidfd, Spawning { order: Some(order), stack: Some(stack) })),
             Err(error) => {
                 self.keep(stack);
-                Err((error, order.child))
+                Err(Box::new((error, order.child)))
             }
         }
     }

@@ -50,6 +50,8 @@ const UNWATCHED_MS: u64 = 10;
 const KILL_MS: (u64, u64) = (2, 500);
 /// At most so many children are on their way to their programs at once.
 const BIRTHS: usize = 64;
+/// Where there are so many, they are looked at again so soon.
+const BIRTHS_WAIT: Duration = Duration::from_micros(100);
 /// Whether a child has executed its program is looked at again after so long.
 const BIRTH_MS: u64 = 2;
 /// Token of epoll that is neither a leader's nor an orphan's pid.
@@ -186,7 +188,7 @@ impl LocalExecutor {
     fn begin(&mut self, key: Key, way: Way, child: Child, log: Log) -> Result<(), StartProblem> {
         while self.births.len() >= BIRTHS && self.births.iter().all(|birth| birth.spawning.result().is_none()) {
             // Each is in its `execve`, perhaps on a slow file system: no more at a time.
-            std::thread::yield_now();
+            std::thread::sleep(BIRTHS_WAIT);
         }
         let place = match &child.entry {
             Entry::Shared(_, place) => Some(*place),
@@ -224,11 +226,14 @@ impl LocalExecutor {
         }
     }
 
-    /// Tells of those that execute their programs, and of those that could not. To be called after the kernel was asked
-    /// who ended: whoever did has left our memory before.
-    fn finish_births(&mut self, reports: &mut Vec<Report>) {
+    /// Tells of those that execute their programs, and of those that could not. `ended` have ended: they have left our
+    /// memory, whatever else the kernel says.
+    fn finish_births(&mut self, ended: &[Key], reports: &mut Vec<Report>) {
         let mut at = 0;
         while at < self.births.len() {
+            if ended.contains(&self.births[at].key) && self.has_ended(self.births[at].key) {
+                self.births[at].spawning.has_left();
+            }
             let Some(result) = self.births[at].spawning.result() else {
                 at += 1;
                 continue;
@@ -241,6 +246,11 @@ impl LocalExecutor {
             };
             reports.extend(news.map(|news| Report { task: key.0, attempt: key.1, news }));
         }
+    }
+
+    fn has_ended(&self, key: Key) -> bool {
+        let pidfd = self.attempts.get(key).and_then(|live| live.pidfd.as_ref());
+        pidfd.is_some_and(|pidfd| matches!(wait::peek(pidfd.as_fd()), Ok(Some(_))))
     }
 
     fn born(&self, key: Key) -> Option<News> {
@@ -577,7 +587,7 @@ impl Executor for LocalExecutor {
     fn poll(&mut self, reports: &mut Vec<Report>) -> Option<u64> {
         reports.append(&mut self.pending);
         let (ended, orphan_ended) = self.take_ends();
-        self.finish_births(reports);
+        self.finish_births(&ended, reports);
         let mut now = Instant::now();
         if !ended.is_empty() || orphan_ended || (now >= self.next_sweep && self.attempts.len() > 0) {
             self.report_ends(&ended, reports);

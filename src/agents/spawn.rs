@@ -201,6 +201,13 @@ impl Spawning {
         }
     }
 
+    /// It has ended: so it is out of our memory.
+    pub fn has_left(&self) {
+        if let Some(order) = &self.order {
+            order.inside.store(0, Ordering::Release);
+        }
+    }
+
     /// Until it has left our memory: as long as an `execve` takes.
     fn wait(&self) {
         while self.order.is_some() && self.result().is_none() {

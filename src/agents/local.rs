@@ -231,8 +231,9 @@ impl LocalExecutor {
     fn finish_births(&mut self, ended: &[Key], reports: &mut Vec<Report>) {
         let mut at = 0;
         while at < self.births.len() {
-            if ended.contains(&self.births[at].key) && self.has_ended(self.births[at].key) {
-                self.births[at].spawning.has_left();
+            let Birth { key, spawning, .. } = &self.births[at];
+            if spawning.result().is_none() && ended.contains(key) && self.has_ended(*key) {
+                spawning.has_left();
             }
             let Some(result) = self.births[at].spawning.result() else {
                 at += 1;

@@ -19,7 +19,7 @@ const SIDE_BY_SIDE: usize = 4;
 fn flow(seed: u64, left: &'static [&'static str]) -> Flow {
     let tasks = size("QD_CRASH_TASKS", 6);
     let shape = Shape { tasks, longest: 60, on_death: "Adopt(grace: \"1m\")", left };
-    let busy = |flow: &Flow| flow.tasks.iter().filter(|task| task.expected != Expected::Never).count() * 3 >= tasks * 2;
+    let busy = |flow: &Flow| flow.tasks.iter().filter(|task| task.expected != Expected::Never).count() * 4 >= tasks * 3;
     (0..).map(|more| Flow::random(seed + more, shape)).find(busy).expect("most flows are")
 }
 
@@ -82,7 +82,9 @@ fn a_kill_at_each_call_of_a_run_is_made_good_by_resuming() {
     }
     say("a kill at each call of a run", seed, &hits, began);
     none_failed(seed, failures);
-    assert!(hits.iter().all(|(_, count)| *count > 3), "too few points: {hits:?}");
+    // How often is synced depends on how long the run takes, which its seed says.
+    let enough = |(kind, count): &(&str, usize)| *count > if *kind == "sync" { 0 } else { 3 };
+    assert!(hits.iter().all(enough), "too few points: {hits:?}");
 }
 
 /// The first console dies while much is under way, the second at each of its calls, the third finishes.
@@ -125,7 +127,9 @@ fn a_kill_at_each_call_of_a_resume_is_made_good_by_resuming_again() {
     }
     say("a kill at each call of a resume", seed, &hits, began);
     none_failed(seed, failures);
-    assert!(hits.iter().all(|(_, count)| *count > 0), "too few points: {hits:?}");
+    // What is left for the second console depends on how far the first one came, which is a matter of time.
+    let total: usize = hits.iter().map(|(_, count)| count).sum();
+    assert!(total > 4 && hits[0].1 > 0, "too few points: {hits:?}");
 }
 
 /// The guard dies as well, at each call of its own. Then what ran may be lost, but nothing is run twice or goes on.

@@ -224,6 +224,8 @@ pub struct Runtime {
     wanted: bool,
     storage: Storage,
     notes: Arc<Vec<(Time, String, bool)>>,
+    /// When everything was over, if it is: whoever looks at it longer does not make it take longer.
+    finished_at: Option<Time>,
     interrupts: u32,
     since_checkpoint: usize,
     reports: Vec<Report>,
@@ -286,6 +288,7 @@ impl Runtime {
             wanted: true,
             storage: Storage::Good,
             notes: Arc::default(),
+            finished_at: None,
             interrupts: 0,
             since_checkpoint: 0,
             reports: Vec::new(),
@@ -436,6 +439,10 @@ impl Runtime {
         self.turn += 1;
         self.batch.turn = self.turn;
         if let Some(first) = turn.facts.first() {
+            if self.engine.state.ending.is_none() {
+                let at = self.finished_at.unwrap_or(first.at);
+                self.finished_at = self.engine.state.is_finished().then_some(at);
+            }
             self.unstored.insert(self.turn, first.at);
             if self.unstored.len() > UNSTORED {
                 self.forget_stored();
@@ -594,7 +601,8 @@ impl Runtime {
         if !(over || detached || given_up) {
             return None;
         }
-        let summary = summary(state, self.clock.now().since(state.started));
+        let ended = self.finished_at.unwrap_or_else(|| self.clock.now());
+        let summary = summary(state, ended.since(state.started));
         let code = match &self.storage {
             Storage::Broken { .. } => 70,
             _ if detached && state.live > 0 => 3,

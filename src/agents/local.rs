@@ -186,7 +186,7 @@ impl LocalExecutor {
 
     /// Makes the child and enters the attempt.
     fn begin(&mut self, key: Key, way: Way, child: Child, log: Log) -> Result<(), StartProblem> {
-        while self.births.len() >= BIRTHS && self.births.iter().all(|birth| birth.spawning.result().is_none()) {
+        while self.births.len() >= BIRTHS && self.on_their_way() >= BIRTHS {
             // Each is in its `execve`, perhaps on a slow file system: no more at a time.
             std::thread::sleep(BIRTHS_WAIT);
         }
@@ -218,6 +218,10 @@ impl LocalExecutor {
         self.attempts.insert(key, live);
         self.births.push(Birth { key, way, spawning });
         Ok(())
+    }
+
+    fn on_their_way(&self) -> usize {
+        self.births.iter().filter(|birth| birth.spawning.result().is_none()).count()
     }
 
     fn free(&self, place: Option<Place>) {

@@ -128,7 +128,9 @@ pub fn summary(state: &State, elapsed: Span) -> String {
         (Shown::Held, "held"),
     ] {
         if count(shown) > 0 {
-            parts.push(format!("{} {word}", count(shown)));
+            let excused = if shown == Shown::Failed { state.excused } else { 0 };
+            let excused = if excused > 0 { format!(" ({excused} excused)") } else { String::new() };
+            parts.push(format!("{} {word}{excused}", count(shown)));
         }
     }
     let open = count(Shown::Ready) + count(Shown::Delayed) + count(Shown::Waiting) + state.live as usize;
@@ -246,8 +248,10 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
             };
             (mark, format!("{word} {name}{cause}{ran}{then}"))
         }
-        Fact::Skipped { .. } => ("⊘", format!("skipped   {name}")),
-        Fact::Cancelled { .. } => ("⊘", format!("cancelled {name}")),
+        Fact::Skipped { why, .. } => ("⊘", format!("skipped   {name}{}", because(why.as_deref()))),
+        Fact::Cancelled { why, .. } => ("⊘", format!("cancelled {name}{}", because(why.as_deref()))),
+        Fact::Excused { why, .. } => ("○", format!("excused   {name}{}", because(Some(why)))),
+        Fact::Enough { done, of, .. } => ("▸", format!("enough    {name}: {done} of {of} are done")),
         Fact::Held { .. } => ("⊘", format!("held      {name}")),
         Fact::Released { .. } => ("○", format!("released  {name}")),
         Fact::Requeued { .. } => ("○", format!("requeued  {name}")),
@@ -261,6 +265,10 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
     })
 }
 
+fn because(why: Option<&str>) -> String {
+    why.map_or_else(String::new, |why| format!(": {}", text::clean(why)))
+}
+
 fn stop_words(reason: StopReason, signal: StopSignal) -> String {
     let why = match reason {
         StopReason::TimedOut => "timed out",
@@ -268,6 +276,7 @@ fn stop_words(reason: StopReason, signal: StopSignal) -> String {
         StopReason::Fallback(_) => "a fallback takes its place",
         StopReason::SessionStop => "the session stops",
         StopReason::Leaked => "left processes behind",
+        StopReason::NotNeeded(_) => "not needed any more",
     };
     let signal = match signal {
         StopSignal::Term => "SIGTERM",
@@ -414,8 +423,19 @@ fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
         Fact::SlotsSet { .. } => "SlotsSet",
         Fact::Held { .. } => "Held",
         Fact::Released { .. } => "Released",
-        Fact::Skipped { .. } => "Skipped",
-        Fact::Cancelled { .. } => "Cancelled",
+        Fact::Skipped { why, .. } => {
+            line.message = why.as_deref();
+            "Skipped"
+        }
+        Fact::Cancelled { why, .. } => {
+            line.message = why.as_deref();
+            "Cancelled"
+        }
+        Fact::Excused { why, .. } => {
+            line.message = Some(why);
+            "Excused"
+        }
+        Fact::Enough { .. } => "Enough",
         Fact::Requeued { .. } => "Requeued",
         Fact::Starting { attempt, .. } => {
             line.attempt = Some(attempt.0);
@@ -507,6 +527,7 @@ fn reason_name(reason: StopReason) -> &'static str {
         StopReason::Fallback(_) => "fallback",
         StopReason::SessionStop => "stop",
         StopReason::Leaked => "leak",
+        StopReason::NotNeeded(_) => "not_needed",
     }
 }
 
@@ -541,8 +562,10 @@ pub fn task_of(fact: &Fact) -> Option<TaskId> {
         Fact::PrioritySet { task, .. }
         | Fact::Held { task }
         | Fact::Released { task }
-        | Fact::Skipped { task }
-        | Fact::Cancelled { task }
+        | Fact::Skipped { task, .. }
+        | Fact::Cancelled { task, .. }
+        | Fact::Excused { task, .. }
+        | Fact::Enough { task, .. }
         | Fact::Requeued { task }
         | Fact::Starting { task, .. }
         | Fact::Running { task, .. }

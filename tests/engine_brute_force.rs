@@ -105,12 +105,37 @@ impl Naive<'_> {
     fn is_queued(&self, id: TaskId) -> bool {
         let task = self.task(id);
         let stage_before = &self.0.stages.at(self.definition(id).stage.index()).definition.after;
+        let done = |id| self.done(id) || self.task(id).excused;
         let stages_over =
-            || self.ids().all(|other| !stage_before.contains(&self.definition(other).stage) || self.done(other));
-        matches!(task.phase, Phase::Waiting | Phase::Ready)
-            && !task.held
-            && self.definition(id).after.iter().all(|before| self.done(*before))
-            && stages_over()
+            || self.ids().all(|other| !stage_before.contains(&self.definition(other).stage) || done(other));
+        matches!(task.phase, Phase::Waiting | Phase::Ready) && !task.held && self.has_enough(id) && stages_over()
+    }
+
+    fn has_enough(&self, id: TaskId) -> bool {
+        let definition = self.definition(id);
+        let over = definition.join.trigger == Trigger::AllOver;
+        let come = definition.after.iter().filter(|before| self.done(**before) || (over && self.never(**before)));
+        come.count() >= definition.join.enough.map_or(definition.after.len(), |enough| enough as usize)
+    }
+
+    /// It can never be done, as things are.
+    fn never(&self, id: TaskId) -> bool {
+        let definition = self.definition(id);
+        match self.task(id).phase {
+            Phase::Failed | Phase::Cancelled => return true,
+            Phase::Waiting => {}
+            _ => return false,
+        }
+        let stage_before = &self.0.stages.at(definition.stage.index()).definition.after;
+        if self.ids().any(|other| {
+            stage_before.contains(&self.definition(other).stage) && !self.task(other).excused && self.never(other)
+        }) {
+            return true;
+        }
+        let never = definition.after.iter().filter(|before| self.never(**before)).count();
+        let all = definition.after.len();
+        let needed = definition.join.enough.map_or(all, |enough| enough as usize);
+        definition.join.trigger == Trigger::AllSucceeded && all - never < needed
     }
 
     fn could_start(&self, id: TaskId) -> bool {

@@ -4,6 +4,10 @@
 mod engine_support;
 
 use engine_support::flow::{Case, check, parse};
+use engine_support::replay;
+use quarterdeck::engine::decide::Engine;
+use quarterdeck::engine::fact::Fact;
+use quarterdeck::engine::message::{Input, What};
 
 // ── order ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -1342,4 +1346,250 @@ fn commands_before_a_workflow_and_a_second_workflow_are_refused() {
         "task a",
         "> pause\nrefused: no workflow is loaded yet\n> load\nstart a/1\n> load\nrefused: a workflow is loaded already",
     );
+}
+
+// ── joins ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn a_join_starts_when_enough_are_done_and_lets_the_rest_run() {
+    check(
+        "agent local slots 4
+         task a
+         task b
+         task c
+         task join after a,b,c enough 2",
+        "> load
+         start a/1
+         start b/1
+         start c/1
+         > exit a 0
+         end a/1 Succeeded
+         > why join
+         1 of 2 that are enough, of 3, 0 dead: b,c
+         > exit c 0
+         end c/1 Succeeded
+         enough join 2/3
+         start join/1
+         > exit join 0
+         end join/1 Succeeded
+         > exit b 1
+         end b/1 Exit(1)
+         excused b: 2 of 3 are enough for join
+         > end?
+         finished, exit 0",
+    );
+}
+
+#[test]
+fn once_it_is_enough_the_rest_is_stopped_or_skipped() {
+    check(
+        "agent local slots 3
+         task a
+         task b
+         task c
+         task d
+         task join after a,b,c,d enough 1 rest cancel",
+        "> load
+         start a/1
+         start b/1
+         start c/1
+         > up b
+         runs b/1
+         > exit a 1
+         end a/1 Exit(1)
+         start d/1
+         > exit d 0
+         end d/1 Succeeded
+         excused a: 1 of 4 are enough for join
+         Term b/1: NotNeeded join
+         Term c/1: NotNeeded join
+         enough join 1/4
+         start join/1
+         > signal b 15
+         end b/1 Aborted
+         > unborn c
+         end c/1 Aborted
+         > exit join 0
+         end join/1 Succeeded
+         > end?
+         finished, exit 0",
+    );
+    check(
+        "agent local slots 1
+         task a
+         task b
+         task c tries 2 backoff 100
+         task join after a,b,c enough 1 rest cancel",
+        "> load
+         start a/1
+         > exit a 0
+         end a/1 Succeeded
+         skipped b: not needed: 1 of 3 are enough for join
+         skipped c: not needed: 1 of 3 are enough for join
+         enough join 1/3
+         start join/1",
+    );
+}
+
+#[test]
+fn what_another_task_waits_for_is_not_ended_with_the_rest() {
+    check(
+        "agent local slots 1
+         task a
+         task b
+         task c
+         task join after a,b,c enough 1 rest cancel
+         task other after b",
+        "> load
+         start a/1
+         > exit a 0
+         end a/1 Succeeded
+         skipped c: not needed: 1 of 3 are enough for join
+         enough join 1/3
+         start b/1",
+    );
+}
+
+#[test]
+fn a_join_is_blocked_only_when_too_few_can_still_be() {
+    check(
+        "agent local slots 3
+         task a
+         task b
+         task c
+         task join after a,b,c enough 2",
+        "> load
+         start a/1
+         start b/1
+         start c/1
+         > exit a 1
+         end a/1 Exit(1)
+         > why join
+         0 of 2 that are enough, of 3, 1 dead: a,b,c
+         > exit b 1
+         end b/1 Exit(1)
+         > exit c 0
+         end c/1 Succeeded
+         > why join
+         1 of 2 that are enough, of 3, 2 dead: a,b
+         > end?
+         finished, exit 1
+         > retry b
+         requeued b
+         start b/2
+         > exit b 0
+         end b/2 Succeeded
+         excused a: 2 of 3 are enough for join
+         enough join 2/3
+         start join/1
+         > retry a
+         requeued a
+         start a/2",
+    );
+}
+
+#[test]
+fn an_excused_failure_does_not_close_the_stages_after_it() {
+    check(
+        "agent local slots 3
+         stage one
+         stage two after one
+         task a stage one
+         task b stage one
+         task join after a,b enough 1 stage one
+         task later stage two",
+        "> load
+         start a/1
+         start b/1
+         > exit a 1
+         end a/1 Exit(1)
+         > exit b 0
+         end b/1 Succeeded
+         excused a: 1 of 2 are enough for join
+         enough join 1/2
+         start join/1
+         > exit join 0
+         end join/1 Succeeded
+         start later/1
+         > exit later 0
+         end later/1 Succeeded
+         > end?
+         finished, exit 0",
+    );
+}
+
+/// What a failure keeps from running is not excused with it.
+#[test]
+fn a_failure_that_blocks_another_task_counts_for_that_one() {
+    check(
+        "agent local slots 3
+         task a
+         task b
+         task join after a,b enough 1
+         task other after a",
+        "> load
+         start a/1
+         start b/1
+         > exit a 1
+         end a/1 Exit(1)
+         > exit b 0
+         end b/1 Succeeded
+         excused a: 1 of 2 are enough for join
+         enough join 1/2
+         start join/1
+         > exit join 0
+         end join/1 Succeeded
+         > end?
+         finished, exit 1",
+    );
+}
+
+#[test]
+fn a_task_can_wait_for_the_end_of_others_however_they_end() {
+    check(
+        "agent local slots 2
+         task a
+         task b after a
+         task c
+         task report after a,b,c trigger over
+         task last after report",
+        "> load
+         start a/1
+         start c/1
+         > exit a 1
+         end a/1 Exit(1)
+         > why report
+         after 1: c
+         > cancel c
+         Term c/1: Cancelled
+         > signal c 15
+         end c/1 Cancelled
+         start report/1
+         > exit report 0
+         end report/1 Succeeded
+         start last/1
+         > exit last 0
+         end last/1 Succeeded
+         > end?
+         finished, exit 1",
+    );
+}
+
+/// The rest is decided before it is said: cut anywhere in between, it is decided again.
+#[test]
+fn a_crash_in_the_middle_of_a_join_ends_the_rest_afterwards() {
+    let flow = "agent local slots 1
+         task a
+         task b
+         task c
+         task join after a,b,c enough 1 rest cancel";
+    let mut whole = Case::new(parse(flow));
+    whole.step("load");
+    whole.step("exit a 0");
+    let end = whole.facts.iter().position(|stamped| matches!(stamped.fact, Fact::Ended { .. })).expect("a ended");
+    for kept in end + 1..whole.facts.len() {
+        let mut engine = Engine::new(replay(&whole.facts[..kept]));
+        engine.decide(&Input { at: whole.now, what: What::Tick });
+        assert!(engine.state == whole.engine.state, "cut after {kept} of {} facts", whole.facts.len());
+    }
 }

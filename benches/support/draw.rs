@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use quarterdeck::engine::decide::{Engine, Turn};
 use quarterdeck::engine::definition::{
-    AgentDefinition, CommandLine, CommandSpec, Deadline, Requirements, ResourceDefinition, ResourceKind,
+    AgentDefinition, CommandLine, CommandSpec, Deadline, Join, Requirements, ResourceDefinition, ResourceKind,
     ResourceRequirement, Retry, Settings, TaskDefinition, TaskType, Workflow, WorkflowStage,
 };
 use quarterdeck::engine::ids::{Amount, Attempt, ResourceId, Span, StageId, TaskId, Time};
@@ -240,6 +240,7 @@ fn workflow(count: usize, own_class: bool) -> Workflow {
             retry: Retry::default(),
             fallback: Vec::new(),
             tags: if n.is_multiple_of(5) { vec!["slow".into()] } else { Vec::new() },
+            join: Join::default(),
         }
     };
     let agent = |n| AgentDefinition {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::definition::ResourceKind;
+use super::definition::{ResourceKind, Trigger};
 use super::ids::{AgentId, Amount, ResourceId, StageId, TaskId};
 use super::state::{Phase, Shown, State, Tally, display_key, free_key, rank, shown, timer};
 
@@ -42,6 +42,12 @@ fn tasks(state: &State) -> Verdict {
         if task.phase == Phase::Ready && task.unmet > 0 || task.phase == Phase::Waiting && task.unmet == 0 {
             return say("waits exactly while something is unmet");
         }
+        if task.excused && task.phase != Phase::Failed {
+            return say("excused only if failed");
+        }
+        if task.join.as_ref().is_some_and(|join| join.settled && !join.is_enough()) {
+            return say("settled only if it is enough");
+        }
         if task.held && !task.phase.is_open() {
             return say("held only while open");
         }
@@ -57,13 +63,14 @@ fn indexes(state: &State) -> Verdict {
     let mut stage_counts = vec![Tally::default(); state.stages.len()];
     let (mut ready, mut timers, mut display, mut deadlines) =
         (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    let mut live = 0;
+    let (mut live, mut excused) = (0, 0);
     for id in ids(state) {
         let (task, definition) = (state.task(id), state.definition(id));
         let how = shown(task);
         counts.0[how as usize] += 1;
         stage_counts[definition.stage.index()].0[how as usize] += 1;
         live += u32::from(task.phase.is_live());
+        excused += u32::from(task.excused);
         display.insert(display_key(&state.settings, definition.stage, id, task));
         timers.extend(timer(&state.settings, &definition.timeout, task).map(|at| (at, id)));
         let over = task.phase.is_satisfied() || task.phase.is_dead();
@@ -74,6 +81,7 @@ fn indexes(state: &State) -> Verdict {
     }
     same("counts", &state.counts, &counts)?;
     same("live", &state.live, &live)?;
+    same("excused", &state.excused, &excused)?;
     for (index, counts) in stage_counts.iter().enumerate() {
         same("stage counts", &state.stages.at(index).counts, counts)?;
     }
@@ -90,20 +98,34 @@ fn graph(state: &State) -> Verdict {
     };
     for index in 0..state.stages.len() {
         let stage = state.stage(StageId::from(index));
-        let remaining = stage.tasks.iter().filter(|id| !state.task(**id).phase.is_satisfied()).count() as u32;
-        same("stage remaining", &stage.remaining, &remaining)?;
-        same("stage dead", &stage.dead, &(stage.tasks.iter().filter(|id| dead(**id)).count() as u32))?;
+        let counts = |id: &&TaskId| !state.task(**id).excused;
+        let remaining = stage.tasks.iter().filter(|id| !state.task(**id).phase.is_satisfied()).filter(counts).count();
+        same("stage remaining", &stage.remaining, &(remaining as u32))?;
+        let stage_dead = stage.tasks.iter().filter(|id| dead(**id)).filter(counts).count();
+        same("stage dead", &stage.dead, &(stage_dead as u32))?;
         let unmet = stage.definition.after.iter().filter(|before| state.stage(**before).remaining > 0).count() as u32;
         same("stage unmet", &stage.unmet, &unmet)?;
     }
     for id in ids(state) {
         let definition = state.definition(id);
         let stage = state.stage(definition.stage);
-        let unmet = definition.after.iter().filter(|before| !state.task(**before).phase.is_satisfied()).count() as u32;
-        same("unmet", &state.task(id).unmet, &(unmet + u32::from(stage.unmet > 0)))?;
-        let dead_tasks = definition.after.iter().filter(|before| dead(**before)).count();
+        let over = definition.join.trigger == Trigger::AllOver;
+        let unmet = definition.after.iter().filter(|before| {
+            let satisfied = state.task(**before).phase.is_satisfied();
+            !(satisfied || (over && dead(**before)))
+        });
+        let (unmet, all) = (unmet.count(), definition.after.len());
+        let never = definition.after.iter().filter(|before| !over && dead(**before)).count();
+        let spare = all - definition.join.enough.map_or(all, |enough| (enough as usize).min(all));
+        let task = state.task(id);
+        if let Some(join) = &task.join {
+            same("join", &(join.spare, join.over), &(spare as u32, over))?;
+            same("join unmet and dead", &(join.unmet, join.dead), &(unmet as u32, never as u32))?;
+        }
+        let missing = unmet.saturating_sub(spare) as u32;
+        same("unmet", &task.unmet, &(missing + u32::from(stage.unmet > 0)))?;
         let dead_stages = stage.definition.after.iter().filter(|before| state.stage(**before).dead > 0).count();
-        same("dead", &state.task(id).dead, &((dead_tasks + dead_stages) as u32))?;
+        same("dead", &task.dead, &((never.saturating_sub(spare) + dead_stages) as u32))?;
     }
     Ok(())
 }

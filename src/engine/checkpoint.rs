@@ -16,7 +16,7 @@ use super::message::Command;
 use super::state::{Changes, Done, Live, Past, Phase, Reservation, State};
 
 /// Form of what follows. Another one is not read.
-pub const CHECKPOINT_VERSION: u32 = 1;
+pub const CHECKPOINT_VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
@@ -83,6 +83,13 @@ struct StoredTask {
     live: Option<Box<Live>>,
     #[serde(default, skip_serializing_if = "is_default")]
     past: Option<Arc<Vec<Past>>>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    because: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    excused: bool,
+    /// Of a join: what it waits for that is not done, what of it never can be, and whether it was said that it is enough.
+    #[serde(default, skip_serializing_if = "is_default")]
+    join: Option<(u32, u32, bool)>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -122,6 +129,9 @@ impl State {
                 deadline: task.deadline,
                 live: task.live.clone(),
                 past: task.past.clone(),
+                because: task.because.clone(),
+                excused: task.excused,
+                join: task.join.as_ref().map(|join| (join.unmet, join.dead, join.settled)),
             }
         };
         let stored = Stored {
@@ -251,16 +261,25 @@ impl State {
         task.deadline = stored.deadline;
         task.live = stored.live;
         task.past = stored.past;
+        task.because = stored.because;
+        task.excused = stored.excused;
+        if let (Some(join), Some(stored)) = (&mut task.join, stored.join) {
+            (join.unmet, join.dead, join.settled) = stored;
+        }
         self.index(id);
     }
 
     fn count_stages(&mut self) {
         for index in 0..self.stages.len() {
             let tasks: Vec<TaskId> = self.stages.at(index).tasks.iter().copied().collect();
-            let open = tasks.iter().filter(|id| !self.task(**id).phase.is_satisfied()).count();
+            let open = |id: &&TaskId| {
+                let task = self.task(**id);
+                !task.phase.is_satisfied() && !task.excused
+            };
+            let open = tasks.iter().filter(open).count();
             let dead = |id: &&TaskId| {
                 let task = self.task(**id);
-                task.phase.is_dead() || (task.phase == Phase::Waiting && task.dead > 0)
+                !task.excused && (task.phase.is_dead() || (task.phase == Phase::Waiting && task.dead > 0))
             };
             let dead = tasks.iter().filter(dead).count();
             let stage = self.stages.at_mut(index);

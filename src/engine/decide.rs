@@ -7,6 +7,7 @@ use super::definition::{Backoff, OnLost, Workflow};
 use super::dispatch::Dispatch;
 use super::fact::Cause;
 use super::fact::{Ending, Fact, Outcome, Stamped, Then};
+use super::graph::Graph;
 use super::ids::{Attempt, Span, TaskId, Time};
 use super::message::{
     Command, Effect, Exit, Input, News, Origin, Refusal, Report, StartOrder, StartProblem, StopReason, StopSignal,
@@ -24,6 +25,7 @@ pub struct Engine {
     /// The fold of the facts.
     pub state: State,
     dispatch: Dispatch,
+    graph: Graph,
     /// Facts cannot be stored: nothing new starts. No fact itself, for the same reason.
     unsafe_to_start: bool,
 }
@@ -63,8 +65,10 @@ impl Engine {
     /// The engine over a State that was read back. What can start does so at the next [`decide`](Self::decide): a tick
     /// will do.
     pub fn new(state: State) -> Self {
-        let mut engine = Self { state, dispatch: Dispatch::default(), unsafe_to_start: false };
+        let (dispatch, graph) = (Dispatch::default(), Graph::default());
+        let mut engine = Self { state, dispatch, graph, unsafe_to_start: false };
         engine.dispatch.rebuild(&mut engine.state);
+        engine.graph.rebuild(&engine.state);
         engine
     }
 
@@ -79,6 +83,11 @@ impl Engine {
         }
         self.fire_timers(&mut turn);
         self.settle(&mut turn);
+        if self.state.timers.first().is_some_and(|(at, _)| *at <= self.state.now) {
+            // What was stopped as not needed may have no grace at all.
+            self.fire_timers(&mut turn);
+            self.settle(&mut turn);
+        }
         turn
     }
 
@@ -387,6 +396,7 @@ impl Engine {
             StopReason::Cancelled => (Outcome::Cancelled, Then::Rest),
             StopReason::Fallback(fallback) => (Outcome::Aborted(reason), Then::Fallback(fallback)),
             StopReason::SessionStop | StopReason::Leaked => (Outcome::Aborted(reason), Then::Requeue),
+            StopReason::NotNeeded(_) => (Outcome::Aborted(reason), Then::Rest),
         }
     }
 
@@ -418,8 +428,10 @@ impl Engine {
         let stop = self.state.task(task).live.as_ref().and_then(|live| live.stop);
         let then = match (self.state.settings.on_lost, stop.map(|(reason, _, _)| reason)) {
             (OnLost::Retry, Some(StopReason::Fallback(fallback))) => Then::Fallback(fallback),
-            // What was cancelled is not run again by a rule.
-            (OnLost::Retry, reason) if reason != Some(StopReason::Cancelled) => Then::Requeue,
+            // What was cancelled or is not needed is not run again by a rule.
+            (OnLost::Retry, None | Some(StopReason::TimedOut | StopReason::SessionStop | StopReason::Leaked)) => {
+                Then::Requeue
+            }
             _ => Then::Rest,
         };
         // There may be output: its file is kept in sight.
@@ -452,12 +464,21 @@ impl Engine {
     /// Starts what can be started.
     fn settle(&mut self, turn: &mut Turn) {
         loop {
+            self.decide_graph(turn);
             self.start_what_fits(turn);
             if self.state.closed().is_some() || self.unsafe_to_start {
                 return;
             }
             let Some((task, on)) = self.dispatch.due_reservation(&self.state) else { return };
             self.record(turn, Fact::Reserved { task, on });
+        }
+    }
+
+    /// What follows from what is over. Each decision can lead to others.
+    fn decide_graph(&mut self, turn: &mut Turn) {
+        while !self.unsafe_to_start {
+            let Some(facts) = self.graph.next(&mut self.state) else { return };
+            self.record_intent(turn, facts);
         }
     }
 
@@ -550,9 +571,10 @@ fn intend(state: &State, command: &Command) -> Result<Intent, Refusal> {
         },
         Command::Skip { task } => match state.task(*task).phase {
             phase if phase.is_open() => {
-                Ok(Intent { facts: vec![Fact::Skipped { task: *task }], inverse: take_up_again(state, *task) })
+                let skipped = Fact::Skipped { task: *task, why: None };
+                Ok(Intent { facts: vec![skipped], inverse: take_up_again(state, *task) })
             }
-            Phase::Failed | Phase::Cancelled | Phase::Lost => plain(Fact::Skipped { task: *task }),
+            Phase::Failed | Phase::Cancelled | Phase::Lost => plain(Fact::Skipped { task: *task, why: None }),
             phase => refuse(format!("{} is {}: too late to skip", state.name(*task), word(phase))),
         },
         Command::Unskip { task } => intend_unskip(state, *task),
@@ -613,7 +635,7 @@ fn intend_cancel(state: &State, task: TaskId, signal: StopSignal) -> Result<Inte
         return plain(Fact::Stopping { task, attempt, reason: StopReason::Cancelled, signal });
     }
     if entry.phase.is_open() || entry.phase == Phase::Lost {
-        return Ok(Intent { facts: vec![Fact::Cancelled { task }], inverse: take_up_again(state, task) });
+        return Ok(Intent { facts: vec![Fact::Cancelled { task, why: None }], inverse: take_up_again(state, task) });
     }
     refuse(format!("{} is {} already", state.name(task), word(entry.phase)))
 }

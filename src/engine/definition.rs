@@ -219,6 +219,44 @@ pub struct TaskDefinition {
     /// Words to select it by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
+    /// How many of `after`, and how they must have ended.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub join: Join,
+}
+
+/// What of a task's `after` must have come to pass before it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Join {
+    /// So many of them are enough, from 1 to all; all if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enough: Option<u32>,
+    /// What becomes of the rest once it is enough.
+    #[serde(skip_serializing_if = "is_default")]
+    pub rest: Rest,
+    /// How they must have ended.
+    #[serde(skip_serializing_if = "is_default")]
+    pub trigger: Trigger,
+}
+
+/// What becomes of those tasks of an `after` that are not needed any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Rest {
+    /// They go on.
+    #[default]
+    LetRun,
+    /// What runs of them is stopped, what does not run yet is skipped.
+    Cancel,
+}
+
+/// How a task that another waits for must have ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Trigger {
+    /// Well, or skipped.
+    #[default]
+    AllSucceeded,
+    /// In any way: also failed, cancelled, or never to start because of one that was.
+    AllOver,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

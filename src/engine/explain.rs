@@ -32,6 +32,19 @@ pub enum Reason {
         /// How many in all.
         count: u32,
     },
+    /// It waits for some of these tasks, more of which must come to pass.
+    Enough {
+        /// How many are done.
+        done: u32,
+        /// How many are enough.
+        enough: u32,
+        /// Of how many.
+        of: u32,
+        /// How many of them never can be done, as things are.
+        dead: u32,
+        /// Not done; failed ones first (the first few).
+        tasks: Vec<TaskId>,
+    },
     /// Its stage waits for these stages.
     Stages {
         /// Not over.
@@ -101,13 +114,22 @@ pub fn explain(state: &State, id: TaskId) -> Vec<Reason> {
 fn waits_for(state: &State, id: TaskId) -> Vec<Reason> {
     let mut reasons = Vec::new();
     let definition = state.definition(id);
-    let open = definition.after.iter().filter(|before| !state.task(**before).phase.is_satisfied());
-    let mut tasks: Vec<TaskId> = open.copied().collect();
-    if !tasks.is_empty() {
+    let join = state.task(id).join.as_deref();
+    let is_over = |id: TaskId| matches!(state.shown(id), Shown::Failed | Shown::Cancelled | Shown::Blocked);
+    let over = join.is_some_and(|join| join.over);
+    let open = |before: &&TaskId| !(state.task(**before).phase.is_satisfied() || (over && is_over(**before)));
+    let mut tasks: Vec<TaskId> = definition.after.iter().filter(open).copied().collect();
+    if tasks.len() as u32 > join.map_or(0, |join| join.spare) {
         let count = tasks.len() as u32;
-        tasks.sort_by_key(|id| (!matches!(state.shown(*id), Shown::Failed | Shown::Cancelled | Shown::Blocked), *id));
+        tasks.sort_by_key(|id| (!is_over(*id), *id));
         tasks.truncate(NAMED);
-        reasons.push(Reason::After { tasks, count });
+        reasons.push(match join.filter(|join| join.spare > 0) {
+            Some(join) => {
+                let of = definition.after.len() as u32;
+                Reason::Enough { done: of - count, enough: of - join.spare, of, dead: join.dead, tasks }
+            }
+            None => Reason::After { tasks, count },
+        });
     }
     let before = &state.stage(definition.stage).definition.after;
     let stages: Vec<StageId> = before.iter().copied().filter(|stage| state.stage(*stage).remaining > 0).collect();

@@ -116,11 +116,17 @@ pub enum Fact {
     Skipped {
         /// Which.
         task: TaskId,
+        /// Why, if a rule skipped it: a condition with its values, for example.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
     },
     /// Will not run (it was not running).
     Cancelled {
         /// Which.
         task: TaskId,
+        /// Why, if a rule cancelled it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
     },
     /// An ended or skipped task is to be run (again).
     Requeued {
@@ -228,6 +234,25 @@ pub enum Fact {
         fallback: FallbackId,
         /// By rule or by key.
         by: Origin,
+    },
+
+    // ── joins ────────────────────────────────────────────────────────────────────────────────────────────────────
+    /// A failure that does not count against the run.
+    Excused {
+        /// Who failed.
+        task: TaskId,
+        /// Why it does not count.
+        why: String,
+    },
+    /// So many of those that a task waits for are done that it is enough: what becomes of the rest is decided, in the
+    /// facts before this one.
+    Enough {
+        /// The task that waits.
+        task: TaskId,
+        /// How many are done.
+        done: u32,
+        /// Of so many.
+        of: u32,
     },
 
     // ── the schedule ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -302,6 +302,8 @@ pub enum StopReason {
     SessionStop,
     /// Its leader ended and left processes behind.
     Leaked,
+    /// Enough of those that this task waits for are done without it.
+    NotNeeded(TaskId),
 }
 
 /// Why a command changed nothing.

@@ -11,6 +11,7 @@ pub mod definition;
 pub mod dispatch;
 pub mod explain;
 pub mod fact;
+pub mod graph;
 pub mod ids;
 pub mod message;
 pub mod order;

@@ -75,7 +75,7 @@ pub fn build(frozen: &Frozen, view: &View, at: Time) -> Snapshot {
     let (rows, offset, total_rows, matching) = rows(frozen, view, at);
     Snapshot {
         header: header(frozen, at),
-        counts: counts(state, &state.counts),
+        counts: Counts { excused: state.excused as usize, ..counts(state, &state.counts) },
         matching,
         total_rows,
         offset,
@@ -119,6 +119,7 @@ pub(super) fn counts(state: &State, tally: &Tally) -> Counts {
         held: tally.of(Shown::Held),
         blocked: tally.of(Shown::Blocked),
         failed: tally.of(Shown::Failed),
+        excused: 0,
         lost: tally.of(Shown::Lost),
         cancelled: tally.of(Shown::Cancelled),
         skipped: tally.of(Shown::Skipped),

@@ -241,6 +241,8 @@ pub struct Counts {
     pub blocked: usize,
     /// Failed for good.
     pub failed: usize,
+    /// Part of `failed`: those whose failure does not count against the run (only in the counts of all tasks).
+    pub excused: usize,
     /// Lost.
     pub lost: usize,
     /// Cancelled.

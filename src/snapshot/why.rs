@@ -42,10 +42,13 @@ pub(super) fn note(frozen: &Frozen, id: TaskId, at: Time) -> String {
         Phase::Held => "held by you".into(),
         Phase::Lost | Phase::Failed => {
             let cause = last.map_or_else(|| "failed".into(), |past| outcome_words(&past.outcome));
+            if let Some(why) = &task.because {
+                return format!("{cause}, {}{why}", if task.excused { "excused: " } else { "" });
+            }
             if task.attempt > 1 { format!("{cause}, {} attempts", task.attempt) } else { cause }
         }
-        Phase::Cancelled => "cancelled".into(),
-        Phase::Skipped => "skipped".into(),
+        Phase::Cancelled => task.because.as_ref().map_or_else(|| "cancelled".into(), |why| why.to_string()),
+        Phase::Skipped => task.because.as_ref().map_or_else(|| "skipped".into(), |why| why.to_string()),
         Phase::Succeeded => succeeded_note(state, id),
         Phase::Ready | Phase::Waiting | Phase::Blocked => {
             explain(state, id).first().map_or_else(String::new, |reason| short(frozen, id, reason))
@@ -98,6 +101,7 @@ fn stopping_note(state: &State, id: TaskId, at: Time) -> String {
         StopReason::Fallback(_) => "fallback next",
         StopReason::SessionStop => "session stops",
         StopReason::Leaked => "left processes",
+        StopReason::NotNeeded(_) => "not needed",
     };
     match signal {
         StopSignal::Term => {
@@ -127,6 +131,10 @@ pub fn short(frozen: &Frozen, id: TaskId, reason: &Reason) -> String {
             };
             let more = if *count > 1 { format!(" +{}", count - 1) } else { String::new() };
             format!("needs {}{more}{word}", state.name(first))
+        }
+        Reason::Enough { done, enough, of, dead, .. } => {
+            let never = if of - dead < *enough { format!(", {dead} never can be") } else { String::new() };
+            format!("{enough} of {of} are enough, {done} done{never}")
         }
         Reason::Stages { stages } => {
             let names: Vec<&str> = stages.iter().map(|stage| state.stage(*stage).definition.name.as_str()).collect();
@@ -391,6 +399,14 @@ fn long(frozen: &Frozen, id: TaskId, reason: &Reason, at: Time) -> WhyLine {
                 if *count == 1 { "" } else { "s" },
                 if *count == 1 { "is" } else { "are" }
             )
+        }
+        Reason::Enough { tasks, .. } => {
+            more.extend(
+                tasks
+                    .iter()
+                    .map(|id| format!("{}: {}", state.name(*id), crate::engine::decide::word(state.task(*id).phase))),
+            );
+            short(frozen, id, reason)
         }
         Reason::Resource { resource, need, free, holders } => {
             let entry = state.resource(*resource);

@@ -17,10 +17,10 @@ use super::schema::{
 };
 use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};
-use super::{Machine, command, units};
+use super::{Machine, command, join, units};
 use crate::engine::definition::{
     AgentDefinition, Backoff, CommandLine, CommandSpec, Deadline, Durability, FallbackDefinition, FallbackStrategy,
-    OnConsoleDeath, OnLost, Requirements, ResourceDefinition, ResourceKind, ResourceRequirement, Retry, Settings,
+    Join, OnConsoleDeath, OnLost, Requirements, ResourceDefinition, ResourceKind, ResourceRequirement, Retry, Settings,
     TaskDefinition, TaskType, Workflow, WorkflowStage,
 };
 use crate::engine::ids::{Amount, FallbackId, ResourceId, Span, StageId, TaskId, Time};
@@ -486,6 +486,8 @@ impl Lowering<'_, '_> {
         for (task, after) in tasks.iter_mut().zip(task_after) {
             task.after = after.into_iter().map(TaskId).collect();
         }
+        let group_of = outline.group_of.iter().map(|group| (*group, outline.groups[*group as usize].node));
+        join::check(self.reader, tasks.iter().zip(group_of));
         let stages = stage_after.into_iter().enumerate().map(|(index, after)| WorkflowStage {
             name: self.stage_names.get(index).text.to_owned(),
             after: after.into_iter().map(StageId).collect(),
@@ -598,6 +600,7 @@ impl Lowering<'_, '_> {
             retry: Retry::default(),
             fallback: Vec::new(),
             tags: Vec::new(),
+            join: Join::default(),
         }
     }
 
@@ -614,6 +617,7 @@ impl Lowering<'_, '_> {
         task.deadline = fields.get("deadline").and_then(|node| self.deadline(node));
         task.timeout = fields.get("timeout").and_then(|node| self.reader.duration(node, "timeout", Zero::Refused));
         task.estimate = fields.get("estimate").and_then(|node| self.reader.duration(node, "estimate", Zero::Allowed));
+        task.join = join::read(self.reader, fields);
         task.retry = fields.get("retry").and_then(|node| retry(self.reader, node)).unwrap_or_default();
         task
     }

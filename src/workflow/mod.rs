@@ -2,12 +2,13 @@
 //!
 //! `syntax` makes a tree of the text, `schema` knows the words and reads values, `foreach` makes many tasks of one,
 //! `params` and `command` say what tasks run, `outline` lists stages and tasks, `lower` turns names into ids, `order`
-//! finds circles of waiting, `capacity` what could never start, `diagnostic` draws what was found. Pure but for [`open`]: the machine and the time come in. Knows nothing of sessions or screens.
+//! finds circles of waiting, `capacity` what could never start, `join` how many of an `after` are enough, `diagnostic` draws what was found. Pure but for [`open`]: the machine and the time come in. Knows nothing of sessions or screens.
 
 mod capacity;
 mod command;
 mod diagnostic;
 mod foreach;
+mod join;
 mod lower;
 mod order;
 mod outline;

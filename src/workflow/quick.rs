@@ -9,7 +9,7 @@ use super::diagnostic::{Diagnostics, Extent, Finding, Findings, is_treacherous, 
 use super::lower::{MAX_TASKS, local_agent};
 use super::{Machine, Source, command};
 use crate::engine::definition::{
-    CommandLine, CommandSpec, Requirements, ResourceDefinition, ResourceKind, Retry, Settings, TaskDefinition,
+    CommandLine, CommandSpec, Join, Requirements, ResourceDefinition, ResourceKind, Retry, Settings, TaskDefinition,
     TaskType, Workflow, WorkflowStage,
 };
 use crate::engine::ids::StageId;
@@ -83,6 +83,7 @@ fn task(id: String, spec: CommandSpec) -> TaskDefinition {
         retry: Retry::default(),
         fallback: Vec::new(),
         tags: Vec::new(),
+        join: Join::default(),
     }
 }
 

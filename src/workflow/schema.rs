@@ -63,7 +63,7 @@ pub(super) const TASK: Shape = Shape {
     name: "Task",
     fields: &[
         "id", "run", "exec", "after", "needs", "uses", "priority", "deadline", "timeout", "estimate", "retry",
-        "fallback", "tags", "env", "cwd", "foreach",
+        "fallback", "tags", "env", "cwd", "foreach", "enough", "rest", "trigger",
     ],
     later: &[
         "restore",

@@ -23,6 +23,8 @@ struct Seen {
     on_fallback: bool,
     fallbacks: Vec<FallbackId>,
     succeeded_once: bool,
+    excused: bool,
+    lost: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -84,11 +86,11 @@ impl Checker {
             Fact::SlotsSet { agent, slots } => self.slots[agent.index()] = *slots,
             Fact::Held { task } => self.idle(*task).held = true,
             Fact::Released { task } => self.idle(*task).held = false,
-            Fact::Skipped { task } => {
+            Fact::Skipped { task, .. } => {
                 let seen = self.idle(*task);
                 (seen.satisfied, seen.at_rest, seen.held) = (true, true, false);
             }
-            Fact::Cancelled { task } => {
+            Fact::Cancelled { task, .. } => {
                 let seen = self.idle(*task);
                 (seen.at_rest, seen.held) = (true, false);
             }
@@ -97,7 +99,14 @@ impl Checker {
                 assert!(seen.at_rest, "requeued though it was not over: {task}");
                 assert!(!seen.succeeded_once, "{task} has succeeded and is run again");
                 (seen.at_rest, seen.satisfied, seen.tries, seen.not_before) = (false, false, 0, Time(0));
+                seen.excused = false;
             }
+            Fact::Excused { task, .. } => {
+                let seen = self.idle(*task);
+                assert!(seen.at_rest && !seen.satisfied && !seen.excused, "{task} is excused without a failure");
+                seen.excused = true;
+            }
+            Fact::Enough { task, done, of } => self.enough(*task, *done, *of),
             Fact::Due { task } => self.idle(*task).not_before = Time(0),
             Fact::FallbackChosen { task, fallback, .. } => {
                 self.idle(*task);
@@ -194,11 +203,12 @@ impl Checker {
         assert!(seen.not_before <= self.now, "{name} starts within its delay");
         let limit = if seen.on_fallback { 1 } else { definition.retry.attempts };
         assert!(seen.tries < limit, "{name} starts once more than its retry rule allows");
-        for before in &definition.after {
-            assert!(self.seen[before.index()].satisfied, "{name} starts before {before}");
-        }
+        let (come, all) = (self.come_to_pass(&definition), definition.after.len());
+        let needed = definition.join.enough.map_or(all, |enough| enough as usize);
+        assert!(come >= needed, "{name} starts when {come} of {all} are done, of which {needed} are needed");
         for stage in &self.stages[definition.stage.index()].after {
-            let open = self.tasks.iter().zip(&self.seen).find(|(task, seen)| task.stage == *stage && !seen.satisfied);
+            let mut tasks = self.tasks.iter().zip(&self.seen);
+            let open = tasks.find(|(task, seen)| task.stage == *stage && !seen.satisfied && !seen.excused);
             assert!(open.is_none(), "{name} starts before the stage of {:?} is over", open.map(|(task, _)| &task.id));
         }
         let running = self.seen.iter().filter(|seen| seen.live.is_some()).count() as u32;
@@ -220,6 +230,48 @@ impl Checker {
         }
         let busy = self.seen.iter().filter_map(|seen| seen.live.as_ref()).filter(|live| live.agent == agent).count();
         assert!(busy <= self.slots[agent.index()] as usize, "{name} starts beyond the slots of {}", at.name);
+    }
+
+    /// How many of those that a task waits for are done, or over if that is what it waits for.
+    fn come_to_pass(&self, definition: &TaskDefinition) -> usize {
+        let over = definition.join.trigger == Trigger::AllOver;
+        let has = |id: &&TaskId| self.seen[id.index()].satisfied || (over && self.is_over(**id));
+        definition.after.iter().filter(has).count()
+    }
+
+    /// It never will be done, as things are.
+    fn is_over(&self, id: TaskId) -> bool {
+        let (seen, definition) = (&self.seen[id.index()], &self.tasks[id.index()]);
+        if seen.live.is_some() || seen.satisfied {
+            return false;
+        }
+        if seen.at_rest {
+            return !seen.lost;
+        }
+        let stage_before = &self.stages[definition.stage.index()].after;
+        let dead_stage = || {
+            (0..self.tasks.len()).map(TaskId::from).any(|other| {
+                stage_before.contains(&self.tasks[other.index()].stage)
+                    && !self.seen[other.index()].excused
+                    && self.is_over(other)
+            })
+        };
+        if definition.join.trigger == Trigger::AllOver {
+            return dead_stage();
+        }
+        let never = definition.after.iter().filter(|before| self.is_over(**before)).count();
+        let all = definition.after.len();
+        let spare = all - definition.join.enough.map_or(all, |enough| enough as usize);
+        never > spare || dead_stage()
+    }
+
+    fn enough(&self, task: TaskId, done: u32, of: u32) {
+        let definition = &self.tasks[task.index()];
+        assert_eq!(of as usize, definition.after.len());
+        let come = self.come_to_pass(definition);
+        // The rest may have been skipped since they were counted.
+        assert!(done as usize <= come, "{done} of those before {task} are said to be done, {come} are");
+        assert!(definition.join.enough.is_some_and(|enough| enough <= done), "it is not enough for {task}");
     }
 
     fn within_capacity(&self, resource: ResourceId, agent: AgentId) {
@@ -286,6 +338,10 @@ impl Checker {
             }
             Outcome::Failed(_) | Outcome::Lost(_) => {}
         }
+        if let Some(StopReason::NotNeeded(join)) = stop {
+            assert!(self.tasks[join.index()].after.contains(&task), "{join} never waited for {task}");
+            assert_eq!(then, Then::Rest, "{task} is not needed, and goes on");
+        }
         if stop == Some(StopReason::Cancelled) {
             assert_eq!(then, Then::Rest, "{task} was cancelled, and goes on");
         }
@@ -294,11 +350,14 @@ impl Checker {
             assert!(self.seen[task.index()].tries < limit, "{task} is retried beyond its rule");
         }
         self.release(task);
+        let on_lost = self.settings.on_lost;
         let seen = &mut self.seen[task.index()];
         match then {
             Then::Rest => {
                 seen.at_rest = true;
-                seen.satisfied = *outcome == Outcome::Succeeded;
+                let not_needed = matches!(outcome, Outcome::Aborted(StopReason::NotNeeded(_)));
+                seen.satisfied = *outcome == Outcome::Succeeded || not_needed;
+                seen.lost = matches!(outcome, Outcome::Lost(_)) && on_lost != OnLost::Fail;
                 seen.succeeded_once |= *outcome == Outcome::Succeeded;
             }
             Then::Retry(at) => seen.not_before = at,

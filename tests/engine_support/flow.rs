@@ -17,7 +17,8 @@ use super::{command, replay, task, through_ron};
 
 /// A workflow from lines: `set KEY N`, `lock N`, `pool N AMOUNT`, `agent NAME slots N [cpu N] [mem N] [can a,b]`,
 /// `stage N [after a,b]`, `fallback N`, `task N [after a,b] [uses db,db:shared,cpu:2] [needs a,b] [on AGENT] [prio N]
-/// [deadline MS] [timeout MS] [estimate MS] [tries N] [backoff MS|BASE..MAX~JITTER] [or a,b] [stage S]`.
+/// [deadline MS] [timeout MS] [estimate MS] [tries N] [backoff MS|BASE..MAX~JITTER] [or a,b] [stage S] [enough N]
+/// [rest cancel] [trigger over]`.
 pub fn parse(text: &str) -> Workflow {
     let mut flow = Workflow::default();
     for name in ["cpu", "mem"] {
@@ -128,6 +129,9 @@ fn one_task(flow: &Workflow, name: &str, rest: &[&str]) -> TaskDefinition {
             "estimate" => task.estimate = Some(Span(number(value))),
             "tries" => task.retry.attempts = number(value),
             "backoff" => task.retry.backoff = backoff(value),
+            "enough" => task.join.enough = Some(number(value)),
+            "rest" => task.join.rest = Rest::Cancel,
+            "trigger" => task.join.trigger = Trigger::AllOver,
             "or" => {
                 let names = value.split(',');
                 task.fallback =
@@ -354,8 +358,10 @@ impl Case {
             Fact::SlotsSet { agent, slots } => format!("slots {} {slots}", self.flow.agents[agent.index()].name),
             Fact::Held { task } => format!("held {}", t(task)),
             Fact::Released { task } => format!("released {}", t(task)),
-            Fact::Skipped { task } => format!("skipped {}", t(task)),
-            Fact::Cancelled { task } => format!("cancelled {}", t(task)),
+            Fact::Skipped { task, why } => format!("skipped {}{}", t(task), because(why)),
+            Fact::Cancelled { task, why } => format!("cancelled {}{}", t(task), because(why)),
+            Fact::Excused { task, why } => format!("excused {}: {why}", t(task)),
+            Fact::Enough { task, done, of } => format!("enough {} {done}/{of}", t(task)),
             Fact::Requeued { task } => format!("requeued {}", t(task)),
             Fact::Starting { task, attempt, agent } => {
                 let agent = &self.flow.agents[agent.index()].name;
@@ -375,6 +381,7 @@ impl Case {
             Fact::Stopping { task, attempt, reason, signal } => {
                 let reason = match reason {
                     StopReason::Fallback(fallback) => format!("Fallback {}", f(fallback)),
+                    StopReason::NotNeeded(join) => format!("NotNeeded {}", t(join)),
                     other => format!("{other:?}"),
                 };
                 format!("{signal:?} {}/{attempt}: {reason}", t(task))
@@ -412,6 +419,9 @@ impl Case {
         let names = |ids: &[TaskId]| ids.iter().map(|id| self.engine.state.name(*id)).collect::<Vec<_>>().join(",");
         let say = |reason: &Reason| match reason {
             Reason::After { tasks, count } => format!("after {count}: {}", names(tasks)),
+            Reason::Enough { done, enough, of, dead, tasks } => {
+                format!("{done} of {enough} that are enough, of {of}, {dead} dead: {}", names(tasks))
+            }
             Reason::Stages { stages } => {
                 let names: Vec<_> = stages.iter().map(|id| self.flow.stages[id.index()].name.as_str()).collect();
                 format!("stages {}", names.join(","))
@@ -432,4 +442,8 @@ impl Case {
         let reasons: Vec<String> = explain(&self.engine.state, id).iter().map(say).collect();
         if reasons.is_empty() { vec!["nothing".into()] } else { reasons }
     }
+}
+
+fn because(why: &Option<String>) -> String {
+    why.as_ref().map_or_else(String::new, |why| format!(": {why}"))
 }

@@ -78,6 +78,7 @@ pub fn task(id: &str) -> TaskDefinition {
         retry: Retry::default(),
         fallback: Vec::new(),
         tags: Vec::new(),
+        join: Join::default(),
     }
 }
 
@@ -124,6 +125,8 @@ fn contend(rng: &mut Rng, flow: &mut Workflow) {
         (task.requirements, task.estimate) = rng.pick(&kinds).clone();
         (task.stage, task.timeout) = (StageId(0), None);
         task.after.retain(|_| rng.chance(20));
+        task.join.enough =
+            task.join.enough.map(|enough| enough.min(task.after.len() as u32)).filter(|enough| *enough > 0);
     }
 }
 
@@ -189,7 +192,8 @@ fn random_task(
     agents: usize,
     stage: StageId,
 ) -> TaskDefinition {
-    let after = (0..n as u32).filter(|_| rng.chance(10)).map(TaskId).collect();
+    let after: Vec<TaskId> = (0..n as u32).filter(|_| rng.chance(10)).map(TaskId).collect();
+    let join = if rng.chance(40) { random_join(rng, after.len() as u64) } else { Join::default() };
     let mut needs = Requirements::default();
     for (index, resource) in resources.iter().enumerate() {
         let percent = [25, 20, 8].get(index).copied().unwrap_or(25);
@@ -215,6 +219,7 @@ fn random_task(
     TaskDefinition {
         stage,
         after,
+        join,
         requirements: needs,
         priority: rng.below(7) as i32 - 3,
         deadline: rng.maybe(20, |rng| Deadline::After(Span::secs(rng.below(60)))),
@@ -223,6 +228,14 @@ fn random_task(
         retry: Retry { attempts: 1 + rng.below(3) as u32, backoff },
         fallback: (0..rng.below(3) as u32).map(FallbackId).collect(),
         ..task(&format!("t{n}"))
+    }
+}
+
+fn random_join(rng: &mut Rng, all: u64) -> Join {
+    Join {
+        enough: if all > 0 { rng.maybe(80, |rng| 1 + rng.below(all) as u32) } else { None },
+        rest: *rng.pick(&[Rest::LetRun, Rest::Cancel]),
+        trigger: *rng.pick(&[Trigger::AllSucceeded, Trigger::AllSucceeded, Trigger::AllOver]),
     }
 }
 

@@ -55,8 +55,23 @@ impl State {
                 t.held = false;
                 t.ready_at = now;
             }),
-            Fact::Skipped { task } => self.edit(*task, |t| t.stand(Phase::Skipped, now)),
-            Fact::Cancelled { task } => self.edit(*task, |t| t.stand(Phase::Cancelled, now)),
+            Fact::Skipped { task, why } => self.edit(*task, |t| {
+                t.stand(Phase::Skipped, now);
+                t.because = why.as_deref().map(Arc::from);
+            }),
+            Fact::Cancelled { task, why } => self.edit(*task, |t| {
+                t.stand(Phase::Cancelled, now);
+                t.because = why.as_deref().map(Arc::from);
+            }),
+            Fact::Excused { task, why } => self.edit(*task, |t| {
+                t.excused = t.phase == Phase::Failed;
+                t.because = Some(why.as_str().into());
+            }),
+            Fact::Enough { task, .. } => self.edit(*task, |t| {
+                if let Some(join) = &mut t.join {
+                    join.settled = join.is_enough();
+                }
+            }),
             Fact::Requeued { task } => self.edit(*task, |t| {
                 t.tries = 0;
                 t.queue(now);
@@ -260,6 +275,10 @@ impl State {
         }
         let now = self.now;
         let on_lost = self.settings.on_lost;
+        let because = match outcome {
+            Outcome::Aborted(StopReason::NotNeeded(join)) => Some(Arc::from(self.not_needed(*join))),
+            _ => None,
+        };
         self.edit(id, |t| {
             let Some(live) = t.live.take() else { return };
             let past = Past {
@@ -292,6 +311,10 @@ impl State {
                 (Outcome::Succeeded, Then::Rest) => t.stand(Phase::Succeeded, now),
                 (Outcome::Cancelled, Then::Rest) => t.stand(Phase::Cancelled, now),
                 (Outcome::Lost(_), Then::Rest) if on_lost != OnLost::Fail => t.stand(Phase::Lost, now),
+                (Outcome::Aborted(StopReason::NotNeeded(_)), Then::Rest) => {
+                    t.stand(Phase::Skipped, now);
+                    t.because = because;
+                }
                 (_, Then::Rest) => t.stand(Phase::Failed, now),
             }
         });

@@ -10,17 +10,37 @@ use crate::engine::message::StopSignal;
 /// A change of what a task waits for, on its way through the graph.
 struct Delta {
     task: TaskId,
-    unmet: i32,
-    dead: i32,
+    by: By,
+}
+
+/// What it waits for that changed: how many more are not done, how many more never can be.
+#[derive(Clone, Copy)]
+enum By {
+    /// A task, which also may be over or not any more.
+    Task { unmet: i32, dead: i32, unended: i32 },
+    /// The stages before its own.
+    Stages { unmet: i32, dead: i32 },
+}
+
+impl By {
+    /// What changes of what it needs.
+    fn of(self, task: &mut Task) -> (i32, i32) {
+        match (self, &mut task.join) {
+            (Self::Stages { unmet, dead }, _) | (Self::Task { unmet, dead, .. }, None) => (unmet, dead),
+            (Self::Task { unended, .. }, Some(join)) if join.over => join.change(unended, 0),
+            (Self::Task { unmet, dead, .. }, Some(join)) => join.change(unmet, dead),
+        }
+    }
 }
 
 impl State {
     pub(super) fn edit(&mut self, id: TaskId, change: impl FnOnce(&mut Task)) {
         let mut deltas = Vec::new();
         self.edit_one(id, change, &mut deltas);
-        while let Some(Delta { task, unmet, dead }) = deltas.pop() {
+        while let Some(Delta { task, by }) = deltas.pop() {
             let now = self.now;
             let change = |t: &mut Task| {
+                let (unmet, dead) = by.of(t);
                 t.unmet = t.unmet.checked_add_signed(unmet).expect("as many are met as were counted");
                 t.dead = t.dead.checked_add_signed(dead).expect("as many come back as were counted");
                 match t.phase {
@@ -38,13 +58,30 @@ impl State {
         change(self.tasks.at_mut(id.index()));
         let after = self.keys(id);
         self.reindex(id, &before, &after);
+        self.note_ends(id, &before, &after);
         let unmet = i32::from(before.satisfied) - i32::from(after.satisfied);
         let dead = i32::from(after.dead) - i32::from(before.dead);
-        if unmet == 0 && dead == 0 {
+        if unmet != 0 || dead != 0 {
+            let by = By::Task { unmet, dead, unended: unmet - dead };
+            deltas.extend(self.dependents.at(id.index()).iter().map(|task| Delta { task: *task, by }));
+        }
+        let excused = i32::from(after.excused) - i32::from(before.excused);
+        if unmet != excused || dead != excused {
+            self.stage_changed(id, unmet - excused, dead - excused, deltas);
+        }
+    }
+
+    /// What [`Graph`](crate::engine::graph::Graph) has to look at.
+    fn note_ends(&mut self, id: TaskId, before: &Keys, after: &Keys) {
+        if !self.changes.noted {
             return;
         }
-        deltas.extend(self.dependents.at(id.index()).iter().map(|task| Delta { task: *task, unmet, dead }));
-        self.stage_changed(id, unmet, dead, deltas);
+        if after.enough && !before.enough {
+            self.changes.enough.push(id);
+        }
+        if after.shown == Shown::Failed && before.shown != Shown::Failed {
+            self.changes.fallen.push(id);
+        }
     }
 
     /// A task of a stage was done (or not any more): stages after it may open or close.
@@ -65,7 +102,8 @@ impl State {
             next.unmet = next.unmet.checked_add_signed(over).expect("counted");
             let closed = i32::from(next.unmet > 0) - i32::from(was_closed);
             if closed != 0 || died != 0 {
-                deltas.extend(next.tasks.iter().map(|task| Delta { task: *task, unmet: closed, dead: died }));
+                let by = By::Stages { unmet: closed, dead: died };
+                deltas.extend(next.tasks.iter().map(|task| Delta { task: *task, by }));
             }
         }
     }
@@ -82,6 +120,8 @@ impl State {
             live: task.phase.is_live(),
             satisfied: task.phase.is_satisfied(),
             dead,
+            excused: task.excused,
+            enough: task.join.as_ref().is_some_and(|join| join.is_enough() && !join.settled),
             display: display_key(&self.settings, definition.stage, id, task),
             timer: timer(&self.settings, &definition.timeout, task),
             deadline: task.deadline.filter(|_| !over),
@@ -101,7 +141,7 @@ impl State {
 
     /// Moves a task in those indexes in which its place changed.
     fn reindex(&mut self, id: TaskId, before: &Keys, after: &Keys) {
-        if before.shown != after.shown || before.live != after.live {
+        if (before.shown, before.live, before.excused) != (after.shown, after.live, after.excused) {
             self.count(before, -1);
             self.count(after, 1);
         }
@@ -117,6 +157,9 @@ impl State {
         add(&mut self.stages.at_mut(keys.display.stage.index()).counts.0[keys.shown as usize]);
         if keys.live {
             add(&mut self.live);
+        }
+        if keys.excused {
+            add(&mut self.excused);
         }
     }
 
@@ -159,6 +202,9 @@ impl State {
 
 impl Task {
     pub(super) fn stand(&mut self, phase: Phase, now: Time) {
+        if !phase.is_open() || !self.phase.is_open() {
+            self.because = None;
+        }
         if self.phase != phase {
             self.phase = phase;
             self.since = now;
@@ -166,6 +212,7 @@ impl Task {
         if phase != Phase::Delayed {
             self.due = None;
         }
+        self.excused &= phase == Phase::Failed;
         if !phase.is_open() {
             self.held = false;
         }
@@ -192,6 +239,9 @@ struct Keys {
     live: bool,
     satisfied: bool,
     dead: bool,
+    excused: bool,
+    /// Enough of what it waits for is done, and nothing has followed from that yet.
+    enough: bool,
     display: DisplayKey,
     timer: Option<Time>,
     deadline: Option<Time>,

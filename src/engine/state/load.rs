@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{Agent, Class, ClassId, Phase, Pool, PoolId, Resource, Stage, State, Tally, Task};
+use super::{Agent, Class, ClassId, Joining, Phase, Pool, PoolId, Resource, Stage, State, Tally, Task};
 use crate::engine::definition::{
-    AgentDefinition, Deadline, ResourceDefinition, ResourceKind, Settings, TaskConstraint, TaskDefinition,
-    WorkflowStage,
+    AgentDefinition, Deadline, Join, ResourceDefinition, ResourceKind, Settings, TaskConstraint, TaskDefinition,
+    Trigger, WorkflowStage,
 };
 use crate::engine::ids::{AgentId, Amount, ResourceId, StageId, TaskId};
 use crate::engine::table::Table;
@@ -94,6 +94,9 @@ impl State {
             deadline: None,
             live: None,
             past: None,
+            because: None,
+            excused: false,
+            join: joining(definition),
         });
         let stage = self.stages.at_mut(definition.stage.index());
         stage.tasks.push(id);
@@ -165,7 +168,7 @@ impl State {
             });
             let now = self.now;
             let task = self.tasks.at_mut(index);
-            task.unmet = definition.after.len() as u32 + closed;
+            task.unmet = needed(&definition) + closed;
             task.deadline = deadline;
             task.since = now;
             task.ready_at = now;
@@ -175,4 +178,19 @@ impl State {
             self.index(id);
         }
     }
+}
+
+/// How many of those that a task waits for must come to pass.
+fn needed(definition: &TaskDefinition) -> u32 {
+    let all = definition.after.len() as u32;
+    definition.join.enough.map_or(all, |enough| enough.min(all))
+}
+
+fn joining(definition: &TaskDefinition) -> Option<Box<Joining>> {
+    if definition.join == Join::default() {
+        return None;
+    }
+    let all = definition.after.len() as u32;
+    let (spare, over) = (all - needed(definition), definition.join.trigger == Trigger::AllOver);
+    Some(Box::new(Joining { spare, over, unmet: all, dead: 0, settled: false }))
 }

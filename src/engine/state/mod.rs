@@ -37,7 +37,7 @@ pub use fold::{ACTIONS_KEPT, ATTEMPTS_KEPT, UNDO_DEPTH};
 pub use indexes::display_key_of;
 pub(super) use indexes::{display_key, free_key, rank, shown, timer};
 pub use records::{
-    Agent, Changes, Class, ClassId, DisplayKey, Done, DoneWhat, Live, PHASES, Past, Phase, Pool, PoolId, Rank,
+    Agent, Changes, Class, ClassId, DisplayKey, Done, DoneWhat, Joining, Live, PHASES, Past, Phase, Pool, PoolId, Rank,
     Reservation, Resource, Shown, Stage, Tally, Task,
 };
 
@@ -93,6 +93,8 @@ pub struct State {
 
     /// All tasks by how they are shown.
     pub counts: Tally,
+    /// Failed tasks whose failure does not count.
+    pub excused: u32,
     /// Tasks with a live attempt.
     pub live: u32,
     /// Attempts after a task's first.
@@ -154,6 +156,7 @@ impl PartialEq for State {
             && self.stages == other.stages
             && self.counts == other.counts
             && self.live == other.live
+            && self.excused == other.excused
             && self.started == other.started
             && self.paused == other.paused
             && self.ending == other.ending
@@ -266,6 +269,11 @@ impl State {
         self.settings.max_running != Some(0) && enough && able()
     }
 
+    /// Tasks that failed, but for those whose failure is excused.
+    pub fn failed(&self) -> usize {
+        self.counts.of(Shown::Failed) - self.excused as usize
+    }
+
     /// The exit code of a session that ends like this (`design.md`, Command line).
     pub fn exit_code(&self) -> i32 {
         let open = self.counts.of(Shown::Ready)
@@ -274,7 +282,8 @@ impl State {
             + self.live as usize;
         if self.counts.of(Shown::Held) + self.counts.of(Shown::Lost) > 0 || (self.ending.is_some() && open > 0) {
             3
-        } else if self.counts.of(Shown::Failed) > 0 {
+        } else if self.failed() > 0 || (self.excused > 0 && self.counts.of(Shown::Blocked) > 0) {
+            // What an excused failure keeps from running is not excused with it.
             1
         } else if self.counts.of(Shown::Cancelled) + open > 0 {
             3

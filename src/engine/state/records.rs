@@ -97,6 +97,51 @@ pub struct Task {
     pub live: Option<Box<Live>>,
     /// Its ended attempts, oldest first, the last [`ATTEMPTS_KEPT`](super::ATTEMPTS_KEPT).
     pub past: Option<Arc<Vec<Past>>>,
+    /// Why a rule put it where it stands (skipped, held, settled), if one did.
+    pub because: Option<Arc<str>>,
+    /// It failed, and that does not count against the run.
+    pub excused: bool,
+    /// It does not simply wait for all that it waits for to succeed.
+    pub join: Option<Box<Joining>>,
+}
+
+/// What a task with a [`Join`](crate::engine::definition::Join) has of those that it waits for: what is left of these
+/// numbers after what may be missing stands in [`Task::unmet`] and [`Task::dead`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Joining {
+    /// How many may be missing.
+    pub spare: u32,
+    /// It waits for their end, however they end.
+    pub over: bool,
+    /// How many of them have not come to pass.
+    pub unmet: u32,
+    /// How many never can.
+    pub dead: u32,
+    /// It was said that it is enough, and what becomes of the rest.
+    pub settled: bool,
+}
+
+impl Joining {
+    /// Some are left over, and as many as are needed are done.
+    pub fn is_enough(&self) -> bool {
+        self.spare > 0 && self.unmet <= self.spare
+    }
+
+    /// Changes the counts; returns by how much what is needed, and what is needed and can never be, changes.
+    pub(super) fn change(&mut self, unmet: i32, dead: i32) -> (i32, i32) {
+        let before = self.short();
+        self.unmet = self.unmet.checked_add_signed(unmet).expect("as many are met as were counted");
+        self.dead = self.dead.checked_add_signed(dead).expect("as many come back as were counted");
+        self.settled &= self.is_enough();
+        let after = self.short();
+        (after.0 - before.0, after.1 - before.1)
+    }
+
+    /// How many are missing, and how many that can never be are too many.
+    fn short(&self) -> (i32, i32) {
+        let beyond = |count: u32| i32::try_from(count.saturating_sub(self.spare)).unwrap_or(i32::MAX);
+        (beyond(self.unmet), beyond(self.dead))
+    }
 }
 
 /// A live attempt.
@@ -373,4 +418,8 @@ pub struct Changes {
     pub agents: Vec<AgentId>,
     /// Reservations that ended, or have more room behind them.
     pub reservations: Vec<Target>,
+    /// Tasks of which enough that they wait for are done now.
+    pub enough: Vec<TaskId>,
+    /// Tasks that failed for good.
+    pub fallen: Vec<TaskId>,
 }

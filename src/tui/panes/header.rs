@@ -123,7 +123,9 @@ fn mode(scene: &Scene<'_>) -> Words {
         Mode::Paused => ("PAUSED", Meaning::Warn),
         Mode::Draining => ("DRAINING", Meaning::Warn),
         Mode::Stopping => ("STOPPING", Meaning::Warn),
-        Mode::Finished if counts.failed + counts.lost + counts.blocked > 0 => ("FINISHED", Meaning::Bad),
+        Mode::Finished if counts.failed - counts.excused + counts.lost + counts.blocked > 0 => {
+            ("FINISHED", Meaning::Bad)
+        }
         Mode::Finished => ("FINISHED", Meaning::Good),
     };
     vec![w(word, meaning)]

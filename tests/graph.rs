@@ -1,0 +1,122 @@
+//! The graph of a run by the real binary: joins. Works, fails as it should, goes on after `kill -9` in the middle, and is
+//! explained. Knows the command line and the journal only.
+
+mod common;
+
+use common::{Place, QD, until, wait_for};
+use std::process::{Child, Command, Output, Stdio};
+
+const ONE_AGENT: &str = r#"agents: [Agent(name: "local", slots: 4, capabilities: ["shell"])],"#;
+
+fn workflow(body: &str) -> String {
+    format!("Workflow(name: \"graph\", grace: \"200ms\", {ONE_AGENT} {body})")
+}
+
+fn tasks(tasks: &str) -> String {
+    workflow(&format!("stages: [Stage(id: \"main\", tasks: [{tasks}])]"))
+}
+
+#[track_caller]
+fn ends(output: &Output, code: i32) -> String {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{out}\n{err}");
+    out.into_owned()
+}
+
+#[track_caller]
+fn says(text: &str, lines: &[&str]) {
+    for line in lines {
+        assert!(text.contains(line), "nothing says `{line}`:\n{text}");
+    }
+}
+
+/// `qd run flow.ron --session s`, in the background.
+fn begin(place: &Place) -> Child {
+    let mut command = Command::new(QD);
+    place.surround(&mut command);
+    command
+        .args(["run", "flow.ron", "--session", "s"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command.spawn().expect("qd runs")
+}
+
+/// Kills the console without a word, as soon as the journal has this.
+fn kill_once(place: &Place, mut run: Child, fact: &str) {
+    until(fact, || place.journal("s").iter().any(|line| line.contains(fact)));
+    let journal = place.journal("s");
+    let opened = journal.iter().find(|line| line.contains("fact:Opened(")).expect("a console opened it");
+    let pid = opened.split("pid:").nth(1).and_then(|rest| rest.split(')').next()).expect("its pid is in it");
+    let killed = Command::new("kill").args(["-9", pid]).status().expect("kill runs");
+    assert!(killed.success());
+    run.wait().expect("our own child");
+}
+
+// ── joins ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn enough_of_many_starts_a_task_ends_the_rest_and_excuses_failures() {
+    let place = Place::with(&tasks(
+        r#"Task(id: "p-ok", run: "sleep 0.2"), Task(id: "p-bad", run: "exit 3"), Task(id: "p-slow", run: "sleep 60"),
+           Task(id: "go", after: ["p-*"], enough: 1, rest: Cancel, run: "echo going")"#,
+    ));
+    let out = ends(&place.qd(&["run", "flow.ron", "--session", "s"]), 0);
+    says(&out, &["enough    go: 1 of 3 are done", "excused   p-bad: 1 of 3 are enough for go"]);
+    says(&out, &["stopping  p-slow: not needed any more", "1 failed (1 excused)", "1 skipped"]);
+    let why = |task| ends(&place.qd(&["why", "s", task]), 0);
+    says(&why("p-slow"), &["skipped: not needed: 1 of 3 are enough for go"]);
+    says(&why("p-bad"), &["failed: exit 3, excused: 1 of 3 are enough for go"]);
+}
+
+#[test]
+fn the_rest_goes_on_if_it_is_let_and_what_waits_for_it_with_it() {
+    let place = Place::with(&tasks(
+        r#"Task(id: "ok", run: "true"), Task(id: "slow", run: "sleep 1"), Task(id: "late", after: ["slow"], run: "true"),
+           Task(id: "go", after: ["ok", "slow"], enough: 1, run: "true")"#,
+    ));
+    kill_once(&place, begin(&place), "fact:Enough(");
+    says(&ends(&place.qd(&["why", "s", "late"]), 0), &["slow: running"]);
+    says(&ends(&place.qd(&["resume", "s"]), 0), &["4 done"]);
+}
+
+#[test]
+fn too_few_for_a_join_fail_the_run_and_why_says_how_many_are_missing() {
+    let place = Place::with(&tasks(
+        r#"Task(id: "a", run: "true"), Task(id: "b", run: "false"), Task(id: "c", run: "false"),
+           Task(id: "go", after: ["a", "b", "c"], enough: 2, run: "echo going")"#,
+    ));
+    let out = ends(&place.qd(&["run", "flow.ron", "--session", "s"]), 1);
+    says(&out, &["2 failed", "1 behind a failure"]);
+    let why = ends(&place.qd(&["why", "s", "go"]), 0);
+    says(&why, &["2 of 3 are enough, 1 done, 2 never can be", "b: failed", "c: failed"]);
+}
+
+#[test]
+fn a_join_that_a_kill_interrupts_has_what_was_done_counted_once() {
+    let place = Place::with(&tasks(&format!(
+        r#"Task(id: "a", run: "echo a >> ran"), Task(id: "b", run: "echo b >> ran; {}"), Task(id: "c", run: "sleep 60"),
+           Task(id: "go", after: ["a", "b", "c"], enough: 2, rest: Cancel, run: "echo go >> ran")"#,
+        wait_for("let-b-end")
+    )));
+    let run = begin(&place);
+    until("b runs", || std::fs::read_to_string(place.path("ran")).is_ok_and(|ran| ran.contains('b')));
+    kill_once(&place, run, "outcome:Succeeded");
+    place.touch("let-b-end");
+    let out = ends(&place.qd(&["resume", "s"]), 0);
+    says(&out, &["enough    go: 2 of 3 are done"]);
+    let mut ran: Vec<_> =
+        std::fs::read_to_string(place.path("ran")).expect("they ran").lines().map(str::to_owned).collect();
+    ran.sort();
+    assert_eq!(ran, ["a", "b", "go"]);
+}
+
+#[test]
+fn a_task_that_waits_for_the_end_of_others_runs_after_a_failure() {
+    let place = Place::with(&tasks(
+        r#"Task(id: "work", run: "false"), Task(id: "more", after: ["work"], run: "true"),
+           Task(id: "tidy", after: ["work", "more"], trigger: AllOver, run: "touch tidied")"#,
+    ));
+    ends(&place.qd(&["run", "flow.ron", "--session", "s"]), 1);
+    assert!(place.path("tidied").exists());
+}

@@ -36,22 +36,150 @@ pub struct Line {
 
 /// `bytes` (without their newline) as one safe line of at most `max_cells` cells. Invalid UTF-8 becomes U+FFFD.
 pub fn line(bytes: &[u8], max_cells: usize) -> Line {
+    let out = cleaned(bytes, max_cells, Look::default());
+    Line { cut: out.full, text: out.text }
+}
+
+/// A safe line that keeps its colours.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Styled {
+    /// The safe text.
+    pub text: String,
+    /// From which byte of `text` on it looks how; ascending. Before the first it is plain.
+    pub runs: Vec<(usize, Look)>,
+    /// How it looks at its end.
+    pub last: Look,
+    /// There was more than fits.
+    pub cut: bool,
+}
+
+/// As [`line`], with what SGR sequences ask for told beside the text. `begin` is how the line before ended.
+pub fn styled(bytes: &[u8], max_cells: usize, begin: Look) -> Styled {
+    let out = cleaned(bytes, max_cells, begin);
+    Styled { cut: out.full, text: out.text, runs: out.runs, last: out.look }
+}
+
+/// How text looks behind `bytes`, if it looked like `begin` before them.
+pub fn look_after(bytes: &[u8], begin: Look) -> Look {
+    // Only what follows an escape can change it: plain logs cost one look for that byte.
+    let Some(first) = memchr::memchr(0x1b, bytes) else { return begin };
+    cleaned(&bytes[first..], usize::MAX, begin).look
+}
+
+fn cleaned(bytes: &[u8], max_cells: usize, look: Look) -> Cleaner {
     let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
     let mut parser = Parser::new();
-    let mut out = Cleaner { text: String::new(), cells: 0, combining: 0, max_cells, answered: false, full: false };
+    let mut out = Cleaner {
+        text: String::new(),
+        cells: 0,
+        combining: 0,
+        max_cells,
+        answered: false,
+        full: false,
+        look,
+        runs: if look == Look::default() { vec![] } else { vec![(0, look)] },
+    };
     let mut open = false;
     for byte in bytes {
         out.answered = false;
         parser.advance(&mut out, std::slice::from_ref(byte));
         open = (open || *byte == 0x1b) && !out.answered;
         if out.full {
-            return Line { text: out.text, cut: true };
+            return out;
         }
     }
     if open || ends_within_a_character(bytes) {
         out.push(if open { ESCAPE_MARK } else { HIDDEN_MARK });
     }
-    Line { cut: out.full, text: out.text }
+    out
+}
+
+/// What SGR sequences can ask for and is kept. Blinking and hiding are not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Look {
+    pub fg: Ink,
+    pub bg: Ink,
+    pub bold: bool,
+    pub dim: bool,
+    pub italic: bool,
+    pub underlined: bool,
+    pub reversed: bool,
+    pub struck: bool,
+}
+
+/// A colour asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ink {
+    /// The terminal's own.
+    #[default]
+    Default,
+    /// Of the xterm palette.
+    Index(u8),
+    /// 24 bit.
+    Rgb(u8, u8, u8),
+}
+
+impl Look {
+    /// Takes the parameters of one SGR sequence in; what is not known changes nothing.
+    fn take(&mut self, params: &Params) {
+        let mut params = params.iter();
+        let mut any = false;
+        while let Some(param) = params.next() {
+            any = true;
+            match param[0] {
+                0 => *self = Self::default(),
+                1 => self.bold = true,
+                2 => self.dim = true,
+                3 => self.italic = true,
+                4 => self.underlined = param.get(1) != Some(&0),
+                7 => self.reversed = true,
+                9 => self.struck = true,
+                21 => self.underlined = true,
+                22 => (self.bold, self.dim) = (false, false),
+                23 => self.italic = false,
+                24 => self.underlined = false,
+                27 => self.reversed = false,
+                29 => self.struck = false,
+                n @ 30..=37 => self.fg = Ink::Index((n - 30) as u8),
+                n @ 90..=97 => self.fg = Ink::Index((n - 90 + 8) as u8),
+                n @ 40..=47 => self.bg = Ink::Index((n - 40) as u8),
+                n @ 100..=107 => self.bg = Ink::Index((n - 100 + 8) as u8),
+                39 => self.fg = Ink::Default,
+                49 => self.bg = Ink::Default,
+                n @ (38 | 48) => {
+                    let ink = if param.len() > 1 { extended(&param[1..]) } else { extended_legacy(&mut params) };
+                    if let Some(ink) = ink {
+                        *(if n == 38 { &mut self.fg } else { &mut self.bg }) = ink;
+                    }
+                }
+                _ => {}
+            }
+        }
+        if !any {
+            *self = Self::default();
+        }
+    }
+}
+
+/// `38:5:n`, `38:2:r:g:b`, `38:2:space:r:g:b`.
+fn extended(rest: &[u16]) -> Option<Ink> {
+    let byte = |n: u16| u8::try_from(n).ok();
+    match rest {
+        [5, n, ..] => Some(Ink::Index(byte(*n)?)),
+        [2, _, r, g, b, ..] | [2, r, g, b] => Some(Ink::Rgb(byte(*r)?, byte(*g)?, byte(*b)?)),
+        _ => None,
+    }
+}
+
+/// `38;5;n`, `38;2;r;g;b`.
+fn extended_legacy<'a>(params: &mut impl Iterator<Item = &'a [u16]>) -> Option<Ink> {
+    let mut next = || params.next().map(|param| param[0]);
+    match next()? {
+        5 => extended(&[5, next()?]),
+        2 => extended(&[2, next()?, next()?, next()?]),
+        _ => None,
+    }
 }
 
 /// The last bytes begin a character of UTF-8 that does not end.
@@ -107,6 +235,8 @@ struct Cleaner {
     /// The parser called us for the byte it was last given.
     answered: bool,
     full: bool,
+    look: Look,
+    runs: Vec<(usize, Look)>,
 }
 
 impl Cleaner {
@@ -169,10 +299,16 @@ impl Perform for Cleaner {
         }
     }
 
-    fn csi_dispatch(&mut self, _: &Params, intermediates: &[u8], _: bool, action: char) {
+    fn csi_dispatch(&mut self, params: &Params, intermediates: &[u8], ignored: bool, action: char) {
         self.answered = true;
         if action != 'm' || !intermediates.is_empty() {
-            self.mark_escape();
+            return self.mark_escape();
+        }
+        if !ignored {
+            self.look.take(params);
+            let at = self.text.len();
+            self.runs.pop_if(|(from, _)| *from == at);
+            self.runs.push((at, self.look));
         }
     }
 
@@ -266,6 +402,21 @@ mod tests {
         assert_eq!(fit("abcdef", 4), "abc…");
         assert_eq!(fit("日本語", 4), "日…");
         assert_eq!(fit("abc", 0), "");
+    }
+
+    #[test]
+    fn colours_are_told_beside_the_text_and_carried_on() {
+        let red = Look { fg: Ink::Index(1), ..Look::default() };
+        let line = styled(b"a\x1b[31mb\x1b[1;4mc\x1b[md", 9, Look::default());
+        let bold = Look { bold: true, underlined: true, ..red };
+        assert_eq!((line.text.as_str(), line.cut), ("abcd", false));
+        assert_eq!(line.runs, [(1, red), (2, bold), (3, Look::default())]);
+        assert_eq!(
+            styled(b"x\x1b[38;5;200my\x1b[48:2::1:2:3m", 9, red).last,
+            Look { fg: Ink::Index(200), bg: Ink::Rgb(1, 2, 3), ..red }
+        );
+        assert_eq!(look_after(b"plain\n", red), red);
+        assert_eq!(look_after(b"\x1b[8;5;99999m\x1b[38;5;999m\x1b[38m\x1b[91mx\n", red).fg, Ink::Index(9));
     }
 
     #[test]

@@ -15,7 +15,8 @@ use crate::fault;
 use crate::guard::ConsoleSide;
 use crate::runtime::{Asked, Handle};
 use crate::snapshot::build::{Frozen, Load, build};
-use crate::snapshot::{Snapshot, Storage, View};
+use crate::snapshot::outputs::outputs;
+use crate::snapshot::{Output, Snapshot, Storage, View};
 use crate::tui::theme::{Depth, Theme};
 use crate::tui::{self, Feed, Left, Options, QuitHow};
 
@@ -128,6 +129,10 @@ impl Feed for LiveFeed {
         if let Err(error) = self.side.suspend() {
             self.handle.note(format!("cannot be stopped: {error}"), false);
         }
+    }
+
+    fn outputs(&mut self, stage: &str, most: usize) -> (Vec<Output>, usize) {
+        outputs(&self.frozen, stage, most)
     }
 
     fn quit(&mut self, how: QuitHow) {

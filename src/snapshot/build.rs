@@ -145,6 +145,7 @@ fn header(frozen: &Frozen, at: Time) -> Header {
         undo: words(state.undo.back()),
         redo: words(state.redo.back()),
         read_only: frozen.read_only.clone(),
+        log_dir: frozen.log_dir.clone(),
     }
 }
 

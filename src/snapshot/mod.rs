@@ -2,6 +2,7 @@
 //! terminals. `build` runs beside the loop, on a cheap clone of the State.
 
 pub mod build;
+pub mod outputs;
 mod rows;
 pub mod why;
 
@@ -178,6 +179,8 @@ pub struct Header {
     pub redo: Option<String>,
     /// Recorded or read-only: keys that change anything answer this.
     pub read_only: Option<String>,
+    /// The folder of the session's outputs: each is called by its number.
+    pub log_dir: std::path::PathBuf,
 }
 
 /// What the session is doing.
@@ -444,6 +447,19 @@ pub struct AttemptLine {
     pub good: bool,
     /// Number of its log, if it wrote anything.
     pub log: Option<u64>,
+}
+
+/// What an attempt wrote, and where.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Output {
+    /// The task's name.
+    pub name: Arc<str>,
+    /// The file.
+    pub log: std::path::PathBuf,
+    /// When the attempt started.
+    pub started: Time,
+    /// When it ended, if it has.
+    pub ended: Option<Time>,
 }
 
 /// What needs the operator: grouped by cause.

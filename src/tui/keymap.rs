@@ -38,6 +38,8 @@ pub enum Context {
     Agents,
     /// In the log pane.
     Log,
+    /// In the log pane while lines are chosen.
+    Select,
     /// A question with yes and no.
     Question,
     /// The quit menu.
@@ -113,6 +115,21 @@ pub enum Act {
     NextHit,
     PreviousHit,
     Wrap,
+    Times,
+    Colours,
+    SideLeft,
+    SideRight,
+    SideStart,
+    SideEnd,
+    EarlierAttempt,
+    LaterAttempt,
+    Beside,
+    Merge,
+    FirstError,
+    Pager,
+    Editor,
+    Choose,
+    CopyLines,
     LogUp,
     LogDown,
     Back,
@@ -226,7 +243,24 @@ pub static BINDINGS: &[Binding] = {
         bind(Log, &["/"], Search, "search the whole log").hint("search"),
         bind(Log, &["n"], NextHit, "next hit").hint("next"),
         bind(Log, &["N"], PreviousHit, "previous hit"),
+        bind(Log, &["E"], FirstError, "to the first error of the log, by what many tools call one; n goes on")
+            .hint("error"),
         bind(Log, &["w"], Wrap, "wrap long lines of the log").hint("wrap"),
+        bind(Log, &["t"], Times, "when each line was written (≈: nobody was looking then)").hint("times"),
+        bind(Log, &["c"], Colours, "colours of the output, or none"),
+        bind(Log, &["["], EarlierAttempt, "log of the attempt before").hint("earlier"),
+        bind(Log, &["]"], LaterAttempt, "log of the attempt after").hint("later"),
+        bind(Log, &["|"], Beside, "side by side with the attempt before it"),
+        bind(Log, &["M"], Merge, "logs of the whole stage as one, in the order of time; and back").hint("merge"),
+        bind(Log, &["o"], Pager, "open the log in $PAGER").hint("pager"),
+        bind(Log, &["e"], Editor, "open a copy of the log in $EDITOR").hint("editor"),
+        bind(Log, &["h", "<Left>"], SideLeft, "to the left in long lines"),
+        bind(Log, &["l", "<Right>"], SideRight, "to the right in long lines"),
+        bind(Log, &["0"], SideStart, "to the beginning of long lines"),
+        bind(Log, &["$"], SideEnd, "to the end of the longest line seen"),
+        bind(Log, &["v"], Choose, "choose lines to copy").hint("choose"),
+        bind(Select, &["y"], CopyLines, "copy the chosen lines").hint("copy"),
+        bind(Select, &["<Esc>", "v"], Back, "choose none").hint("none"),
         bind(Anywhere, &["P"], Pause, "pause: start nothing new; and go on").hint("pause"),
         bind(Anywhere, &["u"], Undo, "undo the last change").hint("undo"),
         bind(Anywhere, &["U"], Redo, "redo what was undone"),
@@ -239,7 +273,7 @@ pub static BINDINGS: &[Binding] = {
         bind(Anywhere, &[], Drain, "drain: finish what runs, start nothing new, then end").asks(),
         bind(Anywhere, &["q"], Quit, "quit: asks what becomes of running tasks").hint("quit").asks(),
         bind(Anywhere, &["<C-c>"], Interrupt, "quit menu; again: stop; a third time: kill now").asks(),
-        bind(Anywhere, &["<Esc>"], Back, "back, close, clear the filter (never quits)"),
+        bind(Anywhere, &["<Esc>"], Back, "back, close, clear the filter or the search (never quits)"),
         bind(Question, &["y"], Yes, "yes, do it").hint("yes"),
         bind(Question, &["n", "<Esc>", "<Enter>", "q"], Back, "no, keep (the default)").hint("no"),
         bind(Question, &["<C-c>"], Interrupt, "quit menu"),
@@ -387,6 +421,7 @@ pub fn title(context: Context) -> &'static str {
         Context::Task => "The selected task",
         Context::Agents => "Agents",
         Context::Log => "Log",
+        Context::Select => "Log, while lines are chosen",
         Context::Question => "A question",
         Context::Leaving => "The quit menu",
         Context::Popup => "A popup with text",
@@ -396,11 +431,12 @@ pub fn title(context: Context) -> &'static str {
 }
 
 /// Contexts in the order of help and docs.
-pub const CONTEXTS: [Context; 9] = [
+pub const CONTEXTS: [Context; 10] = [
     Context::Anywhere,
     Context::Task,
     Context::Agents,
     Context::Log,
+    Context::Select,
     Context::Question,
     Context::Leaving,
     Context::Popup,
@@ -425,7 +461,7 @@ pub fn markdown() -> String {
     }
     out += "\n## Mouse\n\nA click focuses a pane and selects a row, a double click opens it, the wheel scrolls what is under \
             the pointer. `m` turns the mouse off, so that the terminal's own selection works; with most terminals, Shift \
-            does so for one drag.\n";
+            does so for one drag. A drag in the log chooses lines and copies them.\n";
     out
 }
 

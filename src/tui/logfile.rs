@@ -1,62 +1,90 @@
-//! A log as a window on a file of any size: opened from its end, read in small pieces, searched in pieces too, so that a
-//! file of gigabytes opens at once and never stalls a key. Knows nothing of tasks or screens.
+//! A log as a window on a file of any size: opened from its end, read in small pieces, so that a file of gigabytes opens at
+//! once and never stalls a key. What a line is depends on the bytes around it alone, so that it is the same from above, from
+//! below and to a search. Knows nothing of tasks or screens.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::text;
+use memchr::{memchr, memrchr};
 
-/// A line longer than this is cut into several.
+/// A line that goes on for longer than this is cut where the file's offset is a multiple of it (so no line that is shown
+/// is longer than twice this).
 pub const LINE_CUT: u64 = 64 * 1024;
-/// Pieces in which a search reads.
-const SEARCH_PIECE: usize = 1024 * 1024;
-/// A search reads at most so much before it lets the keys have their turn.
-const SEARCH_BUDGET: u64 = 8 * 1024 * 1024;
-/// A needle is at most so long, in bytes.
-const MAX_NEEDLE: usize = 1024;
+/// Most newlines are found within so many bytes.
+const STEP: u64 = 4096;
+/// So many bytes before the end are remembered, to know whether what is before them is still the same file.
+const TAIL: u64 = 64;
 
 /// An open log.
 #[derive(Debug)]
 pub struct LogFile {
     path: PathBuf,
-    file: File,
+    file: Arc<File>,
     id: (u64, u64),
     length: u64,
+    modified_ms: u64,
+    tail: Vec<u8>,
+    cut: u64,
 }
 
-/// A line as shown.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct LogLine {
+/// What a second look found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing new.
+    Same,
+    /// More at its end.
+    Grew,
+    /// It is shorter than it was.
+    Truncated,
+    /// Another file has its name now: that one is read.
+    Replaced,
+    /// Its length may be as before, but not what it says.
+    Rewritten,
+    /// Its name is gone; what was opened is still read.
+    Removed,
+}
+
+/// Where a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
     /// Offset of its first byte.
     pub at: u64,
-    /// Made safe.
-    pub text: String,
-    /// It is longer than what is shown.
+    /// Of the byte behind its last, without the newline.
+    pub end: u64,
+    /// Of the next line.
+    pub next: u64,
+    /// It goes on after that: it was cut.
     pub cut: bool,
-}
-
-/// Where a search stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SearchStep {
-    /// The line at this offset holds it.
-    Found(u64),
-    /// Not yet: go on from here.
-    More(u64),
-    /// Nowhere from there to the end (or the beginning).
-    Nowhere,
+    /// It is the rest of a line that was cut.
+    pub rest: bool,
 }
 
 impl LogFile {
     /// Opens it. Only regular files, and never through a blocking open: a path may have become a FIFO.
     pub fn open(path: &Path) -> io::Result<Self> {
+        Self::open_with_cut(path, LINE_CUT)
+    }
+
+    fn open_with_cut(path: &Path, cut: u64) -> io::Result<Self> {
         let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path)?;
         let meta = file.metadata()?;
         if !meta.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        Ok(Self { path: path.to_owned(), id: (meta.dev(), meta.ino()), length: meta.len(), file })
+        let mut this = Self {
+            path: path.to_owned(),
+            id: (meta.dev(), meta.ino()),
+            length: meta.len(),
+            modified_ms: modified(&meta),
+            file: Arc::new(file),
+            tail: Vec::new(),
+            cut,
+        };
+        this.tail = this.read_tail()?;
+        Ok(this)
     }
 
     /// Its length in bytes at the last look.
@@ -64,136 +92,163 @@ impl LogFile {
         self.length
     }
 
+    /// When it was last written to, ms since 1970.
+    pub fn modified_ms(&self) -> u64 {
+        self.modified_ms
+    }
+
+    /// The same open file for another thread.
+    pub fn reading(&self) -> Reading {
+        Reading { file: self.file.clone(), length: self.length, cut: self.cut }
+    }
+
     /// Looks again: whether it grew, shrank or was put in another's place (then that one is opened).
-    pub fn refresh(&mut self) -> io::Result<bool> {
-        let there = std::fs::metadata(&self.path).map(|meta| (meta.dev(), meta.ino()));
-        if there.as_ref().is_ok_and(|id| *id != self.id) {
-            *self = Self::open(&self.path)?;
-            return Ok(true);
+    pub fn refresh(&mut self) -> io::Result<Change> {
+        let named = std::fs::metadata(&self.path);
+        if named.as_ref().is_ok_and(|meta| (meta.dev(), meta.ino()) != self.id) {
+            *self = Self::open_with_cut(&self.path, self.cut)?;
+            return Ok(Change::Replaced);
         }
-        let length = self.file.metadata()?.len();
-        let changed = length != self.length;
+        let meta = self.file.metadata()?;
+        let (before, length) = (self.length, meta.len());
+        let written = modified(&meta) != self.modified_ms;
+        self.modified_ms = modified(&meta);
+        if length == before && !written {
+            return Ok(if named.is_err() { Change::Removed } else { Change::Same });
+        }
+        let same = length >= before && self.read_tail()? == self.tail;
         self.length = length;
-        Ok(changed)
+        self.tail = self.read_tail()?;
+        Ok(match length {
+            _ if length < before => Change::Truncated,
+            _ if !same => Change::Rewritten,
+            _ if length > before => Change::Grew,
+            _ => Change::Same,
+        })
+    }
+
+    fn read_tail(&self) -> io::Result<Vec<u8>> {
+        let from = self.length.saturating_sub(TAIL);
+        self.read(from, TAIL)
     }
 
     /// Offset of the line that is `lines` above `from`.
     pub fn back(&self, from: u64, lines: usize) -> io::Result<u64> {
+        let reading = self.reading();
         let mut at = from.min(self.length);
         for _ in 0..lines {
             if at == 0 {
                 break;
             }
-            at = self.line_start_before(at)?;
+            at = reading.start_before(at)?;
         }
         Ok(at)
     }
 
     /// Offset of the line that is `lines` below `from`, at most the end.
     pub fn forward(&self, from: u64, lines: usize) -> io::Result<u64> {
+        let reading = self.reading();
         let mut at = from.min(self.length);
         for _ in 0..lines {
             if at >= self.length {
                 break;
             }
-            at = self.line_end(at)?.1;
+            at = reading.piece(at)?.next;
         }
         Ok(at)
     }
 
-    /// At most `rows` lines from `from`, each of at most `cells` cells.
-    pub fn lines(&self, from: u64, rows: usize, cells: usize) -> io::Result<Vec<LogLine>> {
-        let mut out = Vec::with_capacity(rows);
-        let mut at = from;
-        while out.len() < rows && at < self.length {
-            let (end, next) = self.line_end(at)?;
-            // A cell takes at most a few bytes of text; escape sequences may be longer, so there is room for them.
-            let wanted = (end - at).min(LINE_CUT).min(cells as u64 * 16 + 4096);
-            let bytes = self.read(at, wanted as usize)?;
-            let line = text::line(&bytes, cells);
-            let cut = line.cut || (bytes.len() as u64) < end - at || (end == next && next < self.length);
-            out.push(LogLine { at, text: line.text, cut });
-            at = next;
-        }
-        Ok(out)
+    /// The line that begins at `at`.
+    pub fn piece(&self, at: u64) -> io::Result<Piece> {
+        self.reading().piece(at)
     }
 
-    /// Searches on from `from`, within a budget. Smart case: a needle without capitals matches both.
-    pub fn search(&self, needle: &str, from: u64, forwards: bool) -> io::Result<SearchStep> {
-        let needle = &needle.as_bytes()[..needle.len().min(MAX_NEEDLE)];
-        if needle.is_empty() {
-            return Ok(SearchStep::Nowhere);
-        }
-        let fold = !needle.iter().any(u8::is_ascii_uppercase);
-        let mut at = from.min(self.length);
-        let mut read = 0;
-        while read < SEARCH_BUDGET {
-            let overlap = needle.len() - 1;
-            let (start, piece) = if forwards {
-                (at, SEARCH_PIECE)
-            } else {
-                let start = at.saturating_sub(SEARCH_PIECE as u64);
-                (start, (at - start) as usize)
-            };
-            // Backwards a match may begin before `at` and end after it.
-            let bytes = self.read(start, piece + overlap)?;
-            let hit = find(&bytes, needle, fold, forwards, piece);
-            if let Some(hit) = hit {
-                return Ok(SearchStep::Found(self.line_start(start + hit as u64)?));
-            }
-            let done = if forwards { start + piece as u64 >= self.length } else { start == 0 };
-            if done {
-                return Ok(SearchStep::Nowhere);
-            }
-            at = if forwards { start + piece as u64 } else { start };
-            read += piece as u64;
-        }
-        Ok(SearchStep::More(at))
+    /// At most `most` bytes from `at`.
+    pub fn read(&self, at: u64, most: u64) -> io::Result<Vec<u8>> {
+        self.reading().read(at, most)
     }
+}
 
-    /// Where the line at `at` ends (without its newline) and where the next begins.
-    fn line_end(&self, at: u64) -> io::Result<(u64, u64)> {
+fn modified(meta: &std::fs::Metadata) -> u64 {
+    let ms = meta.mtime().saturating_mul(1000).saturating_add(meta.mtime_nsec() / 1_000_000);
+    u64::try_from(ms).unwrap_or(0)
+}
+
+/// An open log as far as it was at one moment.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    file: Arc<File>,
+    /// How far it is read.
+    pub length: u64,
+    /// Where lines that go on are cut.
+    pub cut: u64,
+}
+
+impl Reading {
+    /// The line that begins at `at`.
+    pub fn piece(&self, at: u64) -> io::Result<Piece> {
+        // The first multiple that may be a cut: as many bytes of this line before it.
+        let limit = (at + self.cut).next_multiple_of(self.cut);
         let mut seen = at;
-        while seen < (at + LINE_CUT).min(self.length) {
-            let bytes = self.read(seen, 4096.min((at + LINE_CUT - seen) as usize))?;
+        let mut step = STEP;
+        while seen <= limit && seen < self.length {
+            let bytes = self.read(seen, step.min(limit + 1 - seen))?;
             if bytes.is_empty() {
                 break;
             }
-            if let Some(newline) = bytes.iter().position(|b| *b == b'\n') {
+            if let Some(newline) = memchr(b'\n', &bytes) {
                 let end = seen + newline as u64;
-                return Ok((end, end + 1));
+                return Ok(Piece { at, end, next: end + 1, cut: false, rest: self.is_rest(at)? });
             }
             seen += bytes.len() as u64;
+            step = self.cut;
         }
-        let end = seen.min(at + LINE_CUT).max(at + 1);
-        Ok((end, end))
+        let cut = limit < self.length && seen > limit;
+        let end = if cut { limit } else { self.length.max(at + 1) };
+        Ok(Piece { at, end: end.min(self.length), next: end, cut, rest: self.is_rest(at)? })
     }
 
-    /// Start of the line that holds the byte at `at`.
-    fn line_start(&self, at: u64) -> io::Result<u64> {
-        let floor = at.saturating_sub(LINE_CUT);
-        let bytes = self.read(floor, (at - floor) as usize)?;
-        Ok(bytes.iter().rposition(|b| *b == b'\n').map_or(floor, |newline| floor + newline as u64 + 1))
+    /// A line that begins elsewhere than behind a newline was cut.
+    fn is_rest(&self, at: u64) -> io::Result<bool> {
+        Ok(at > 0 && at.is_multiple_of(self.cut) && self.read(at - 1, 1)?.first() != Some(&b'\n'))
     }
 
-    /// Start of the line before the one that begins at `at`.
-    fn line_start_before(&self, at: u64) -> io::Result<u64> {
-        // The byte before is its newline (or, in a line that was cut, an ordinary one): look before that.
-        let floor = (at - 1).saturating_sub(LINE_CUT);
-        let mut end = at - 1;
-        while end > floor {
-            let start = end.saturating_sub(4096).max(floor);
-            let bytes = self.read(start, (end - start) as usize)?;
-            if let Some(newline) = bytes.iter().rposition(|b| *b == b'\n') {
-                return Ok(start + newline as u64 + 1);
+    /// The greatest offset before `at` at which a line begins. `at` is above 0.
+    pub fn start_before(&self, at: u64) -> io::Result<u64> {
+        let last = at - 1;
+        let near = last.saturating_sub(STEP.min(self.cut));
+        let bytes = self.read(near, last - near)?;
+        if let Some(newline) = memrchr(b'\n', &bytes) {
+            return Ok(near + newline as u64 + 1);
+        }
+        // A long line: it was cut at one of the last two multiples, or begins after them.
+        let multiple = last / self.cut * self.cut;
+        let low = multiple.saturating_sub(2 * self.cut);
+        let bytes = self.read(low, at - low)?;
+        let before = usize::try_from(last - low).unwrap_or(usize::MAX).min(bytes.len());
+        let newline = memrchr(b'\n', &bytes[..before]).map(|newline| low + newline as u64 + 1);
+        for cut in [multiple, multiple.saturating_sub(self.cut)] {
+            let long = cut >= low + self.cut && newline.is_none_or(|start| cut >= start + self.cut);
+            let ends_there = bytes.get((cut - low.min(cut)) as usize) == Some(&b'\n');
+            if cut > 0 && long && !ends_there {
+                return Ok(cut);
             }
-            end = start;
         }
-        Ok(floor)
+        Ok(newline.unwrap_or(low))
     }
 
-    fn read(&self, at: u64, length: usize) -> io::Result<Vec<u8>> {
-        let there = self.length.saturating_sub(at).min(length as u64) as usize;
+    /// The first line that begins at `at` or behind it.
+    pub fn start_from(&self, at: u64) -> io::Result<u64> {
+        if at == 0 || at >= self.length {
+            return Ok(at.min(self.length));
+        }
+        let start = self.start_before(at + 1)?;
+        if start == at { Ok(at) } else { Ok(self.piece(start)?.next.min(self.length)) }
+    }
+
+    /// At most `most` bytes from `at`.
+    pub fn read(&self, at: u64, most: u64) -> io::Result<Vec<u8>> {
+        let there = self.length.saturating_sub(at).min(most) as usize;
         let mut bytes = vec![0; there];
         let mut filled = 0;
         while filled < there {
@@ -209,22 +264,11 @@ impl LogFile {
     }
 }
 
-/// Offset in `bytes` of the first (or last) match that begins within `limit`.
-fn find(bytes: &[u8], needle: &[u8], fold: bool, forwards: bool, limit: usize) -> Option<usize> {
-    let last = bytes.len().checked_sub(needle.len())?;
-    let upper = needle[0].to_ascii_uppercase();
-    let same = |at: &usize| {
-        let window = &bytes[*at..*at + needle.len()];
-        (window[0] == needle[0] || fold && window[0] == upper)
-            && if fold { window.eq_ignore_ascii_case(needle) } else { window == needle }
-    };
-    let mut range = 0..(last + 1).min(limit);
-    if forwards { range.find(same) } else { range.rfind(same) }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -236,7 +280,14 @@ mod tests {
     }
 
     fn texts(log: &LogFile, from: u64, rows: usize) -> Vec<String> {
-        log.lines(from, rows, 80).unwrap().into_iter().map(|line| line.text).collect()
+        let mut at = from;
+        let mut out = Vec::new();
+        while out.len() < rows && at < log.length() {
+            let piece = log.piece(at).unwrap();
+            out.push(String::from_utf8(log.read(at, piece.end - at).unwrap()).unwrap());
+            at = piece.next;
+        }
+        out
     }
 
     #[test]
@@ -261,53 +312,37 @@ mod tests {
     fn a_sparse_file_of_a_gibibyte_without_newlines_opens_at_once() {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(1 << 30).unwrap();
-        let log = LogFile::open(file.path()).unwrap();
         let began = std::time::Instant::now();
+        let log = LogFile::open(file.path()).unwrap();
         let top = log.back(log.length(), 50).unwrap();
-        let lines = log.lines(top, 50, 200).unwrap();
-        assert!(lines.len() >= 49 && lines[0].cut);
+        let piece = log.piece(top).unwrap();
+        assert!(piece.cut && piece.rest && piece.end - piece.at <= 2 * LINE_CUT, "{piece:?}");
         // Reading it all would take far longer than a busy machine may need for this.
         assert!(began.elapsed() < std::time::Duration::from_secs(3), "{:?}", began.elapsed());
     }
 
     #[test]
-    fn what_was_truncated_or_replaced_is_read_anew() {
+    fn what_was_truncated_replaced_rewritten_or_removed_is_told_apart() {
         let (file, mut log) = log(b"one\ntwo\n");
-        file.as_file().set_len(0).unwrap();
-        assert!(log.refresh().unwrap());
-        assert_eq!(texts(&log, 0, 9), [""; 0]);
+        assert_eq!(log.refresh().unwrap(), Change::Same);
+        let append = |bytes: &[u8]| {
+            std::fs::File::options().append(true).open(file.path()).unwrap().write_all(bytes).unwrap();
+        };
+        append(b"three\n");
+        assert_eq!(log.refresh().unwrap(), Change::Grew);
+        file.as_file().set_len(4).unwrap();
+        assert_eq!(log.refresh().unwrap(), Change::Truncated);
+        assert_eq!(texts(&log, 0, 9), ["one"]);
+        std::fs::write(file.path(), "uno\ndue\ntre\n").unwrap();
+        assert_eq!(log.refresh().unwrap(), Change::Rewritten, "longer, but not the same");
         let other = file.path().with_extension("other");
         std::fs::write(&other, "new\n").unwrap();
         std::fs::rename(&other, file.path()).unwrap();
-        assert!(log.refresh().unwrap());
+        assert_eq!(log.refresh().unwrap(), Change::Replaced);
         assert_eq!(texts(&log, 0, 9), ["new"]);
-    }
-
-    #[test]
-    fn a_search_finds_what_lies_across_two_pieces_both_ways_and_folds_case() {
-        let mut content = vec![b'.'; SEARCH_PIECE * 3];
-        for at in (100..content.len()).step_by(100) {
-            content[at] = b'\n';
-        }
-        let at = SEARCH_PIECE * 2 - 3;
-        content[at..at + 6].copy_from_slice(b"Needle");
-        let (_file, log) = log(&content);
-        let line = log.line_start(at as u64).unwrap();
-        assert_eq!(log.search("needle", 0, true).unwrap(), SearchStep::Found(line));
-        assert_eq!(log.search("needle", log.length(), false).unwrap(), SearchStep::Found(line));
-        assert_eq!(log.search("nEedle", 0, true).unwrap(), SearchStep::Nowhere);
-        assert_eq!(log.search("needle", at as u64 + 1, true).unwrap(), SearchStep::Nowhere);
-        assert_eq!(log.search("needle", line, false).unwrap(), SearchStep::Nowhere);
-    }
-
-    #[test]
-    fn a_long_search_stops_at_its_budget_and_goes_on() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        file.as_file().set_len(SEARCH_BUDGET * 2).unwrap();
-        let log = LogFile::open(file.path()).unwrap();
-        let SearchStep::More(at) = log.search("x", 0, true).unwrap() else { panic!("did not stop") };
-        assert_eq!(at, SEARCH_BUDGET);
-        assert_eq!(log.search("x", at, true).unwrap(), SearchStep::Nowhere);
+        std::fs::remove_file(file.path()).unwrap();
+        assert_eq!(log.refresh().unwrap(), Change::Removed);
+        assert_eq!(texts(&log, 0, 9), ["new"]);
     }
 
     #[test]
@@ -316,5 +351,50 @@ mod tests {
         let path = folder.path().join("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         assert!(LogFile::open(&path).is_err());
+    }
+
+    proptest! {
+        /// The lines of any bytes are the same from above and from below, leave nothing out, and none is longer than it may
+        /// be; and so they are when the file is only a part of what it becomes.
+        #[test]
+        fn lines_of_any_bytes_are_the_same_from_both_ends(
+            bytes in prop::collection::vec(prop_oneof![3 => Just(b'x'), 1 => Just(b'\n'), 1 => any::<u8>()], 0..300),
+            cut in 4u64..40,
+        ) {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(&bytes).unwrap();
+            let log = LogFile::open_with_cut(file.path(), cut).unwrap();
+            let mut starts = vec![];
+            let mut at = 0;
+            let mut whole = Vec::new();
+            while at < log.length() {
+                let piece = log.piece(at).unwrap();
+                prop_assert!(piece.next > at && piece.end - piece.at <= 2 * cut, "{piece:?}");
+                prop_assert_eq!(piece.rest, at > 0 && bytes[at as usize - 1] != b'\n');
+                let line = log.read(at, piece.end - at).unwrap();
+                prop_assert!(!line.contains(&b'\n'));
+                prop_assert_eq!(piece.cut, piece.end < log.length() && bytes[piece.end as usize] != b'\n');
+                whole.extend(line);
+                if piece.next > piece.end {
+                    whole.push(b'\n');
+                }
+                starts.push(at);
+                at = piece.next;
+            }
+            prop_assert_eq!(&whole, &bytes);
+            let mut back = vec![];
+            let mut at = log.length();
+            while at > 0 {
+                at = log.back(at, 1).unwrap();
+                back.push(at);
+            }
+            back.reverse();
+            prop_assert_eq!(&back, &starts);
+            let reading = log.reading();
+            for at in 0..log.length() {
+                let want = starts.iter().copied().find(|start| *start >= at).unwrap_or(log.length());
+                prop_assert_eq!(reading.start_from(at).unwrap(), want, "from {}", at);
+            }
+        }
     }
 }

@@ -7,9 +7,14 @@ mod dialogs;
 pub mod filter;
 mod format;
 mod glyphs;
+mod handover;
 pub mod keymap;
 mod layout;
+mod log;
 mod logfile;
+mod logsearch;
+mod logtimes;
+mod merged;
 mod model;
 mod paint;
 mod panes;
@@ -33,8 +38,9 @@ use ratatui::layout::Rect;
 
 use crate::engine::ids::Time;
 use crate::engine::message::{Command, Refusal};
-use crate::snapshot::{Snapshot, View};
+use crate::snapshot::{Output, Snapshot, View};
 
+use log::Source;
 use model::{Model, Seek};
 use reader::Reader;
 use terminal::{Gone, Terminal};
@@ -55,6 +61,10 @@ pub trait Feed {
     fn now(&self) -> Time;
     /// The terminal is the shell's again: stop the program's job; returns once it is continued.
     fn suspend(&mut self);
+    /// The newest outputs of the tasks of a stage (by its name), at most so many, and how many are left out.
+    fn outputs(&mut self, _stage: &str, _most: usize) -> (Vec<Output>, usize) {
+        (vec![], 0)
+    }
     /// The operator leaves in this way.
     fn quit(&mut self, how: QuitHow);
     /// The runtime has ended with this exit code: the screen leaves.
@@ -98,6 +108,10 @@ pub struct Options {
     pub mouse: bool,
     /// Zone of all clock times shown.
     pub zone: TimeZone,
+    /// Shell command that shows text on its standard input: `$PAGER`.
+    pub pager: String,
+    /// Shell command that edits the file it is given: `$VISUAL`, `$EDITOR`.
+    pub editor: String,
 }
 
 impl Options {
@@ -109,7 +123,16 @@ impl Options {
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| variable(name).filter(|v| !v.is_empty()));
         let locale = locale.unwrap_or_default().to_ascii_lowercase();
         let ascii = !(locale.contains("utf-8") || locale.contains("utf8"));
-        Ok(Self { theme: Theme::built_in(name, depth)?, depth, ascii, mouse: true, zone: TimeZone::system() })
+        let set = |name: &str| variable(name).filter(|command| !command.trim().is_empty());
+        Ok(Self {
+            theme: Theme::built_in(name, depth)?,
+            depth,
+            ascii,
+            mouse: true,
+            zone: TimeZone::system(),
+            pager: set("PAGER").unwrap_or_else(|| "less".into()),
+            editor: set("VISUAL").or_else(|| set("EDITOR")).unwrap_or_else(|| "vi".into()),
+        })
     }
 }
 
@@ -117,6 +140,10 @@ impl Options {
 const FRAME: Duration = Duration::from_millis(33);
 /// How long to wait for keys before looking at the feed again.
 const POLL: Duration = Duration::from_millis(50);
+/// How long while a search is under way: what it finds is gone to at once.
+const SEARCHING: Duration = Duration::from_millis(10);
+/// How often it is looked which logs a stage has, while they are merged.
+const OUTPUTS: Duration = Duration::from_secs(1);
 /// A terminal that took longer than this for a frame was blocked, and the operator is told.
 const BLOCKED: Duration = Duration::from_secs(2);
 /// A pause of ours longer than this was not ours: the program was stopped.
@@ -146,7 +173,7 @@ fn guarded(feed: &mut dyn Feed, options: &Options) -> io::Result<Left> {
     let mut model = fresh(options, terminal.size());
     let mut failures = 0;
     loop {
-        match catch_unwind(AssertUnwindSafe(|| drive(feed, &mut terminal, &mut model))) {
+        match catch_unwind(AssertUnwindSafe(|| drive(feed, &mut terminal, &mut model, options))) {
             Ok(left) => return left,
             Err(panic) => {
                 failures += 1;
@@ -175,18 +202,20 @@ struct Screen<'a> {
     terminal: &'a mut Terminal,
     model: &'a mut Model,
     snapshot: Arc<Snapshot>,
-    reader: Reader,
+    options: &'a Options,
+    readers: Readers,
     frame: Buffer,
     began: Instant,
 }
 
-fn drive(feed: &mut dyn Feed, terminal: &mut Terminal, model: &mut Model) -> io::Result<Left> {
+fn drive(feed: &mut dyn Feed, terminal: &mut Terminal, model: &mut Model, options: &Options) -> io::Result<Left> {
     let mut screen = Screen {
         feed,
         terminal,
         model,
         snapshot: Arc::default(),
-        reader: Reader::default(),
+        options,
+        readers: Readers::default(),
         frame: Buffer::empty(Rect::ZERO),
         began: Instant::now(),
     };
@@ -199,7 +228,7 @@ fn drive(feed: &mut dyn Feed, terminal: &mut Terminal, model: &mut Model) -> io:
         dirty |= screen.take_in(&mut messages)? || screen.feed.changed();
         let now = screen.feed.now().0 / 1000;
         dirty |= std::mem::replace(&mut second, now) != now;
-        dirty |= screen.read_log();
+        dirty |= screen.read_log()?;
         let since = last_frame.map_or(Duration::MAX, |at| at.elapsed());
         if dirty && (urgent || since >= FRAME) {
             screen.draw()?;
@@ -218,6 +247,47 @@ fn drive(feed: &mut dyn Feed, terminal: &mut Terminal, model: &mut Model) -> io:
         if stopped > STOPPED {
             messages.push(Message::Note(format!("the console was stopped for {} s", stopped.as_secs())));
         }
+    }
+}
+
+/// Who reads the logs of the desk.
+#[derive(Default)]
+struct Readers {
+    first: Reader,
+    /// For the log beside it.
+    second: Reader,
+    /// When it was last asked which logs are merged.
+    asked: Option<Instant>,
+}
+
+impl Readers {
+    /// Reads what the desk is to show; returns whether that is anything new.
+    fn serve(&mut self, feed: &mut dyn Feed, model: &mut Model, snapshot: &Snapshot) -> bool {
+        let Some(inside) = model.areas().log() else { return false };
+        let merged = model.merged().map(str::to_owned);
+        let detail = model.detail(snapshot);
+        let (source, second) = match &merged {
+            Some(stage) => (Source::Merged(stage.clone()), None),
+            None => (model.desk.source(detail, snapshot), model.desk.second(detail, snapshot)),
+        };
+        if let Some(stage) = &merged
+            && (source != model.log.source || self.asked.is_none_or(|at| at.elapsed() >= OUTPUTS))
+        {
+            self.asked = Some(Instant::now());
+            model.desk.outputs = feed.outputs(stage, merged::MAX_MERGED);
+        }
+        model.desk.second = second;
+        let now = feed.now();
+        let (shape, other) = panes::log::places(model, inside).shapes(model);
+        let mut changed = self.first.serve(&mut model.log, &source, &model.desk.outputs.0, shape, now);
+        if let (Some(shape), Some(second)) = (other, &model.desk.second) {
+            if model.other.needle != model.log.needle {
+                model.other.needle.clone_from(&model.log.needle);
+                model.other.pattern.clone_from(&model.log.pattern);
+            }
+            changed |= self.second.serve(&mut model.other, &second.source, &[], shape, now);
+        }
+        changed
     }
 }
 
@@ -277,21 +347,47 @@ impl Screen<'_> {
                 self.feed.suspend();
                 self.terminal.take()?;
             }
+            Request::Pager(log) => {
+                self.terminal.give_back();
+                let (tty, feed) = (self.terminal.tty(), &*self.feed);
+                let said = handover::pager(tty, &self.options.pager, &log, || feed.ended().is_some());
+                self.terminal.take()?;
+                if let Err(why) = said {
+                    self.model.toast(why, true);
+                }
+            }
+            Request::Editor(log) => {
+                self.terminal.give_back();
+                let (tty, feed) = (self.terminal.tty(), &*self.feed);
+                let said = handover::editor(tty, &self.options.editor, &log, || feed.ended().is_some());
+                self.terminal.take()?;
+                match said {
+                    Ok(0) => {}
+                    Ok(left_out) => {
+                        let left_out = format::bytes(left_out);
+                        self.model.toast(format!("the first {left_out} of the log were not in that copy"), true);
+                    }
+                    Err(why) => self.model.toast(why, true),
+                }
+            }
         }
         Ok(())
     }
 
-    fn read_log(&mut self) -> bool {
-        let areas = self.model.areas();
-        let Some(area) = areas.log() else { return false };
-        let path = self.model.detail(&self.snapshot).and_then(|detail| detail.log.clone());
-        let (rows, cells) = (usize::from(area.height), usize::from(area.width.saturating_sub(1)));
-        self.reader.serve(&mut self.model.log, path.as_deref(), rows, cells)
+    /// Brings the log desk up to date; returns whether anything that is shown changed.
+    fn read_log(&mut self) -> io::Result<bool> {
+        let changed = self.readers.serve(self.feed, self.model, &self.snapshot);
+        let Some((text, more)) = self.model.log.copied.take() else { return Ok(changed) };
+        self.carry_out(Request::Copy(text))?;
+        if more {
+            self.model.toast("more was chosen than can be copied: its beginning was".into(), true);
+        }
+        Ok(true)
     }
 
     fn draw(&mut self) -> io::Result<()> {
         settle(self.feed, self.model, &mut self.snapshot);
-        self.read_log();
+        self.read_log()?;
         let (width, height) = self.model.size;
         let area = Rect::new(0, 0, width, height);
         if self.frame.area != area {
@@ -305,8 +401,8 @@ impl Screen<'_> {
 
     /// How long to wait for keys.
     fn wait(&self) -> Duration {
-        if self.model.log.searching.is_some() {
-            return Duration::ZERO;
+        if self.readers.first.is_busy() || self.readers.second.is_busy() {
+            return SEARCHING;
         }
         let ui_ms = self.began.elapsed().as_millis() as u64;
         let wake = self.model.wake_at().map(|at| Duration::from_millis(at.saturating_sub(ui_ms) + 1));

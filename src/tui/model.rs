@@ -2,7 +2,6 @@
 //! it, `view` draws it. Knows nothing of terminals or files.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
 use tui_textarea::TextArea;
@@ -13,7 +12,7 @@ use crate::snapshot::{Filter, Group, Phase, Row, Snapshot, Sort, TaskRow, View};
 
 use super::keymap::{Context, Key};
 use super::layout::{self, Areas};
-use super::logfile::LogLine;
+use super::log::{Desk, Log};
 use super::theme::{Depth, Theme};
 
 /// At most so many toasts wait to be read.
@@ -126,62 +125,6 @@ pub struct Queue {
     pub hands_off: Vec<StageId>,
 }
 
-/// The log of the cursor's task.
-#[derive(Debug, Default)]
-pub struct Log {
-    /// Whose.
-    pub path: Option<PathBuf>,
-    /// Stay at its end.
-    pub follow: bool,
-    /// Wrap long lines.
-    pub wrap: bool,
-    /// Offset of the first line shown.
-    pub top: u64,
-    /// Its length in bytes.
-    pub length: u64,
-    /// The lines shown.
-    pub lines: Vec<LogLine>,
-    /// Why nothing is shown.
-    pub problem: Option<String>,
-    /// What was last searched.
-    pub needle: String,
-    /// The line of the last hit.
-    pub hit: Option<u64>,
-    /// The last search found nothing.
-    pub missed: bool,
-    /// A search under way: where it is, whether forwards, and whether it went past the end.
-    pub searching: Option<Searching>,
-    /// What the reader is to do next.
-    pub moves: VecDeque<LogMove>,
-}
-
-/// A search under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Searching {
-    /// Where it is.
-    pub at: u64,
-    /// Towards the end.
-    pub forwards: bool,
-    /// It has gone round.
-    pub wrapped: bool,
-}
-
-/// A move within the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogMove {
-    /// Down by so many lines (up if negative).
-    Lines(i64),
-    /// To its beginning.
-    Start,
-    /// To its end.
-    End,
-    /// Look for the needle from here.
-    Search {
-        /// Towards the end.
-        forwards: bool,
-    },
-}
-
 /// A short message that goes away by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Toast {
@@ -205,7 +148,7 @@ pub enum Dialog {
     Themes { row: usize, before: Box<Theme> },
     Palette { field: Box<TextArea<'static>>, row: usize },
     Filter { field: Box<TextArea<'static>>, before: String, problem: Option<String> },
-    Search { field: Box<TextArea<'static>> },
+    Search { field: Box<TextArea<'static>>, problem: Option<String> },
     Confirm { title: String, lines: Vec<String>, yes: String, command: Command },
     Quit,
 }
@@ -272,7 +215,12 @@ pub struct Model {
     pub detail_scroll: usize,
     /// How many agents there are: the pane is as high as it needs to be.
     pub agents: usize,
+    /// How logs are shown.
+    pub desk: Desk,
+    /// The log that is shown.
     pub log: Log,
+    /// The one beside it, if there is one.
+    pub other: Log,
     pub dialog: Option<Dialog>,
     pub pending: Pending,
     pub toasts: VecDeque<Toast>,
@@ -322,7 +270,9 @@ impl Model {
             lock_row: 0,
             detail_scroll: 0,
             agents: 1,
+            desk: Desk::default(),
             log: Log { follow: true, ..Log::default() },
+            other: Log { follow: true, ..Log::default() },
             dialog: None,
             pending: Pending::default(),
             toasts: VecDeque::new(),
@@ -532,6 +482,11 @@ impl Model {
         }
     }
 
+    /// The stage whose outputs are shown as one, while the cursor stays where it was when that was asked for.
+    pub fn merged(&self) -> Option<&str> {
+        self.desk.merged.as_deref().filter(|_| self.desk.merged_at == self.queue.cursor)
+    }
+
     /// Puts the cursor on this task, wherever it is.
     pub fn jump_to(&mut self, task: TaskId) {
         self.queue.cursor = Cursor::Task(task);
@@ -589,6 +544,9 @@ impl Model {
         }
         match self.focus {
             Pane::Queue | Pane::Detail => vec![Context::Task, Context::Anywhere],
+            Pane::Log if self.log.selection.is_some() => {
+                vec![Context::Select, Context::Log, Context::Task, Context::Anywhere]
+            }
             Pane::Log => vec![Context::Log, Context::Task, Context::Anywhere],
             Pane::Agents => vec![Context::Agents, Context::Anywhere],
             Pane::Locks | Pane::Progress => vec![Context::Anywhere],

@@ -42,6 +42,18 @@ impl Pen<'_> {
         end - x
     }
 
+    /// As [`text`](Self::text), in a look of its own: for output that brings its colours.
+    pub fn styled(&mut self, x: u16, y: u16, width: u16, text: &str, style: Style) -> u16 {
+        let area = self.buffer.area;
+        if y < area.top() || y >= area.bottom() || x < area.left() || x >= area.right() {
+            return 0;
+        }
+        let width = width.min(area.right() - x);
+        let clean = text::clean(text);
+        let (end, _) = self.buffer.set_stringn(x, y, clean.as_ref(), usize::from(width), style);
+        end - x
+    }
+
     /// Draws `text` so that it ends before column `end`.
     pub fn right(&mut self, end: u16, y: u16, width: u16, text: &str, meaning: Meaning) -> u16 {
         let clean = text::clean(text);

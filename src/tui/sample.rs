@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::engine::ids::{AgentId, Attempt, ResourceId, Span, StageId, TaskId, Time};
@@ -124,6 +124,15 @@ pub const LOG: &str = "\
 12:04:29 W slow statement 17.1 s
 ";
 
+/// The log of its first attempt.
+pub const LOG_FAILED: &str = "\
+12:01:02 db: connected to primary, schema v40
+12:01:05 migrate: plan has 7 steps
+12:01:11 migrate: 2 of 7 steps applied
+12:01:12 \x1b[31merror\x1b[0m: lost connection to primary
+12:01:12 migrate: rolled back
+";
+
 /// A session that answers views as the real one does.
 pub struct Sample {
     tasks: Vec<TaskRow>,
@@ -197,6 +206,7 @@ impl Sample {
             mode: self.mode,
             due: Some((Time(NOW.0 + 6_929_000), "link:server".into())),
             undo: Some("priority of link:server 45 → 50".into()),
+            log_dir: self.log.as_deref().and_then(Path::parent).map(Path::to_owned).unwrap_or_default(),
             ..Header::default()
         }
     }
@@ -372,6 +382,17 @@ impl Feed for Sample {
         self.now
     }
     fn suspend(&mut self) {}
+    fn outputs(&mut self, stage: &str, most: usize) -> (Vec<Output>, usize) {
+        let folder = self.header().log_dir;
+        let tasks = self.tasks.iter().filter(|row| row.stage == stage && row.attempt > 0);
+        let output = |row: &TaskRow| Output {
+            name: row.name.clone(),
+            log: folder.join(row.name.replace(':', "-")),
+            started: row.since,
+            ended: (row.phase != Phase::Running).then_some(self.now),
+        };
+        (tasks.map(output).filter(|output| output.log.exists()).take(most).collect(), 0)
+    }
     fn quit(&mut self, how: QuitHow) {
         self.left = Some(how);
     }

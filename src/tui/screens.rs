@@ -79,6 +79,157 @@ fn the_main_screen_in_ascii_without_colour() {
     }
 }
 
+// ── the log desk ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// The sample with logs, and the log pane alone on the screen; the cursor is on a task that runs for the second time.
+struct LogDesk {
+    model: Model,
+    sample: Sample,
+    snapshot: Arc<Snapshot>,
+    readers: Readers,
+    folder: tempfile::TempDir,
+}
+
+const COMPILE_UI: TaskId = TaskId(14);
+
+fn log_desk(size: (u16, u16)) -> LogDesk {
+    let (mut model, mut sample, mut snapshot) = sample::model(size, "dark", Depth::True);
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        // What was written before one looked has times between the start and this.
+        let at = std::time::UNIX_EPOCH + Duration::from_millis(sample::NOW.0 - 2_000);
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(at).unwrap();
+    };
+    write("1", sample::LOG_FAILED);
+    write("2", sample::LOG);
+    write("compile-core", "   Compiling core v0.1.0\n   Compiling core-macros v0.1.0\n   Compiling core-net v0.1.0\n");
+    write("compile-net", "   Compiling net v0.3.1\nwarning: unused variable: `n`\n");
+    write("compile-ui", sample::LOG);
+    sample.log = Some(folder.path().join("2"));
+    model.jump_to(COMPILE_UI);
+    (model.focus, model.zoom, model.tab) = (Pane::Log, true, Tab::Log);
+    settle(&mut sample, &mut model, &mut snapshot);
+    let mut desk = LogDesk { model, sample, snapshot, readers: Readers::default(), folder };
+    desk.serve();
+    desk
+}
+
+impl LogDesk {
+    fn serve(&mut self) {
+        settle(&mut self.sample, &mut self.model, &mut self.snapshot);
+        self.readers.serve(&mut self.sample, &mut self.model, &self.snapshot);
+    }
+
+    /// Types keys as the key table writes them, one after another.
+    fn keys(&mut self, keys: &str) -> &mut Self {
+        for key in keys.split(' ') {
+            update(&mut self.model, Message::Key(keymap::parse(key)[0]), &self.snapshot);
+            self.serve();
+        }
+        self
+    }
+
+    fn words(&self, words: &str) -> String {
+        words.chars().map(|c| c.to_string()).collect::<Vec<_>>().join(" ")
+    }
+
+    fn screen(&self) -> String {
+        screen(&self.model, &self.snapshot)
+    }
+}
+
+#[test]
+fn the_log_alone_at_every_size_with_a_search() {
+    for size in SIZES {
+        let mut desk = log_desk(size);
+        insta::assert_snapshot!(format!("log_{}", size_name(size)), desk.screen());
+        let typed = desk.words("migrate");
+        desk.keys("/").keys(&typed).keys("<Enter>");
+        insta::assert_snapshot!(format!("log_search_{}", size_name(size)), desk.screen());
+    }
+}
+
+#[test]
+fn the_log_with_times_wrapped_beside_an_attempt_merged_and_chosen_from() {
+    let mut desk = log_desk((100, 20));
+    insta::assert_snapshot!("log_times", desk.keys("t").screen());
+    insta::assert_snapshot!("log_beside", desk.keys("|").screen());
+    insta::assert_snapshot!("log_earlier", desk.keys("| [").screen());
+    insta::assert_snapshot!("log_merged", desk.keys("] M").screen());
+    insta::assert_snapshot!("log_chosen", desk.keys("M t v k k").screen());
+    let mut narrow = log_desk((60, 18));
+    insta::assert_snapshot!("log_wrapped", narrow.keys("w").screen());
+    insta::assert_snapshot!("log_side", narrow.keys("w l l").screen());
+    let mut searching = log_desk((80, 24));
+    let typed = searching.words("re:(");
+    insta::assert_snapshot!("dialog_search", searching.keys("/").keys(&typed).screen());
+}
+
+#[test]
+fn output_keeps_its_colours_until_they_are_turned_off_and_cannot_hide() {
+    let mut desk = log_desk((100, 20));
+    std::fs::write(desk.folder.path().join("2"), "\x1b[31;4mred\x1b[0m\n\x1b[37;47mhidden\n\x1b[0;8mconcealed\n")
+        .unwrap();
+    desk.serve();
+    let cell = |desk: &LogDesk, word: &str| {
+        let buffer = drawn(&desk.model, &desk.snapshot);
+        let at = words(&buffer).lines().enumerate().find_map(|(y, line)| {
+            let before = line.split_once(word)?.0;
+            Some((text::width(before) as u16, y as u16))
+        });
+        buffer[at.unwrap()].clone()
+    };
+    let red = cell(&desk, "red");
+    assert_eq!((red.fg, red.modifier), (ratatui::style::Color::Red, Modifier::UNDERLINED));
+    assert_ne!(cell(&desk, "hidden").fg, cell(&desk, "hidden").bg);
+    assert!(!cell(&desk, "concealed").modifier.contains(Modifier::HIDDEN));
+    desk.keys("c");
+    assert_eq!(cell(&desk, "red").fg, cell(&desk, "concealed").fg);
+}
+
+#[test]
+fn hostile_output_split_at_each_byte_reaches_no_cell_however_it_is_shown() {
+    let long = format!("a{}b", "\u{301}".repeat(10_000));
+    for bad in text::HOSTILE.iter().copied().chain([long.as_str()]) {
+        let mut desk = log_desk((60, 18));
+        let path = desk.folder.path().join("2");
+        let bytes = bad.as_bytes();
+        let step = (bytes.len() / 64).max(1);
+        for at in (0..=bytes.len()).step_by(step) {
+            std::fs::write(&path, &bytes[..at]).unwrap();
+            desk.serve();
+            let first = drawn(&desk.model, &desk.snapshot);
+            std::io::Write::write_all(&mut std::fs::File::options().append(true).open(&path).unwrap(), &bytes[at..])
+                .unwrap();
+            desk.keys(["w", "t", "l", "c", "M"][at % 5]);
+            desk.serve();
+            for cell in first.content.iter().chain(&drawn(&desk.model, &desk.snapshot).content) {
+                assert!(cell.symbol().chars().all(text::is_plain), "{bad:?} gave {:?}", cell.symbol());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_drag_chooses_lines_of_the_log_only_and_copies_them_when_it_ends() {
+    use super::update::{Mouse, MouseKind};
+    let mut desk = log_desk((100, 20));
+    let area = desk.model.areas().log().unwrap();
+    for (kind, x, y) in [(MouseKind::Click, 5, 1), (MouseKind::Drag, 9, 2), (MouseKind::Drag, 0, 500)] {
+        let mouse = Mouse { kind, x: area.x + x, y: area.y + y };
+        update(&mut desk.model, Message::Mouse(mouse), &desk.snapshot);
+        desk.serve();
+    }
+    assert!(desk.screen().contains("choosing lines"));
+    update(&mut desk.model, Message::Mouse(Mouse { kind: MouseKind::Release, x: 0, y: 0 }), &desk.snapshot);
+    desk.serve();
+    let (copied, more) = desk.model.log.copied.take().unwrap();
+    assert!(!more && copied.lines().count() >= 1 && copied.lines().all(|line| line.starts_with("12:0")), "{copied}");
+    assert_eq!(desk.model.log.selection, None);
+}
+
 fn rgb_of(cell: &ratatui::buffer::Cell) -> Option<[u8; 3]> {
     theme::rgb(cell.fg).or(theme::rgb(cell.bg))
 }
@@ -366,10 +517,7 @@ fn pictures_of_the_main_screen_in_every_theme() {
             model.jump_to(TaskId(if size.0 >= 150 { 15 } else { 16 }));
             model.tab = Tab::Why;
             settle(&mut sample, &mut model, &mut snapshot);
-            if let Some(area) = model.areas().log() {
-                let (rows, cells) = (area.height.into(), area.width.into());
-                reader::Reader::default().serve(&mut model.log, Some(log.path()), rows, cells);
-            }
+            Readers::default().serve(&mut sample, &mut model, &snapshot);
             let picture = svg::render(&drawn(&model, &snapshot), [255; 3], [0; 3]);
             std::fs::write(folder.join(format!("{}-{theme}.svg", size_name(size))), picture).unwrap();
         }

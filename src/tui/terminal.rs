@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ThreadId;
@@ -100,6 +100,11 @@ impl Terminal {
     /// Gives the terminal back as it was.
     pub fn give_back(&mut self) {
         restore();
+    }
+
+    /// The terminal, for a program that is to have it meanwhile: see [`give_back`](Self::give_back).
+    pub fn tty(&self) -> BorrowedFd<'_> {
+        self.tty.as_fd()
     }
 
     /// Mouse reports on or off.
@@ -263,6 +268,8 @@ fn translate(event: Event) -> Option<Message> {
         Event::Mouse(mouse) => {
             let kind = match mouse.kind {
                 MouseEventKind::Down(MouseButton::Left) => MouseKind::Click,
+                MouseEventKind::Drag(MouseButton::Left) => MouseKind::Drag,
+                MouseEventKind::Up(MouseButton::Left) => MouseKind::Release,
                 MouseEventKind::ScrollUp => MouseKind::WheelUp,
                 MouseEventKind::ScrollDown => MouseKind::WheelDown,
                 _ => return None,

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use ratatui::style::{Color, Modifier, Style};
 use serde::Deserialize;
 
+use crate::text::{Ink, Look};
+
 /// What a style stands for. Quiet when normal: only what needs eyes has a colour of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 pub enum Meaning {
@@ -241,6 +243,49 @@ fn parse_colour(word: &str) -> Result<Color, String> {
     }
     let known = SIXTEEN.iter().find(|(name, ..)| *name == word);
     known.map(|(_, colour, _)| *colour).ok_or_else(|| format!("“{word}” is neither in the palette nor a colour"))
+}
+
+/// A colour that output asks for, as the terminal can show it.
+pub fn ink(ink: Ink, depth: Depth) -> Option<Color> {
+    match (ink, depth) {
+        (Ink::Default, _) | (_, Depth::None) => None,
+        (Ink::Index(n @ 0..16), _) => Some(SIXTEEN[usize::from(n)].1),
+        (Ink::Index(n), Depth::Ansi16) => {
+            let [r, g, b] = xterm_rgb(n);
+            Some(SIXTEEN[nearest_16(r, g, b)].1)
+        }
+        (Ink::Index(n), _) => Some(Color::Indexed(n)),
+        (Ink::Rgb(r, g, b), Depth::Ansi16) => Some(SIXTEEN[nearest_16(r, g, b)].1),
+        (Ink::Rgb(r, g, b), Depth::Ansi256) => Some(Color::Indexed(nearest_256(r, g, b))),
+        (Ink::Rgb(r, g, b), Depth::True) => Some(Color::Rgb(r, g, b)),
+    }
+}
+
+/// How output asks to look, over the ground it is drawn on. What could not be seen is not coloured: a log has nothing to
+/// hide.
+pub fn look(look: Look, depth: Depth, ground: Option<Color>) -> Style {
+    let (mut fg, mut bg) = (ink(look.fg, depth), ink(look.bg, depth));
+    let near = |a: Option<Color>, b: Option<Color>| match (a.and_then(rgb), b.and_then(rgb)) {
+        (Some(a), Some(b)) => distance(a, b) < 3 * 28 * 28,
+        _ => false,
+    };
+    if near(fg, bg.or(ground)) {
+        (fg, bg) = (None, None);
+    }
+    let mut style = Style { fg, bg, ..Style::default() };
+    for (on, modifier) in [
+        (look.bold, Modifier::BOLD),
+        (look.dim, Modifier::DIM),
+        (look.italic, Modifier::ITALIC),
+        (look.underlined, Modifier::UNDERLINED),
+        (look.reversed, Modifier::REVERSED),
+        (look.struck, Modifier::CROSSED_OUT),
+    ] {
+        if on {
+            style = style.add_modifier(modifier);
+        }
+    }
+    style
 }
 
 /// The sixteen, as xterm draws them.

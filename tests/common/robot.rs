@@ -183,6 +183,13 @@ impl Robot {
         (&*self.pty).write_all(bytes).expect("the terminal takes input");
     }
 
+    /// Sends the program a signal.
+    pub fn signal(&self, number: i32) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let signal = rustix::process::Signal::from_named_raw(number).expect("a signal");
+        rustix::process::kill_process(pid, signal).expect("the program is there");
+    }
+
     /// The terminal is of this size now. The emulator keeps at least one cell.
     pub fn resize(&self, columns: u16, rows: u16) {
         let mut seen = self.seen();

@@ -28,7 +28,7 @@ pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>) {
         Dialog::Themes { row, .. } => lists::themes(pen, scene, *row),
         Dialog::Palette { field, row } => lists::palette(pen, scene, field, *row),
         Dialog::Filter { field, problem, .. } => questions::filter(pen, scene, field, problem.as_deref()),
-        Dialog::Search { field } => questions::search(pen, scene, field),
+        Dialog::Search { field, problem } => questions::search(pen, scene, field, problem.as_deref()),
         Dialog::Confirm { title, lines, yes, .. } => questions::confirm(pen, scene, title, lines, yes),
         Dialog::Quit => questions::quit(pen, scene),
     }

@@ -59,9 +59,20 @@ pub(super) fn filter(pen: &mut Pen<'_>, scene: &Scene<'_>, text: &TextArea<'_>, 
     };
 }
 
-pub(super) fn search(pen: &mut Pen<'_>, scene: &Scene<'_>, text: &TextArea<'_>) {
-    let inside = at_foot(pen, scene, 3, "Search the log");
-    field(pen, inside, text, "words; capitals count if there are any");
+pub(super) fn search(pen: &mut Pen<'_>, scene: &Scene<'_>, text: &TextArea<'_>, problem: Option<&str>) {
+    let inside = at_foot(pen, scene, 4, "Search the whole log");
+    field(pen, inside, text, "words, or re:pattern");
+    let y = inside.y + 1;
+    if y < inside.bottom() {
+        let (line, meaning) = match problem {
+            Some(problem) => (format!("▲ {problem}"), Meaning::Warn),
+            None => (
+                "words as they are, or re:pattern; capitals count if there are any; nothing: the last one again".into(),
+                Meaning::Muted,
+            ),
+        };
+        pen.text(inside.x + 2, y, inside.width.saturating_sub(2), &line, meaning);
+    }
 }
 
 pub(super) fn confirm(pen: &mut Pen<'_>, scene: &Scene<'_>, title: &str, lines: &[String], yes: &str) {

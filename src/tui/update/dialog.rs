@@ -8,8 +8,10 @@ use crate::snapshot::Snapshot;
 use super::super::QuitHow;
 use super::super::filter;
 use super::super::keymap::{self, Act, Context};
-use super::super::model::{Dialog, LogMove, Model, Pane, field};
+use super::super::logsearch;
+use super::super::model::{Dialog, Model, Pane, field};
 use super::super::theme::{BUILT_IN, Theme};
+use super::log;
 use super::navigate::{self, moved};
 use super::task::{self, Entry, check, of_task};
 use super::{Request, leave};
@@ -26,7 +28,7 @@ pub fn open(model: &mut Model, act: Act) -> bool {
         Act::Alerts => Dialog::Alerts { row: 0 },
         Act::Menu => Dialog::Menu { row: 0 },
         Act::Palette => Dialog::Palette { field: field(""), row: 0 },
-        Act::Search => Dialog::Search { field: field(&model.log.needle) },
+        Act::Search => Dialog::Search { field: field(""), problem: None },
         Act::Filter => {
             let before = model.queue.filter_text.clone();
             Dialog::Filter { field: field(&before), before, problem: None }
@@ -117,11 +119,16 @@ fn accept(model: &mut Model, dialog: Dialog, snapshot: &Snapshot) -> Vec<Request
             }
             vec![]
         }
-        Dialog::Search { field } => {
-            model.log.needle = field.lines().join(" ");
-            if !model.log.needle.is_empty() {
-                navigate::focus(model, Pane::Log);
-                model.log.moves.push_back(LogMove::Search { forwards: false });
+        Dialog::Search { field, .. } => {
+            let needle = field.lines().join(" ");
+            match logsearch::Pattern::new(&needle) {
+                _ if needle.is_empty() => log::search_on(model),
+                Ok(pattern) => {
+                    navigate::focus(model, Pane::Log);
+                    log::search(model, needle, pattern);
+                }
+                // A mistake stays open: it is shown in it.
+                Err(problem) => model.dialog = Some(Dialog::Search { field, problem: Some(problem) }),
             }
             vec![]
         }
@@ -156,7 +163,7 @@ fn run(model: &mut Model, entry: Option<Entry>, snapshot: &Snapshot) -> Vec<Requ
         // The log's and agents' own commands go there first, so that what they do can be seen.
         Some(entry) => {
             match keymap::BINDINGS.iter().find(|b| b.act == entry.act).map(|b| b.context) {
-                Some(Context::Log) => navigate::focus(model, Pane::Log),
+                Some(Context::Log | Context::Select) => navigate::focus(model, Pane::Log),
                 Some(Context::Agents) => navigate::focus(model, Pane::Agents),
                 _ => {}
             }
@@ -231,12 +238,26 @@ pub fn entries(model: &Model, words: &str, snapshot: &Snapshot) -> Vec<Entry> {
 
 fn all_entries(model: &Model, snapshot: &Snapshot) -> Vec<Entry> {
     let mut out: Vec<Entry> = Vec::new();
-    let contexts = [Context::Task, Context::Anywhere, Context::Agents, Context::Log];
+    let contexts = [Context::Task, Context::Anywhere, Context::Agents, Context::Log, Context::Select];
     let moves = |act: Act| {
         use Act::*;
         matches!(
             act,
-            Up | Down | PageUp | PageDown | HalfUp | HalfDown | Back | Palette | Open | Collapse | Expand | Interrupt
+            Up | Down
+                | PageUp
+                | PageDown
+                | HalfUp
+                | HalfDown
+                | Back
+                | Palette
+                | Open
+                | Collapse
+                | Expand
+                | Interrupt
+                | SideLeft
+                | SideRight
+                | SideStart
+                | SideEnd
         )
     };
     for context in contexts {

@@ -6,6 +6,7 @@ use crate::snapshot::Snapshot;
 use crate::text;
 
 use super::super::keymap::Key;
+use super::super::logsearch::Pattern;
 use super::super::model::{Dialog, MAX_FIELD, Model};
 use super::{Request, dialog};
 
@@ -61,7 +62,7 @@ pub fn on_paste(model: &mut Model, pasted: &str) -> Vec<Request> {
 
 fn field_of(model: &mut Model) -> Option<&mut TextArea<'static>> {
     match model.dialog.as_mut()? {
-        Dialog::Palette { field, .. } | Dialog::Filter { field, .. } | Dialog::Search { field } => Some(field),
+        Dialog::Palette { field, .. } | Dialog::Filter { field, .. } | Dialog::Search { field, .. } => Some(field),
         _ => None,
     }
 }
@@ -72,6 +73,11 @@ fn changed(model: &mut Model) {
         Some(Dialog::Filter { field, before, .. }) => {
             let problem = dialog::apply_filter(model, &field.lines().join(" "));
             model.dialog = Some(Dialog::Filter { field, before, problem });
+        }
+        Some(Dialog::Search { field, .. }) => {
+            let needle = field.lines().join(" ");
+            let problem = Pattern::new(&needle).err().filter(|_| !needle.is_empty());
+            model.dialog = Some(Dialog::Search { field, problem });
         }
         Some(Dialog::Palette { field, .. }) => model.dialog = Some(Dialog::Palette { field, row: 0 }),
         other => model.dialog = other,

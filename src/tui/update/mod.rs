@@ -1,8 +1,9 @@
 //! What happens to the model when something happens: pure, one message at a time. What must be done about it is handed
-//! back as requests. Split by concept: navigation, tasks, dialogs, fields, mouse.
+//! back as requests. Split by concept: navigation, log, tasks, dialogs, fields, mouse.
 
 mod dialog;
 mod field;
+mod log;
 mod mouse;
 mod navigate;
 mod task;
@@ -10,6 +11,8 @@ mod task;
 pub use dialog::{entries, menu};
 pub use navigate::sort_name;
 pub use task::{Entry, check};
+
+use std::path::PathBuf;
 
 use crate::engine::ids::Time;
 use crate::engine::message::Command;
@@ -58,6 +61,10 @@ pub enum Request {
     Suspend,
     /// Mouse reports on or off.
     Mouse(bool),
+    /// Show this log in a pager, in our place.
+    Pager(PathBuf),
+    /// Open a copy of this log in an editor, in our place.
+    Editor(PathBuf),
 }
 
 /// Changes the model and says what must be done.
@@ -98,6 +105,7 @@ fn note(model: &mut Model, text: String, bad: bool) -> Vec<Request> {
 fn on_key(model: &mut Model, key: Key, snapshot: &Snapshot) -> Vec<Request> {
     if model.dialog.is_none() && model.pending.keys.is_empty() {
         match key {
+            Key::Char('0') if model.focus == Pane::Log && model.pending.digits.is_empty() => {}
             Key::Char(digit @ '0'..='9') => return digit_typed(model, digit),
             Key::Char('+' | '=' | '-') => settle_count(model),
             _ => model.pending.digits.clear(),
@@ -201,6 +209,9 @@ fn act(model: &mut Model, act: Act, count: Option<u32>, snapshot: &Snapshot) -> 
             return vec![Request::Mouse(model.mouse)];
         }
         _ => {}
+    }
+    if let Some(requests) = log::act(model, act, snapshot) {
+        return requests;
     }
     if navigate::act(model, act, snapshot) || dialog::open(model, act) {
         return vec![];

@@ -1,4 +1,5 @@
-//! The mouse: a click focuses and selects, a double click opens, the wheel scrolls what is under the pointer.
+//! The mouse: a click focuses and selects, a double click opens, the wheel scrolls what is under the pointer, a drag in the
+//! log chooses lines.
 
 use crate::snapshot::Snapshot;
 
@@ -28,6 +29,10 @@ pub struct Mouse {
 pub enum MouseKind {
     /// Left button down.
     Click,
+    /// Moved while it is down.
+    Drag,
+    /// Left button up.
+    Release,
     /// Wheel away from the hand.
     WheelUp,
     /// Wheel towards the hand.
@@ -40,11 +45,15 @@ pub fn on_mouse(model: &mut Model, mouse: Mouse, snapshot: &Snapshot) -> Vec<Req
             MouseKind::WheelUp => Act::Up,
             MouseKind::WheelDown => Act::Down,
             // A click beside a popup does nothing: Esc closes it.
-            MouseKind::Click => return vec![],
+            MouseKind::Click | MouseKind::Drag | MouseKind::Release => return vec![],
         };
         return dialog::act(model, step, snapshot);
     }
     let areas = model.areas();
+    if matches!(mouse.kind, MouseKind::Drag | MouseKind::Release) {
+        super::log::on_drag(model, mouse.y, mouse.kind == MouseKind::Release);
+        return vec![];
+    }
     let Some((pane, area)) = areas.at(mouse.x, mouse.y) else { return vec![] };
     let inside = areas.inside(area);
     let row = mouse.y.checked_sub(inside.y + areas.heading()).map(usize::from);
@@ -63,6 +72,9 @@ pub fn on_mouse(model: &mut Model, mouse: Mouse, snapshot: &Snapshot) -> Vec<Req
                 return vec![];
             }
             navigate::focus(model, pane);
+            if pane == Pane::Log {
+                super::log::on_press(model, mouse.x, mouse.y);
+            }
             let Some(row) = row else { return vec![] };
             let rows = usize::from(inside.height.saturating_sub(areas.heading()));
             select(model, pane, row, rows, snapshot);
@@ -73,6 +85,7 @@ pub fn on_mouse(model: &mut Model, mouse: Mouse, snapshot: &Snapshot) -> Vec<Req
         }
         MouseKind::WheelUp => wheel(model, pane, false, snapshot),
         MouseKind::WheelDown => wheel(model, pane, true, snapshot),
+        MouseKind::Drag | MouseKind::Release => {}
     }
     vec![]
 }
@@ -115,6 +128,6 @@ fn wheel(model: &mut Model, pane: Pane, down: bool, snapshot: &Snapshot) {
             let count = super::super::panes::detail::lines(model, snapshot, 200).len();
             model.detail_scroll = step(model.detail_scroll, count.saturating_sub(1));
         }
-        Pane::Log => navigate::scroll_log(model, if down { NOTCH as i64 } else { -(NOTCH as i64) }),
+        Pane::Log => super::log::scroll_only(model, if down { NOTCH as i64 } else { -(NOTCH as i64) }),
     }
 }

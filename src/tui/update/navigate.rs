@@ -6,7 +6,9 @@ use crate::snapshot::{Group, Snapshot, Sort};
 use super::super::filter;
 use super::super::keymap::Act;
 use super::super::layout::Shape;
-use super::super::model::{Cursor, LogMove, Model, Pane, Seek, Tab};
+use super::super::log::LogMove;
+use super::super::model::{Cursor, Model, Pane, Seek, Tab};
+use super::log::{push, scroll};
 
 /// Sort orders, in the order of the `s` keys.
 pub const SORTS: [(Sort, &str); 5] = [
@@ -33,8 +35,8 @@ pub fn act(model: &mut Model, act: Act, snapshot: &Snapshot) -> bool {
         }
         Act::Zoom => model.zoom = !model.zoom,
         Act::NextTab => next_tab(model, 1),
-        Act::LogDown => scroll_log(model, 1),
-        Act::LogUp => scroll_log(model, -1),
+        Act::LogDown => scroll(model, 1),
+        Act::LogUp => scroll(model, -1),
         Act::NextGroup => {
             model.queue.group = if model.queue.group == Group::Stage { Group::None } else { Group::Stage };
             model.refind();
@@ -60,16 +62,6 @@ pub fn act(model: &mut Model, act: Act, snapshot: &Snapshot) -> bool {
             }
             None => model.toast("nothing has failed".into(), false),
         },
-        Act::Follow => {
-            model.log.follow = !model.log.follow;
-            if model.log.follow {
-                model.log.moves.push_back(LogMove::End);
-            }
-        }
-        Act::Wrap => model.log.wrap = !model.log.wrap,
-        Act::NextHit | Act::PreviousHit => {
-            model.log.moves.push_back(LogMove::Search { forwards: act == Act::NextHit });
-        }
         Act::Back => back(model),
         _ => return false,
     }
@@ -78,7 +70,11 @@ pub fn act(model: &mut Model, act: Act, snapshot: &Snapshot) -> bool {
 
 /// Esc goes one step back: a prefix, zoom, a filter, another pane; it never quits.
 fn back(model: &mut Model) {
-    if model.zoom {
+    if model.focus == Pane::Log && model.log.selection.is_some() {
+        model.log.selection = None;
+    } else if model.focus == Pane::Log && model.log.pattern.is_some() {
+        super::log::search_nothing(model);
+    } else if model.zoom {
         model.zoom = false;
     } else if model.focus != Pane::Queue {
         focus(model, Pane::Queue);
@@ -151,14 +147,6 @@ fn next_tab(model: &mut Model, by: usize) {
     }
 }
 
-/// Scrolls the log; upwards ends following.
-pub fn scroll_log(model: &mut Model, lines: i64) {
-    if lines < 0 {
-        model.log.follow = false;
-    }
-    model.log.moves.push_back(LogMove::Lines(lines));
-}
-
 /// A position within `count` rows after a move.
 pub fn moved(act: Act, row: usize, count: usize, page: usize) -> usize {
     let page = page.max(1);
@@ -193,20 +181,22 @@ fn go(model: &mut Model, act: Act, snapshot: &Snapshot) {
             model.detail_scroll = moved(act, model.detail_scroll, count, page);
         }
         Pane::Log => match act {
+            Act::Top if model.log.selection.is_some() => push(model, LogMove::Select(i64::MIN)),
+            Act::End if model.log.selection.is_some() => push(model, LogMove::Select(i64::MAX)),
             Act::Top => {
-                model.log.follow = false;
-                model.log.moves.push_back(LogMove::Start);
+                (model.log.follow, model.other.follow) = (false, false);
+                push(model, LogMove::Start);
             }
             Act::End => {
-                model.log.follow = true;
-                model.log.moves.push_back(LogMove::End);
+                (model.log.follow, model.other.follow) = (true, true);
+                push(model, LogMove::End);
             }
-            Act::Up => scroll_log(model, -1),
-            Act::Down => scroll_log(model, 1),
-            Act::PageUp => scroll_log(model, -(page as i64)),
-            Act::PageDown => scroll_log(model, page as i64),
-            Act::HalfUp => scroll_log(model, -(page as i64 / 2)),
-            _ => scroll_log(model, page as i64 / 2),
+            Act::Up => scroll(model, -1),
+            Act::Down => scroll(model, 1),
+            Act::PageUp => scroll(model, -(page as i64)),
+            Act::PageDown => scroll(model, page as i64),
+            Act::HalfUp => scroll(model, -(page as i64 / 2)),
+            _ => scroll(model, page as i64 / 2),
         },
     }
 }

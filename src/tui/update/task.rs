@@ -49,14 +49,11 @@ pub fn check(act: Act, model: &Model, snapshot: &Snapshot) -> Result<(), String>
             let none = act == Act::SlotLess && agent.slots == 0;
             if none { Err(format!("{} has no slot left to take", agent.name)) } else { Ok(()) }
         }
-        Act::NextHit | Act::PreviousHit if model.log.needle.is_empty() => {
-            Err("nothing searched yet: / searches".into())
-        }
         Act::CopyLogPath if model.detail(snapshot).is_some_and(|detail| detail.log.is_none()) => {
             Err("it has written nothing".into())
         }
         _ if of_task(act) => check_task(act, model, snapshot),
-        _ => Ok(()),
+        _ => super::log::check(act, model, snapshot),
     }
 }
 

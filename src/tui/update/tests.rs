@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::engine::ids::TaskId;
+use crate::tui::log::LogMove;
 use crate::tui::model::{Cursor, Tab};
 use crate::tui::sample::{self, Sample};
 use crate::tui::theme::Depth;
@@ -289,6 +290,57 @@ fn copying_hands_out_the_name_the_command_and_the_reasons() {
 }
 
 #[test]
+fn keys_of_the_log_ask_for_moves_and_say_why_not() {
+    let moves = |keys: &str| {
+        let mut desk = desk((120, 36));
+        desk.on(COMPILE_UI).type_keys("5");
+        desk.model.log.moves.clear();
+        desk.type_keys(keys);
+        let moves: Vec<LogMove> = desk.model.log.moves.iter().copied().collect();
+        (moves, desk.said().to_owned())
+    };
+    assert_eq!(moves("k").0, [LogMove::Lines(-1)]);
+    assert_eq!(moves("gg").0, [LogMove::Start]);
+    assert_eq!(moves("/err<Enter>").0, [LogMove::Search { forwards: false }]);
+    assert_eq!(moves("k/re:e.r<Enter>N").0.last(), Some(&LogMove::Search { forwards: false }));
+    assert_eq!(moves("$").0, [LogMove::SideEnd]);
+    for (keys, why) in [
+        ("n", "nothing searched yet"),
+        ("wl", "long lines are wrapped"),
+        ("]", "this is the newest attempt"),
+        ("[[", "there is no earlier attempt"),
+        ("M[", "several logs are shown as one"),
+        ("o", "it has written nothing"),
+        ("E", "there is nothing in the log"),
+        ("v", "there is nothing in the log"),
+    ] {
+        assert!(moves(keys).1.contains(why), "{keys}: {}", moves(keys).1);
+    }
+    let mut desk = desk((120, 36));
+    desk.on(COMPILE_UI).type_keys("5[");
+    assert_eq!(desk.model.desk.attempt, Some((COMPILE_UI, 1)));
+    desk.type_keys("]");
+    assert_eq!(desk.model.desk.attempt, None, "the newest is not held on to");
+    desk.type_keys("/re:(<Enter>");
+    assert!(matches!(&desk.model.dialog, Some(Dialog::Search { problem: Some(p), .. }) if p.contains("unclosed")));
+    desk.type_keys("<Esc>ll0");
+    assert_eq!((desk.model.log.side, desk.model.focus), (0, Pane::Log), "0 is no count here");
+    desk.type_keys("M");
+    assert_eq!(desk.model.merged(), Some("build"));
+    desk.type_keys("1j");
+    assert!(desk.model.merged().is_none(), "another task, its log");
+}
+
+#[test]
+fn the_pager_and_the_editor_get_the_log_that_is_shown() {
+    let mut desk = desk((120, 36));
+    desk.on(COMPILE_UI).type_keys("5");
+    desk.model.log.source = crate::tui::log::Source::File("/logs/7".into(), crate::tui::sample::NOW, None);
+    desk.type_keys("oe");
+    assert_eq!(desk.requests, [Request::Pager("/logs/7".into()), Request::Editor("/logs/7".into())]);
+}
+
+#[test]
 fn themes_are_previewed_and_escape_brings_the_old_one_back() {
     let mut desk = desk((120, 36));
     desk.type_keys("Tj");
@@ -347,12 +399,12 @@ proptest! {
     #[test]
     fn any_keys_at_any_size_neither_panic_nor_destroy_unasked(
         width in 0u16..300, height in 0u16..300,
-        keys in prop::collection::vec(0usize..40, 0..40),
+        keys in prop::collection::vec(0usize..48, 0..40),
     ) {
-        const WORDS: [&str; 40] = [
+        const WORDS: [&str; 48] = [
             "j", "k", "<Down>", "<PageDown>", "<PageUp>", "g", "G", "h", "l", "<Enter>", "<Tab>", "<S-Tab>", "1", "2", "3",
             "4", "5", "6", "9", "z", "+", "-", "p", "x", "X", "r", "b", "P", "u", "w", "/", "f", "t", "s", "y", "?", ":",
-            "T", "<Esc>", "d",
+            "T", "<Esc>", "d", "v", "|", "M", "[", "]", "E", "$", "0",
         ];
         let mut desk = desk((width, height));
         for key in keys {

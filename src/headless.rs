@@ -55,6 +55,8 @@ pub struct Item {
     pub task: Option<Arc<TaskDefinition>>,
     /// For an ended attempt: when it began to run and its output file.
     pub ended: Option<(Time, Option<u64>)>,
+    /// For a transition, where it leads from and to; for a phase its name.
+    pub way: Option<String>,
 }
 
 /// How long the queue to the printer is, and what had no room in it.
@@ -251,6 +253,12 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
         Fact::Skipped { why, .. } => ("⊘", format!("skipped   {name}{}", because(why.as_deref()))),
         Fact::Cancelled { why, .. } => ("⊘", format!("cancelled {name}{}", because(why.as_deref()))),
         Fact::Excused { why, .. } => ("○", format!("excused   {name}{}", because(Some(why)))),
+        Fact::TransitionTaken { round, why, .. } => {
+            let round = if *round > 1 { format!(" (round {round})") } else { String::new() };
+            ("▸", format!("goes on   {}{round}: {}", way(item), text::clean(why)))
+        }
+        Fact::TransitionPassed { why, .. } => ("○", format!("not taken {}: {}", way(item), text::clean(why))),
+        Fact::PhaseFailed { .. } => ("▌", format!("ended     phase {}: {name} failed", way(item))),
         Fact::Enough { done, of, .. } => ("▸", format!("enough    {name}: {done} of {of} are done")),
         Fact::Held { .. } => ("⊘", format!("held      {name}")),
         Fact::Released { .. } => ("○", format!("released  {name}")),
@@ -265,6 +273,22 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
     })
 }
 
+/// Names of stages and phases come from a file.
+fn way(item: &Item) -> String {
+    item.way.as_deref().map_or_else(String::new, |way| text::clean(way).into_owned())
+}
+
+/// What [`Item::way`] is for a fact.
+pub fn way_of(state: &State, fact: &Fact) -> Option<String> {
+    match fact {
+        Fact::TransitionTaken { transition, .. } | Fact::TransitionPassed { transition, .. } => {
+            Some(state.transition_words(*transition))
+        }
+        Fact::PhaseFailed { phase, .. } => Some(state.phase(*phase).definition.name.clone()),
+        _ => None,
+    }
+}
+
 fn because(why: Option<&str>) -> String {
     why.map_or_else(String::new, |why| format!(": {}", text::clean(why)))
 }
@@ -277,6 +301,7 @@ fn stop_words(reason: StopReason, signal: StopSignal) -> String {
         StopReason::SessionStop => "the session stops",
         StopReason::Leaked => "left processes behind",
         StopReason::NotNeeded(_) => "not needed any more",
+        StopReason::PhaseFailed(_) => "its phase failed",
     };
     let signal = match signal {
         StopSignal::Term => "SIGTERM",
@@ -344,6 +369,8 @@ struct Line<'a> {
     by: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    round: Option<u32>,
 }
 
 fn json(out: &mut impl Write, item: &Item) -> io::Result<()> {
@@ -436,6 +463,23 @@ fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
             "Excused"
         }
         Fact::Enough { .. } => "Enough",
+        Fact::TransitionAdded(_) => "TransitionAdded",
+        Fact::PhaseAdded(definition) => {
+            line.name = Some(&definition.name);
+            "PhaseAdded"
+        }
+        Fact::TransitionTaken { why, round, .. } => {
+            (line.name, line.message, line.round) = (item.way.as_deref(), Some(why.as_str()), Some(*round));
+            "TransitionTaken"
+        }
+        Fact::TransitionPassed { why, .. } => {
+            (line.name, line.message) = (item.way.as_deref(), Some(why.as_str()));
+            "TransitionPassed"
+        }
+        Fact::PhaseFailed { .. } => {
+            line.name = item.way.as_deref();
+            "PhaseFailed"
+        }
         Fact::Requeued { .. } => "Requeued",
         Fact::Starting { attempt, .. } => {
             line.attempt = Some(attempt.0);
@@ -528,6 +572,7 @@ fn reason_name(reason: StopReason) -> &'static str {
         StopReason::SessionStop => "stop",
         StopReason::Leaked => "leak",
         StopReason::NotNeeded(_) => "not_needed",
+        StopReason::PhaseFailed(_) => "phase",
     }
 }
 
@@ -566,6 +611,7 @@ pub fn task_of(fact: &Fact) -> Option<TaskId> {
         | Fact::Cancelled { task, .. }
         | Fact::Excused { task, .. }
         | Fact::Enough { task, .. }
+        | Fact::PhaseFailed { task, .. }
         | Fact::Requeued { task }
         | Fact::Starting { task, .. }
         | Fact::Running { task, .. }

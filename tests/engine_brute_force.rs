@@ -106,9 +106,16 @@ impl Naive<'_> {
         let task = self.task(id);
         let stage_before = &self.0.stages.at(self.definition(id).stage.index()).definition.after;
         let done = |id| self.done(id) || self.task(id).excused;
+        let stage = self.definition(id).stage;
+        let mut ways = self.0.transitions.iter().filter(|way| way.definition.to == stage);
+        let led_to = ways.clone().any(|way| way.taken > 0) || ways.all(|way| way.definition.is_backward());
         let stages_over =
             || self.ids().all(|other| !stage_before.contains(&self.definition(other).stage) || done(other));
-        matches!(task.phase, Phase::Waiting | Phase::Ready) && !task.held && self.has_enough(id) && stages_over()
+        matches!(task.phase, Phase::Waiting | Phase::Ready)
+            && !task.held
+            && self.has_enough(id)
+            && stages_over()
+            && led_to
     }
 
     fn has_enough(&self, id: TaskId) -> bool {

@@ -1593,3 +1593,292 @@ fn a_crash_in_the_middle_of_a_join_ends_the_rest_afterwards() {
         assert!(engine.state == whole.engine.state, "cut after {kept} of {} facts", whole.facts.len());
     }
 }
+
+// ── transitions ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn a_stage_that_a_transition_leads_to_starts_only_by_one_and_the_others_are_skipped() {
+    let flow = "stage test
+         stage deploy
+         stage triage
+         stage notify after deploy,triage
+         transition test to deploy
+         transition test to triage on failure
+         task t stage test
+         task d stage deploy
+         task r stage triage
+         task n stage notify";
+    check(
+        flow,
+        "> load
+         start t/1
+         > why d
+         by transition from test Success
+         > exit t 0
+         end t/1 Succeeded
+         take test → deploy round 1: test succeeded
+         pass test → triage: test succeeded
+         skipped r: no transition led to triage
+         start d/1
+         > exit d 0
+         end d/1 Succeeded
+         start n/1
+         > exit n 0
+         end n/1 Succeeded
+         > end?
+         finished, exit 0",
+    );
+    check(
+        flow,
+        "> load
+         start t/1
+         > exit t 1
+         end t/1 Exit(1)
+         pass test → deploy: test failed
+         take test → triage round 1: test failed
+         skipped d: no transition led to deploy
+         start r/1
+         > unskip d
+         refused: no transition led to the stage of d
+         > exit r 0
+         end r/1 Succeeded
+         start n/1
+         > exit n 0
+         end n/1 Succeeded
+         > end?
+         finished, exit 1",
+    );
+}
+
+/// Rounds: attempts go on counting, tries begin anew, and the run is good if the last round was.
+#[test]
+fn a_backward_transition_starts_a_new_round_up_to_its_bound() {
+    let flow = "stage build
+         stage fix
+         stage ship
+         transition build to fix on failure
+         transition build to ship
+         transition fix to build most 1
+         task b stage build tries 2
+         task f stage fix
+         task s stage ship";
+    let first = "> load
+         start b/1
+         > exit b 1
+         end b/1 Exit(1), again at 0
+         start b/2
+         > exit b 1
+         end b/2 Exit(1)
+         take build → fix round 1: build failed
+         pass build → ship: build failed
+         start f/1
+         > exit f 0
+         end f/1 Succeeded
+         take fix → build round 2: fix succeeded
+         start b/3
+         > exit b 1
+         end b/3 Exit(1), again at 0
+         start b/4";
+    check(
+        flow,
+        &format!(
+            "{first}
+         > exit b 0
+         end b/4 Succeeded
+         pass build → fix: build succeeded
+         take build → ship round 1: build succeeded
+         start s/1
+         > exit s 0
+         end s/1 Succeeded
+         > end?
+         finished, exit 0"
+        ),
+    );
+    check(
+        flow,
+        &format!(
+            "{first}
+         > exit b 1
+         end b/4 Exit(1)
+         take build → fix round 2: build failed
+         pass build → ship: build failed
+         skipped s: no transition led to ship
+         start f/2
+         > exit f 0
+         end f/2 Succeeded
+         pass fix → build: fix succeeded, but it was taken once already (at_most: 1)
+         > end?
+         finished, exit 1"
+        ),
+    );
+}
+
+#[test]
+fn what_cannot_be_led_to_any_more_is_skipped_with_all_that_hangs_on_it() {
+    check(
+        "stage a
+         stage b after a
+         stage c
+         stage d
+         transition b to c
+         transition c to d
+         task a stage a
+         task b stage b
+         task c stage c
+         task d stage d",
+        "> load
+         start a/1
+         > exit a 1
+         end a/1 Exit(1)
+         skipped c: no transition led to c
+         skipped d: no transition led to d
+         > end?
+         finished, exit 1
+         > retry a
+         requeued a
+         start a/2
+         > exit a 0
+         end a/2 Succeeded
+         start b/1
+         > exit b 0
+         end b/1 Succeeded
+         take b → c round 1: b succeeded
+         start c/1
+         > exit c 0
+         end c/1 Succeeded
+         take c → d round 1: c succeeded
+         start d/1",
+    );
+}
+
+#[test]
+fn a_stage_that_is_under_way_is_not_entered() {
+    check(
+        "stage a
+         stage b
+         stage c
+         transition a to c
+         transition b to c
+         task a stage a
+         task b stage b
+         task c stage c",
+        "> load
+         start a/1
+         start b/1
+         > exit a 0
+         end a/1 Succeeded
+         take a → c round 1: a succeeded
+         start c/1
+         > exit b 0
+         end b/1 Succeeded
+         pass b → c: b succeeded, but c is under way",
+    );
+}
+
+#[test]
+fn a_crash_between_the_decisions_of_a_stage_decides_the_rest_as_they_would_have_been() {
+    let flow = "stage a
+         stage b
+         stage c
+         stage d
+         transition a to b
+         transition a to c
+         transition a to d on failure
+         transition a to a most 1
+         task a stage a
+         task b stage b
+         task c stage c
+         task d stage d";
+    let mut whole = Case::new(parse(flow));
+    whole.step("load");
+    whole.step("exit a 0");
+    let end = whole.facts.iter().position(|stamped| matches!(stamped.fact, Fact::Ended { .. })).expect("a ended");
+    let starts = whole.facts.iter().rposition(|stamped| matches!(stamped.fact, Fact::TransitionTaken { .. }));
+    for kept in end + 1..=starts.expect("it leads on") {
+        let mut engine = Engine::new(replay(&whole.facts[..kept]));
+        engine.decide(&Input { at: whole.now, what: What::Tick });
+        assert!(engine.state == whole.engine.state, "cut after {kept} of {} facts", whole.facts.len());
+    }
+}
+
+// ── phases ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn a_failure_ends_its_phase_as_the_phase_says() {
+    let flow = |end: &str| {
+        format!(
+            "agent local slots 3
+             stage one
+             stage two after one
+             stage other
+             phase p stages one,two end {end}
+             task a stage one
+             task b stage one tries 2
+             task x stage other
+             task c stage one after b
+             task tidy stage one after a,b trigger over
+             task d stage two"
+        )
+    };
+    check(
+        &flow("finish"),
+        "> load
+         start a/1
+         start b/1
+         start x/1
+         > exit a 1
+         end a/1 Exit(1)
+         cancelled c: phase p: a failed
+         cancelled d: phase p: a failed
+         phase p ended by a
+         > exit b 1
+         end b/1 Exit(1)
+         start tidy/1
+         > exit x 0
+         end x/1 Succeeded
+         > exit tidy 0
+         end tidy/1 Succeeded
+         > end?
+         finished, exit 1",
+    );
+    check(
+        &flow("stop"),
+        "> load
+         start a/1
+         start b/1
+         start x/1
+         > exit a 1
+         end a/1 Exit(1)
+         Term b/1: phase p
+         cancelled c: phase p: a failed
+         cancelled d: phase p: a failed
+         phase p ended by a
+         > signal b 15
+         end b/1 Aborted
+         start tidy/1",
+    );
+}
+
+#[test]
+fn a_failure_that_a_join_may_still_excuse_does_not_end_its_phase() {
+    check(
+        "agent local slots 3
+         stage one
+         phase p stages one end stop
+         task a stage one
+         task b stage one
+         task c stage one
+         task join stage one after a,b,c enough 2",
+        "> load
+         start a/1
+         start b/1
+         start c/1
+         > exit a 1
+         end a/1 Exit(1)
+         > exit b 1
+         end b/1 Exit(1)
+         Term c/1: phase p
+         cancelled join: phase p: a failed
+         phase p ended by a",
+    );
+}

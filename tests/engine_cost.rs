@@ -42,6 +42,8 @@ fn flow(tasks: Vec<TaskDefinition>, locks: usize) -> Workflow {
             resources: vec![(CPU, Amount::units(8)), (MEM, Amount::units(1 << 20))],
         }],
         stages: vec![WorkflowStage { name: "all".into(), after: Vec::new() }],
+        transitions: Vec::new(),
+        phases: Vec::new(),
         fallbacks: Vec::new(),
         tasks,
     }

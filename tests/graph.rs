@@ -1,4 +1,4 @@
-//! The graph of a run by the real binary: joins. Works, fails as it should, goes on after `kill -9` in the middle, and is
+//! The graph of a run by the real binary: joins, transitions with their rounds, phases. Works, fails as it should, goes on after `kill -9` in the middle, and is
 //! explained. Knows the command line and the journal only.
 
 mod common;
@@ -119,4 +119,99 @@ fn a_task_that_waits_for_the_end_of_others_runs_after_a_failure() {
     ));
     ends(&place.qd(&["run", "flow.ron", "--session", "s"]), 1);
     assert!(place.path("tidied").exists());
+}
+
+// ── transitions ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// A build that is repaired once and built again; each run of a task leaves its name in `ran`.
+fn loops(build: &str, patch: &str) -> String {
+    workflow(&format!(
+        r#"stages: [
+            Stage(id: "build", tasks: [Task(id: "compile", run: "echo compile >> ran; {build}")]),
+            Stage(id: "fix", tasks: [Task(id: "patch", run: "echo patch >> ran; {patch}")]),
+            Stage(id: "ship", tasks: [Task(id: "upload", run: "echo upload >> ran")]),
+        ],
+        transitions: [
+            Transition(from: "build", to: "ship"),
+            Transition(from: "build", on: Failure, to: "fix"),
+            Transition(from: "fix", to: "build", at_most: 2),
+        ],"#
+    ))
+}
+
+fn ran(place: &Place) -> Vec<String> {
+    let text = std::fs::read_to_string(place.path("ran")).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_failed_stage_leads_to_its_repair_and_back_and_then_on() {
+    let place = Place::with(&loops("test -e fixed", "touch fixed"));
+    let out = ends(&place.qd(&["run", "flow.ron", "--session", "s"]), 0);
+    assert_eq!(ran(&place), ["compile", "patch", "compile", "upload"]);
+    says(&out, &["goes on   build → fix: build failed", "goes on   fix → build (round 2): fix succeeded"]);
+    says(&out, &["not taken build → ship: build failed", "goes on   build → ship: build succeeded"]);
+    let why = ends(&place.qd(&["why", "s", "compile"]), 0);
+    says(&why, &["done"]);
+}
+
+#[test]
+fn a_loop_ends_at_its_bound_and_what_nothing_led_to_says_so() {
+    let place = Place::with(&loops("false", "true"));
+    let out = ends(&place.qd(&["run", "flow.ron", "--session", "s"]), 1);
+    assert_eq!(ran(&place), ["compile", "patch", "compile", "patch", "compile", "patch"]);
+    says(&out, &["not taken fix → build: fix succeeded, but it was taken twice already (at_most: 2)"]);
+    says(&out, &["skipped   upload: no transition led to ship"]);
+    says(&ends(&place.qd(&["why", "s", "upload"]), 0), &["skipped: no transition led to ship"]);
+}
+
+#[test]
+fn a_kill_in_the_second_round_repeats_nothing_of_either() {
+    let place = Place::with(&loops(&format!("test -e fixed && {{ {}; }}", wait_for("go-on")), "touch fixed"));
+    let run = begin(&place);
+    until("the second round", || ran(&place) == ["compile", "patch", "compile"]);
+    says(&ends(&place.qd(&["why", "s", "upload"]), 0), &["starts only by a transition from build on success"]);
+    kill_once(&place, run, "fact:TransitionTaken(transition:2");
+    place.touch("go-on");
+    ends(&place.qd(&["resume", "s"]), 0);
+    assert_eq!(ran(&place), ["compile", "patch", "compile", "upload"]);
+}
+
+// ── phases ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+fn phase(on_failure: &str) -> String {
+    workflow(&format!(
+        r#"phases: [Phase(id: "verify", stages: ["check"], on_failure: {on_failure})],
+        stages: [
+            Stage(id: "check", tasks: [
+                Task(id: "bad", run: "sleep 0.1; exit 1"), Task(id: "long", run: "sleep 0.5; touch long-ended"),
+                Task(id: "later", after: ["long"], run: "touch later-ran"),
+                Task(id: "tidy", after: ["bad", "long"], trigger: AllOver, run: "touch tidied"),
+            ]),
+            Stage(id: "other", tasks: [Task(id: "aside", run: "sleep 0.6; touch aside-ran")]),
+        ],"#
+    ))
+}
+
+#[test]
+fn a_phase_goes_on_finishes_or_stops_after_a_failure() {
+    for (rule, long, later) in [("GoOn", true, true), ("Finish", true, false), ("Stop", false, false)] {
+        let place = Place::with(&phase(rule));
+        let out = ends(&place.qd(&["run", "flow.ron", "--session", "s"]), 1);
+        let there = |name: &str| place.path(name).exists();
+        assert_eq!((there("long-ended"), there("later-ran")), (long, later), "{rule}: {out}");
+        assert!(there("tidied") && there("aside-ran"), "{rule}: {out}");
+        if !later {
+            says(&out, &["cancelled later: phase verify: bad failed", "ended     phase verify: bad failed"]);
+            says(&ends(&place.qd(&["why", "s", "later"]), 0), &["phase verify: bad failed"]);
+        }
+    }
+}
+
+#[test]
+fn a_phase_that_was_stopped_before_a_kill_stays_stopped() {
+    let place = Place::with(&phase("Finish"));
+    kill_once(&place, begin(&place), "fact:PhaseFailed(");
+    ends(&place.qd(&["resume", "s"]), 1);
+    assert!(place.path("long-ended").exists() && !place.path("later-ran").exists());
 }

@@ -255,6 +255,8 @@ fn workflow(count: usize, own_class: bool) -> Workflow {
         resources: std::iter::once(cpu).chain((0..LOCKS).map(lock)).collect(),
         agents: (0..AGENTS).map(agent).collect(),
         stages: vec![stage("build"), stage("test")],
+        transitions: Vec::new(),
+        phases: Vec::new(),
         fallbacks: Vec::new(),
         tasks: (0..count).map(task).collect(),
     }

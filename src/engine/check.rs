@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::definition::{ResourceKind, Trigger};
-use super::ids::{AgentId, Amount, ResourceId, StageId, TaskId};
+use super::ids::{AgentId, Amount, PhaseId, ResourceId, StageId, TaskId, TransitionId};
 use super::state::{Phase, Shown, State, Tally, display_key, free_key, rank, shown, timer};
 
 type Verdict = Result<(), String>;
@@ -106,6 +106,7 @@ fn graph(state: &State) -> Verdict {
         let unmet = stage.definition.after.iter().filter(|before| state.stage(**before).remaining > 0).count() as u32;
         same("stage unmet", &stage.unmet, &unmet)?;
     }
+    rounds(state)?;
     for id in ids(state) {
         let definition = state.definition(id);
         let stage = state.stage(definition.stage);
@@ -123,9 +124,42 @@ fn graph(state: &State) -> Verdict {
             same("join unmet and dead", &(join.unmet, join.dead), &(unmet as u32, never as u32))?;
         }
         let missing = unmet.saturating_sub(spare) as u32;
-        same("unmet", &task.unmet, &(missing + u32::from(stage.unmet > 0)))?;
+        same("unmet", &task.unmet, &(missing + u32::from(stage.is_closed())))?;
         let dead_stages = stage.definition.after.iter().filter(|before| state.stage(**before).dead > 0).count();
         same("dead", &task.dead, &((never.saturating_sub(spare) + dead_stages) as u32))?;
+    }
+    Ok(())
+}
+
+/// Stages, transitions and phases as each other has them.
+fn rounds(state: &State) -> Verdict {
+    for (index, transition) in state.transitions.iter().enumerate() {
+        let (id, definition) = (TransitionId::from(index), &transition.definition);
+        let (from, to) = (state.stage(definition.from), state.stage(definition.to));
+        if !from.leads.contains(&id) || !to.led_by.contains(&id) {
+            return Err(format!("a transition that its stages do not know: {definition:?}"));
+        }
+        if transition.decided && !from.is_settled() {
+            return Err(format!("decided before its stage is over: {definition:?}"));
+        }
+        if definition.at_most.is_some_and(|most| transition.taken > most) {
+            return Err(format!("taken too often: {transition:?}"));
+        }
+    }
+    for index in 0..state.stages.len() {
+        let stage = state.stage(StageId::from(index));
+        let taken: u32 = stage.led_by.iter().map(|lead| state.transition(*lead).taken).sum();
+        let by_transition = stage.led_by.iter().any(|lead| !state.transition(*lead).definition.is_backward());
+        let round = taken + u32::from(!by_transition);
+        same("round", &(stage.round, stage.entered), &(round, round > 0))?;
+    }
+    for (index, phase) in state.phases.iter().enumerate() {
+        let of_phase = |task: &TaskId| state.stage(state.definition(*task).stage).phase == Some(PhaseId::from(index));
+        let failed = |task: &TaskId| state.task(*task).phase == Phase::Failed && !state.task(*task).excused;
+        same("failed of a phase", &phase.failed, &(ids(state).filter(of_phase).filter(failed).count() as u32))?;
+        if phase.ended && phase.failed == 0 {
+            return Err(format!("ended without a failure: {}", phase.definition.name));
+        }
     }
     Ok(())
 }

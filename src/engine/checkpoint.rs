@@ -8,12 +8,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::definition::{
-    AgentDefinition, FallbackDefinition, ResourceDefinition, ResourceKind, Settings, TaskDefinition, WorkflowStage,
+    AgentDefinition, ExecutionPhase, FallbackDefinition, ResourceDefinition, ResourceKind, Settings, StateTransition,
+    TaskDefinition, WorkflowStage,
 };
 use super::fact::{Ending, Fact, Stamped, Target};
 use super::ids::{AgentId, FallbackId, StageId, TaskId, Time};
 use super::message::Command;
-use super::state::{Changes, Done, Live, Past, Phase, Reservation, State};
+use super::state::{Changes, Done, Live, Past, Phase, Reservation, State, Transition};
 
 /// Form of what follows. Another one is not read.
 pub const CHECKPOINT_VERSION: u32 = 2;
@@ -27,6 +28,11 @@ struct Stored {
     resources: Vec<ResourceDefinition>,
     agents: Vec<StoredAgent>,
     stages: Vec<WorkflowStage>,
+    /// Of each stage: whether it was entered, and its round.
+    rounds: Vec<(bool, u32)>,
+    transitions: Vec<StoredTransition>,
+    /// Each with whether it ended by a failure.
+    phases: Vec<(ExecutionPhase, bool)>,
     fallbacks: Vec<FallbackDefinition>,
     definitions: Vec<Arc<TaskDefinition>>,
     tasks: Vec<StoredTask>,
@@ -52,6 +58,14 @@ struct StoredAgent {
     slots: u32,
     busy_ms: u64,
     busy_since: Time,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredTransition {
+    definition: StateTransition,
+    taken: u32,
+    decided: bool,
+    last: Option<(bool, Arc<str>)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -142,6 +156,9 @@ impl State {
             resources: self.resources.iter().map(|resource| resource.definition.clone()).collect(),
             agents: (0..self.agents.len()).map(agent).collect(),
             stages: self.stages.iter().map(|stage| (*stage.definition).clone()).collect(),
+            rounds: self.stages.iter().map(|stage| (stage.entered, stage.round)).collect(),
+            transitions: self.transitions.iter().map(stored_transition).collect(),
+            phases: self.phases.iter().map(|phase| (phase.definition.clone(), phase.ended)).collect(),
             fallbacks: (*self.fallbacks).clone(),
             definitions: self.definitions.iter().cloned().collect(),
             tasks: (0..self.tasks.len()).map(task).collect(),
@@ -178,6 +195,7 @@ impl State {
         state.loaded = true;
         state.started = stored.started;
         state.connect();
+        state.restore_rounds(&stored);
         for (index, task) in stored.tasks.into_iter().enumerate() {
             state.restore_task(TaskId::from(index), task);
         }
@@ -188,6 +206,9 @@ impl State {
             (kept.busy_ms, kept.busy_since) = (agent.busy_ms, agent.busy_since);
         }
         state.count_stages();
+        for (index, (_, ended)) in stored.phases.iter().enumerate() {
+            Arc::make_mut(&mut state.phases)[index].ended = *ended;
+        }
         (state.retries, state.by_fallback, state.ended_attempts) =
             (stored.retries, stored.by_fallback, stored.ended_attempts);
         (state.paused, state.ending) = (stored.paused, stored.ending);
@@ -205,11 +226,25 @@ impl State {
         let resources = stored.resources.iter().cloned().map(Fact::ResourceAdded);
         let agents = stored.agents.iter().map(|agent| Fact::AgentAdded(agent.definition.clone()));
         let stages = stored.stages.iter().cloned().map(Fact::StageAdded);
+        let transitions = stored.transitions.iter().map(|stored| Fact::TransitionAdded(stored.definition.clone()));
+        let phases = stored.phases.iter().map(|(definition, _)| Fact::PhaseAdded(definition.clone()));
+        let stages = stages.chain(transitions).chain(phases);
         let fallbacks = stored.fallbacks.iter().cloned().map(Fact::FallbackAdded);
         let tasks = stored.definitions.iter().cloned().map(Fact::TaskAdded);
         let settings = std::iter::once(Fact::Configured(Box::new(stored.settings.clone())));
         for fact in settings.chain(resources).chain(agents).chain(stages).chain(fallbacks).chain(tasks) {
             self.apply(&Stamped { at: stored.now, fact });
+        }
+    }
+
+    fn restore_rounds(&mut self, stored: &Stored) {
+        for (index, (entered, round)) in stored.rounds.iter().enumerate() {
+            let stage = self.stages.at_mut(index);
+            (stage.entered, stage.round) = (*entered, *round);
+        }
+        let transitions = Arc::make_mut(&mut self.transitions);
+        for (kept, stored) in transitions.iter_mut().zip(&stored.transitions) {
+            (kept.taken, kept.decided, kept.last) = (stored.taken, stored.decided, stored.last.clone());
         }
     }
 
@@ -270,6 +305,14 @@ impl State {
     }
 
     fn count_stages(&mut self) {
+        for id in (0..self.tasks.len()).map(TaskId::from) {
+            if self.task(id).phase == Phase::Failed
+                && !self.task(id).excused
+                && let Some(phase) = self.stage(self.definition(id).stage).phase
+            {
+                Arc::make_mut(&mut self.phases)[phase.index()].failed += 1;
+            }
+        }
         for index in 0..self.stages.len() {
             let tasks: Vec<TaskId> = self.stages.at(index).tasks.iter().copied().collect();
             let open = |id: &&TaskId| {
@@ -291,4 +334,9 @@ impl State {
             self.stages.at_mut(index).unmet = unmet as u32;
         }
     }
+}
+
+fn stored_transition(transition: &Transition) -> StoredTransition {
+    let Transition { definition, taken, decided, last } = transition.clone();
+    StoredTransition { definition, taken, decided, last }
 }

@@ -264,6 +264,12 @@ impl Engine {
         for stage in &workflow.stages {
             self.record(turn, Fact::StageAdded(stage.clone()));
         }
+        for transition in &workflow.transitions {
+            self.record(turn, Fact::TransitionAdded(transition.clone()));
+        }
+        for phase in &workflow.phases {
+            self.record(turn, Fact::PhaseAdded(phase.clone()));
+        }
         for fallback in &workflow.fallbacks {
             self.record(turn, Fact::FallbackAdded(fallback.clone()));
         }
@@ -353,7 +359,8 @@ impl Engine {
             self.record(turn, Fact::NotStarted { task, attempt, why: Some(problem.message.clone()), until });
         } else {
             // The same command would fail to start again: no retry, but its fallback may do.
-            let then = self.state.next_fallback(task).map_or(Then::Rest, Then::Fallback);
+            let next = self.state.next_fallback(task).filter(|_| !self.is_phase_over(task));
+            let then = next.map_or(Then::Rest, Then::Fallback);
             let outcome = Outcome::Failed(Cause::CouldNotStart(problem.clone()));
             self.ended_unseen(turn, task, attempt, (outcome, then));
         }
@@ -396,19 +403,27 @@ impl Engine {
             StopReason::Cancelled => (Outcome::Cancelled, Then::Rest),
             StopReason::Fallback(fallback) => (Outcome::Aborted(reason), Then::Fallback(fallback)),
             StopReason::SessionStop | StopReason::Leaked => (Outcome::Aborted(reason), Then::Requeue),
-            StopReason::NotNeeded(_) => (Outcome::Aborted(reason), Then::Rest),
+            StopReason::NotNeeded(_) | StopReason::PhaseFailed(_) => (Outcome::Aborted(reason), Then::Rest),
         }
     }
 
     /// A failure, and what follows from it by the task's own rules.
     fn failed(&self, task: TaskId, cause: Cause) -> (Outcome, Then) {
         let entry = self.state.task(task);
-        let then = if entry.tries < self.state.attempts_allowed(task) {
+        let then = if self.is_phase_over(task) {
+            Then::Rest
+        } else if entry.tries < self.state.attempts_allowed(task) {
             Then::Retry(self.state.now.plus(self.backoff(task)))
         } else {
             self.state.next_fallback(task).map_or(Then::Rest, Then::Fallback)
         };
         (Outcome::Failed(cause), then)
+    }
+
+    /// Nothing new of its phase is to start.
+    fn is_phase_over(&self, task: TaskId) -> bool {
+        let phase = self.state.stage(self.state.definition(task).stage).phase;
+        phase.is_some_and(|phase| self.state.phase(phase).ended)
     }
 
     fn backoff(&self, task: TaskId) -> Span {
@@ -646,6 +661,9 @@ fn intend_unskip(state: &State, task: TaskId) -> Result<Intent, Refusal> {
             return refuse(format!("{} ran before: retry it", state.name(task)));
         }
         Phase::Cancelled => return back(Fact::Requeued { task }, Command::Cancel { task }),
+        Phase::Skipped if !state.stage(state.definition(task).stage).entered && state.task(task).because.is_some() => {
+            return refuse(format!("no transition led to the stage of {}", state.name(task)));
+        }
         Phase::Skipped => Command::Skip { task },
         phase => return refuse(format!("{} is {}, not skipped", state.name(task), word(phase))),
     };

@@ -19,6 +19,10 @@ pub struct Workflow {
     pub agents: Vec<AgentDefinition>,
     /// At least one.
     pub stages: Vec<WorkflowStage>,
+    /// What leads from stage to stage.
+    pub transitions: Vec<StateTransition>,
+    /// Groups of stages with rules of their own.
+    pub phases: Vec<ExecutionPhase>,
     /// What tasks can fall back to, by name.
     pub fallbacks: Vec<FallbackDefinition>,
     /// In the order of the file.
@@ -162,6 +166,69 @@ pub struct WorkflowStage {
     /// Stages that must be over before any task of this one starts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<StageId>,
+}
+
+/// What leads from one stage to another once the first is over. Its target starts by transitions only, unless all of them
+/// are backward: from its own or a later stage of the file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StateTransition {
+    /// Whose end is looked at.
+    pub from: StageId,
+    /// What is entered: for the first time, or in a new round.
+    pub to: StageId,
+    /// After which end of `from`.
+    pub on: StageEnd,
+    /// It is taken no more often than this. Every backward one has such a bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<u32>,
+}
+
+impl StateTransition {
+    /// It leads to a stage that comes no later in the file: it starts a new round of it, but is not what that stage waits for
+    /// to start at all.
+    pub fn is_backward(&self) -> bool {
+        self.to <= self.from
+    }
+}
+
+/// How a stage ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StageEnd {
+    /// All its tasks succeeded or were skipped (or their failures excused).
+    Success,
+    /// Some failed, were cancelled or can never run.
+    Failure,
+    /// In any way.
+    Over,
+}
+
+/// A group of stages with rules of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExecutionPhase {
+    /// Its name.
+    pub name: String,
+    /// Its stages; each is in one phase at most.
+    pub stages: Vec<StageId>,
+    /// At most so many of its tasks run at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_running: Option<u32>,
+    /// What becomes of its other tasks once one has failed for good.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on_failure: OnFailure,
+}
+
+/// What becomes of a phase in which a task failed for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum OnFailure {
+    /// What does not wait for the failed task goes on.
+    #[default]
+    GoOn,
+    /// What runs may finish, the rest is cancelled.
+    Finish,
+    /// What runs is stopped, the rest is cancelled.
+    Stop,
 }
 
 /// A named fallback.

@@ -64,9 +64,9 @@ pub struct Dispatch {
 impl Dispatch {
     /// Takes up what changed in the State since the last call.
     pub fn absorb(&mut self, state: &mut State) {
-        let Changes { classes, resources, mut agents, reservations, enough, fallen, .. } =
+        let Changes { classes, resources, mut agents, reservations, enough, fallen, stages, phases, .. } =
             std::mem::take(&mut state.changes);
-        state.changes = Changes { noted: true, enough, fallen, ..Changes::default() };
+        state.changes = Changes { noted: true, enough, fallen, stages, phases, ..Changes::default() };
         for class in classes {
             self.head_changed(state, class);
         }

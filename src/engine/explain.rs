@@ -1,6 +1,7 @@
 //! Why is it not running? One typed answer, from the very predicates that block the start; the same on screen, in the
 //! command line and in tests. Empty exactly when the task could start now.
 
+use super::definition::StageEnd;
 use super::fact::Target;
 use super::ids::{AgentId, Amount, ResourceId, StageId, TaskId, Time};
 use super::place::{Blocker, Closed, amount_in, fits_on, need_of};
@@ -44,6 +45,11 @@ pub enum Reason {
         dead: u32,
         /// Not done; failed ones first (the first few).
         tasks: Vec<TaskId>,
+    },
+    /// Its stage starts only by a transition, from one of these stages after such an end.
+    Transition {
+        /// From where, after which end.
+        from: Vec<(StageId, StageEnd)>,
     },
     /// Its stage waits for these stages.
     Stages {
@@ -131,7 +137,13 @@ fn waits_for(state: &State, id: TaskId) -> Vec<Reason> {
             None => Reason::After { tasks, count },
         });
     }
-    let before = &state.stage(definition.stage).definition.after;
+    let stage = state.stage(definition.stage);
+    if !stage.entered {
+        let leads = stage.led_by.iter().map(|lead| &state.transition(*lead).definition);
+        let from = leads.map(|transition| (transition.from, transition.on)).take(NAMED).collect();
+        reasons.push(Reason::Transition { from });
+    }
+    let before = &stage.definition.after;
     let stages: Vec<StageId> = before.iter().copied().filter(|stage| state.stage(*stage).remaining > 0).collect();
     if !stages.is_empty() {
         reasons.push(Reason::Stages { stages });

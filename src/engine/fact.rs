@@ -6,9 +6,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::definition::{
-    AgentDefinition, FallbackDefinition, ResourceDefinition, Settings, TaskDefinition, WorkflowStage,
+    AgentDefinition, ExecutionPhase, FallbackDefinition, ResourceDefinition, Settings, StateTransition, TaskDefinition,
+    WorkflowStage,
 };
-use super::ids::{AgentId, Attempt, FallbackId, ResourceId, TaskId, Time};
+use super::ids::{AgentId, Attempt, FallbackId, PhaseId, ResourceId, TaskId, Time, TransitionId};
 use super::message::{Command, Exit, Origin, Process, StartProblem, StopReason, StopSignal, Usage};
 
 /// Version of this format. Written by [`Fact::Opened`]; a higher one in a file means read-only.
@@ -58,6 +59,10 @@ pub enum Fact {
     AgentAdded(AgentDefinition),
     /// A stage is known.
     StageAdded(WorkflowStage),
+    /// A transition is known.
+    TransitionAdded(StateTransition),
+    /// A phase is known.
+    PhaseAdded(ExecutionPhase),
     /// A fallback is known.
     FallbackAdded(FallbackDefinition),
     /// A task is known.
@@ -253,6 +258,31 @@ pub enum Fact {
         done: u32,
         /// Of so many.
         of: u32,
+    },
+
+    // ── transitions and phases ───────────────────────────────────────────────────────────────────────────────────
+    /// A stage was over and this led on from it: its target is entered, all its tasks wait again.
+    TransitionTaken {
+        /// Which.
+        transition: TransitionId,
+        /// The target's round, from 1.
+        round: u32,
+        /// What it was taken for.
+        why: String,
+    },
+    /// A stage was over and this did not lead on from it.
+    TransitionPassed {
+        /// Which.
+        transition: TransitionId,
+        /// Why not.
+        why: String,
+    },
+    /// A task of a phase failed for good and ended the phase: what becomes of its other tasks is in the facts before this.
+    PhaseFailed {
+        /// Which.
+        phase: PhaseId,
+        /// The task that failed.
+        task: TaskId,
     },
 
     // ── the schedule ─────────────────────────────────────────────────────────────────────────────────────────────

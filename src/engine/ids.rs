@@ -45,6 +45,14 @@ id!(
     FallbackId
 );
 id!(
+    /// A transition between stages, in the order of the file.
+    TransitionId
+);
+id!(
+    /// A phase of the run, in the order of the file.
+    PhaseId
+);
+id!(
     /// The number of an attempt of one task, from 1. An attempt number is executed at most once, over all consoles.
     Attempt
 );

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::definition::{CommandSpec, Workflow};
-use super::ids::{AgentId, Attempt, FallbackId, Span, TaskId, Time};
+use super::ids::{AgentId, Attempt, FallbackId, PhaseId, Span, TaskId, Time};
 
 /// One thing that happens to the engine, with its time.
 #[derive(Debug, Clone)]
@@ -304,6 +304,8 @@ pub enum StopReason {
     Leaked,
     /// Enough of those that this task waits for are done without it.
     NotNeeded(TaskId),
+    /// Another task of its phase failed for good.
+    PhaseFailed(PhaseId),
 }
 
 /// Why a command changed nothing.

@@ -487,7 +487,8 @@ impl Runtime {
             _ => None,
         };
         let task = id.map(|id: TaskId| state.definition(id).clone());
-        self.batch.items.push(Item { seq: index as u64, fact: stamped.clone(), task, ended });
+        let way = crate::headless::way_of(state, &stamped.fact);
+        self.batch.items.push(Item { seq: index as u64, fact: stamped.clone(), task, ended, way });
     }
 
     /// Lets the hands store and do what was decided; false if nothing was, or if it may wait for more.

@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use super::rows::rows;
 use super::why::{detail, duration};
-use super::{Action, AgentRow, Alert, Counts, Header, LockRow, Mode, Phase, Progress, Snapshot, Storage, View};
+use super::{
+    Action, AgentRow, Alert, Counts, Header, LockRow, Mode, Phase, PhaseLine, Progress, Snapshot, Storage, View,
+};
 use crate::engine::decide::Engine;
 use crate::engine::definition::ResourceKind;
 use crate::engine::fact::{Cause, Ending, Outcome};
 use crate::engine::ids::{AgentId, Amount, ResourceId, Span, TaskId, Time};
 use crate::engine::message::{Command, Origin};
-use crate::engine::state::{DoneWhat, Shown, State, Tally};
+use crate::engine::state::{DoneWhat, RunPhase, Shown, State, Tally};
 
 /// How many alerts and actions are shown at most.
 const LISTED: usize = 100;
@@ -271,6 +273,20 @@ fn progress(frozen: &Frozen, at: Time) -> Progress {
         attempts: (state.ended_attempts.0 as usize, state.ended_attempts.1 as usize),
         eta: None,
         eta_why_not: Some("no forecast yet".into()),
+        phases: state.phases.iter().map(|phase| phase_line(state, phase)).collect(),
+    }
+}
+
+fn phase_line(state: &State, phase: &RunPhase) -> PhaseLine {
+    let tallies = || phase.definition.stages.iter().map(|stage| &state.stage(*stage).counts);
+    let sum = |shown: &[Shown]| tallies().map(|tally| shown.iter().map(|one| tally.of(*one)).sum::<usize>()).sum();
+    PhaseLine {
+        name: phase.definition.name.clone(),
+        done: sum(&[Shown::Succeeded, Shown::Skipped]),
+        total: phase.definition.stages.iter().map(|stage| state.stage(*stage).tasks.len()).sum(),
+        running: sum(&[Shown::Running, Shown::Stopping]),
+        failed: phase.failed as usize,
+        ended: phase.ended,
     }
 }
 
@@ -384,6 +400,7 @@ pub fn outcome_words(outcome: &Outcome) -> String {
 fn action(state: &State, done: &crate::engine::state::Done) -> Action {
     let text = match &done.what {
         DoneWhat::Command(command) => in_words(state, command),
+        DoneWhat::Transition(id, why) => format!("{}: {why}", state.transition_words(*id)),
         DoneWhat::Undo(command) => format!("undo: {}", in_words(state, command)),
         DoneWhat::Redo(command) => format!("redo: {}", in_words(state, command)),
     };

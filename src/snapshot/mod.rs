@@ -282,6 +282,8 @@ pub struct GroupRow {
     pub counts: Counts,
     /// Why nothing of it has started: "needs build".
     pub why: Option<String>,
+    /// Which round of it this is, from 1; 0 while no transition has led to it.
+    pub round: u32,
 }
 
 /// A task's line.
@@ -394,6 +396,25 @@ pub struct Progress {
     pub eta: Option<Time>,
     /// What is missing for an `eta`.
     pub eta_why_not: Option<String>,
+    /// The phases, in the order of the file.
+    pub phases: Vec<PhaseLine>,
+}
+
+/// A phase in the strip of phases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PhaseLine {
+    /// Its name.
+    pub name: String,
+    /// Tasks done (or skipped), and all.
+    pub done: usize,
+    /// See `done`.
+    pub total: usize,
+    /// Tasks that run.
+    pub running: usize,
+    /// Tasks that failed, but for excused ones.
+    pub failed: usize,
+    /// A failure ended it.
+    pub ended: bool,
 }
 
 /// Of one task.

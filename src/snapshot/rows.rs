@@ -300,7 +300,11 @@ fn group_row(state: &State, stage: StageId, view: &View) -> GroupRow {
         name: entry.definition.name.clone(),
         collapsed: view.collapsed.contains(&stage),
         counts: counts(state, &entry.counts),
-        why: (!waits.is_empty()).then(|| format!("needs {}", waits.join(", "))),
+        why: match entry.entered {
+            true => (!waits.is_empty()).then(|| format!("needs {}", waits.join(", "))),
+            false => Some("starts by a transition".into()),
+        },
+        round: entry.round,
     }
 }
 

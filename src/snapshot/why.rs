@@ -4,10 +4,12 @@
 use super::build::{Frozen, amount, how, outcome_words, phase};
 use super::rows::{fallback_name, task_row};
 use super::{AttemptLine, Detail, Phase, WhyLine};
-use crate::engine::definition::{Backoff, CommandLine, CommandSpec, FallbackStrategy, ResourceKind, TaskType};
+use crate::engine::definition::{
+    Backoff, CommandLine, CommandSpec, FallbackStrategy, ResourceKind, StageEnd, TaskType,
+};
 use crate::engine::explain::{Reason, explain};
 use crate::engine::fact::{Outcome, Target};
-use crate::engine::ids::{Attempt, Span, TaskId, Time};
+use crate::engine::ids::{Attempt, Span, StageId, TaskId, Time};
 use crate::engine::message::{StopReason, StopSignal};
 use crate::engine::place::Closed;
 use crate::engine::state::{Shown, State};
@@ -102,6 +104,7 @@ fn stopping_note(state: &State, id: TaskId, at: Time) -> String {
         StopReason::SessionStop => "session stops",
         StopReason::Leaked => "left processes",
         StopReason::NotNeeded(_) => "not needed",
+        StopReason::PhaseFailed(_) => "its phase failed",
     };
     match signal {
         StopSignal::Term => {
@@ -135,6 +138,18 @@ pub fn short(frozen: &Frozen, id: TaskId, reason: &Reason) -> String {
         Reason::Enough { done, enough, of, dead, .. } => {
             let never = if of - dead < *enough { format!(", {dead} never can be") } else { String::new() };
             format!("{enough} of {of} are enough, {done} done{never}")
+        }
+        Reason::Transition { from } => {
+            let one = |(stage, end): &(StageId, StageEnd)| {
+                let end = match end {
+                    StageEnd::Success => "on success",
+                    StageEnd::Failure => "on failure",
+                    StageEnd::Over => "once over",
+                };
+                format!("{} {end}", state.stage_name(*stage))
+            };
+            let from: Vec<String> = from.iter().map(one).collect();
+            format!("starts only by a transition from {}", from.join(", or "))
         }
         Reason::Stages { stages } => {
             let names: Vec<&str> = stages.iter().map(|stage| state.stage(*stage).definition.name.as_str()).collect();
@@ -266,6 +281,7 @@ fn facts(frozen: &Frozen, id: TaskId) -> Vec<(String, String)> {
 
 fn attempts(state: &State, id: TaskId) -> Vec<AttemptLine> {
     let task = state.task(id);
+    let rounds = state.stage(state.definition(id).stage).round;
     let mut lines = Vec::new();
     if let Some(live) = &task.live {
         lines.push(AttemptLine {
@@ -279,13 +295,14 @@ fn attempts(state: &State, id: TaskId) -> Vec<AttemptLine> {
         });
     }
     for past in task.past.iter().flat_map(|past| past.iter().rev()) {
+        let round = if rounds > 1 { format!(" (round {})", past.round) } else { String::new() };
         let by = past.fallback.map(|id| format!(" (fallback {})", fallback_name(&state.fallbacks, id)));
         lines.push(AttemptLine {
             attempt: past.attempt,
             agent: state.agent(past.agent).definition.name.clone(),
             started: past.started,
             ran: Some(past.ended.since(past.started)),
-            outcome: format!("{}{}", outcome_words(&past.outcome), by.unwrap_or_default()),
+            outcome: format!("{}{}{round}", outcome_words(&past.outcome), by.unwrap_or_default()),
             good: past.outcome == Outcome::Succeeded,
             log: past.log,
         });

@@ -246,6 +246,7 @@ impl Sample {
                 collapsed,
                 counts: counts(self.tasks.iter().filter(|row| row.stage == *stage)),
                 why: (i > 1).then(|| format!("needs {}", STAGES[i - 1].0)),
+                round: 1,
             }));
             if !collapsed {
                 out.extend(rows.into_iter().cloned().map(Row::Task));
@@ -487,6 +488,7 @@ fn locks() -> Vec<LockRow> {
 
 fn progress() -> Progress {
     Progress {
+        phases: Vec::new(),
         throughput: vec![0.5, 1.0, 1.0, 1.5, 2.0, 1.5, 2.5, 3.0, 2.5, 2.0, 2.5, 2.4],
         per_minute: 2.4,
         wait: Some((Span::secs(370), Span::secs(1260))),

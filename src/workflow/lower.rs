@@ -17,7 +17,7 @@ use super::schema::{
 };
 use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};
-use super::{Machine, command, join, units};
+use super::{Machine, command, join, units, ways};
 use crate::engine::definition::{
     AgentDefinition, Backoff, CommandLine, CommandSpec, Deadline, Durability, FallbackDefinition, FallbackStrategy,
     Join, OnConsoleDeath, OnLost, Requirements, ResourceDefinition, ResourceKind, ResourceRequirement, Retry, Settings,
@@ -86,8 +86,14 @@ pub(super) fn workflow(
         bytes: outline.bytes,
     };
     let (stages, tasks) = lowering.stages_and_tasks(&outline, places_are_known);
-    let Lowering { agents, resources, .. } = lowering;
-    Workflow { settings, resources, agents, stages, fallbacks, tasks }
+    let Lowering { reader, agents, resources, stage_names, task_names, .. } = lowering;
+    let transitions = ways::transitions(reader, &fields, &stage_names, &task_names);
+    let phases = ways::phases(reader, &fields, &stage_names, &task_names);
+    if reader.findings.count() == 0 {
+        ways::check_reachable(reader, &transitions, &stages, &tasks);
+    }
+    let transitions = transitions.list;
+    Workflow { settings, resources, agents, stages, transitions, phases, fallbacks, tasks }
 }
 
 fn stage_list<'n, 'a>(reader: &mut Reader, root: &Node<'_>, fields: &Fields<'n, 'a>) -> &'n [Node<'a>] {

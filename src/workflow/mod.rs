@@ -2,7 +2,7 @@
 //!
 //! `syntax` makes a tree of the text, `schema` knows the words and reads values, `foreach` makes many tasks of one,
 //! `params` and `command` say what tasks run, `outline` lists stages and tasks, `lower` turns names into ids, `order`
-//! finds circles of waiting, `capacity` what could never start, `join` how many of an `after` are enough, `diagnostic` draws what was found. Pure but for [`open`]: the machine and the time come in. Knows nothing of sessions or screens.
+//! finds circles of waiting, `capacity` what could never start, `ways` what leads from stage to stage, `join` how many of an `after` are enough, `diagnostic` draws what was found. Pure but for [`open`]: the machine and the time come in. Knows nothing of sessions or screens.
 
 mod capacity;
 mod command;
@@ -18,6 +18,7 @@ mod schema;
 mod suggest;
 mod syntax;
 mod units;
+mod ways;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ pub use foreach::MAX_KEYS;
 pub use lower::{MAX_ATTEMPTS, MAX_EXPANDED_BYTES, MAX_NAME_BYTES, MAX_NAME_CELLS, MAX_SLOTS, MAX_TASKS};
 pub use order::MAX_DEPENDENCIES;
 pub use quick::quick;
+pub use ways::MAX_TRANSITIONS;
 
 use crate::engine::definition::Workflow;
 use diagnostic::Finding;

@@ -98,6 +98,15 @@ impl<'n> Names<'n> {
         self.by_name.get(name).copied()
     }
 
+    /// The one that a name means; reported if there is none.
+    pub fn one(&self, reader: &mut Reader, word: &Word<'_>, other_kind: &Names<'_>) -> Option<usize> {
+        let found = self.find(word.text);
+        if found.is_none() {
+            self.unknown(reader, word, other_kind);
+        }
+        found
+    }
+
     /// What `wanted`, the `after` of number `own`, means: sorted, without doubles. What is unknown is reported.
     pub fn resolve(
         &mut self,

@@ -53,8 +53,8 @@ pub fn quick(commands: &[String], machine: &Machine) -> Result<Workflow, Diagnos
         resources: vec![per_agent("cpu"), per_agent("mem")],
         agents: vec![local_agent(machine)],
         stages: vec![WorkflowStage { name: "commands".to_owned(), after: Vec::new() }],
-        fallbacks: Vec::new(),
         tasks,
+        ..Workflow::default()
     })
 }
 

@@ -29,6 +29,8 @@ pub(super) const WORKFLOW: Shape = Shape {
         "agents",
         "resources",
         "stages",
+        "transitions",
+        "phases",
         "fallbacks",
         "controls",
         "on_lost",
@@ -39,18 +41,7 @@ pub(super) const WORKFLOW: Shape = Shape {
         "durability",
         "on_console_death",
     ],
-    later: &[
-        "phases",
-        "transitions",
-        "gates",
-        "barriers",
-        "milestones",
-        "objectives",
-        "policy",
-        "plan",
-        "conditions",
-        "include",
-    ],
+    later: &["gates", "barriers", "milestones", "objectives", "policy", "plan", "conditions", "include"],
 };
 
 pub(super) const AGENT: Shape =
@@ -58,6 +49,12 @@ pub(super) const AGENT: Shape =
 
 pub(super) const STAGE: Shape =
     Shape { name: "Stage", fields: &["id", "after", "tasks"], later: &["when", "foreach", "max_running", "condition"] };
+
+pub(super) const TRANSITION: Shape =
+    Shape { name: "Transition", fields: &["from", "to", "on", "at_most"], later: &["when"] };
+
+pub(super) const PHASE: Shape =
+    Shape { name: "Phase", fields: &["id", "stages", "on_failure"], later: &["max_running"] };
 
 pub(super) const TASK: Shape = Shape {
     name: "Task",

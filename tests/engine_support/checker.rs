@@ -25,6 +25,8 @@ struct Seen {
     succeeded_once: bool,
     excused: bool,
     lost: bool,
+    /// Skipped by a rule.
+    by_rule: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -42,6 +44,10 @@ pub struct Checker {
     resources: Vec<ResourceDefinition>,
     agents: Vec<AgentDefinition>,
     stages: Vec<WorkflowStage>,
+    transitions: Vec<StateTransition>,
+    /// How often each was taken.
+    taken: Vec<u32>,
+    phases: Vec<ExecutionPhase>,
     tasks: Vec<TaskDefinition>,
     seen: Vec<Seen>,
     slots: Vec<u32>,
@@ -71,6 +77,18 @@ impl Checker {
             }
             Fact::StageAdded(stage) => self.stages.push(stage.clone()),
             Fact::FallbackAdded(_) | Fact::Reserved { .. } => {}
+            Fact::TransitionAdded(way) => {
+                self.transitions.push(way.clone());
+                self.taken.push(0);
+            }
+            Fact::PhaseAdded(phase) => self.phases.push(phase.clone()),
+            Fact::TransitionTaken { transition, round, .. } => self.take(*transition, *round),
+            Fact::TransitionPassed { .. } => {}
+            Fact::PhaseFailed { phase, task } => {
+                let (seen, stage) = (&self.seen[task.index()], self.tasks[task.index()].stage);
+                assert!(self.phases[phase.index()].stages.contains(&stage), "{task} is of another phase");
+                assert!(seen.at_rest && !seen.satisfied && !seen.excused, "{task} ends its phase without a failure");
+            }
             Fact::TaskAdded(task) => {
                 self.tasks.push((**task).clone());
                 self.seen.push(Seen::default());
@@ -86,8 +104,9 @@ impl Checker {
             Fact::SlotsSet { agent, slots } => self.slots[agent.index()] = *slots,
             Fact::Held { task } => self.idle(*task).held = true,
             Fact::Released { task } => self.idle(*task).held = false,
-            Fact::Skipped { task, .. } => {
+            Fact::Skipped { task, why } => {
                 let seen = self.idle(*task);
+                seen.by_rule = why.is_some();
                 (seen.satisfied, seen.at_rest, seen.held) = (true, true, false);
             }
             Fact::Cancelled { task, .. } => {
@@ -203,6 +222,9 @@ impl Checker {
         assert!(seen.not_before <= self.now, "{name} starts within its delay");
         let limit = if seen.on_fallback { 1 } else { definition.retry.attempts };
         assert!(seen.tries < limit, "{name} starts once more than its retry rule allows");
+        let ways = || self.transitions.iter().zip(&self.taken).filter(|(way, _)| way.to == definition.stage);
+        let led_to = ways().any(|(_, taken)| *taken > 0) || ways().all(|(way, _)| way.is_backward());
+        assert!(led_to, "{name} starts, and no transition has led to its stage");
         let (come, all) = (self.come_to_pass(&definition), definition.after.len());
         let needed = definition.join.enough.map_or(all, |enough| enough as usize);
         assert!(come >= needed, "{name} starts when {come} of {all} are done, of which {needed} are needed");
@@ -230,6 +252,37 @@ impl Checker {
         }
         let busy = self.seen.iter().filter_map(|seen| seen.live.as_ref()).filter(|live| live.agent == agent).count();
         assert!(busy <= self.slots[agent.index()] as usize, "{name} starts beyond the slots of {}", at.name);
+    }
+
+    /// A stage is entered: as often as its transitions say, and what is entered again is over.
+    fn take(&mut self, id: TransitionId, round: u32) {
+        let way = self.transitions[id.index()].clone();
+        let good = self.of_stage(way.from).all(|task| self.seen[task].satisfied || self.seen[task].excused);
+        assert!(way.on != StageEnd::Success || good, "{way:?} is taken after a failure");
+        let to_target = |other: &StateTransition| other.to == way.to;
+        let is_target = self.transitions.iter().any(|other| to_target(other) && !other.is_backward());
+        let led = self.transitions.iter().zip(&self.taken).filter(|(other, _)| to_target(other));
+        let before = led.map(|(_, taken)| taken).sum::<u32>() + u32::from(!is_target);
+        assert_eq!(round, before + 1, "rounds follow each other");
+        assert!(before == 0 || self.is_settled(way.to), "{way:?} leads to what is under way");
+        self.taken[id.index()] += 1;
+        assert!(way.at_most.is_none_or(|most| self.taken[id.index()] <= most), "{way:?} is taken too often");
+        for task in self.of_stage(way.to).collect::<Vec<_>>() {
+            let seen = &mut self.seen[task];
+            assert!(seen.live.is_none(), "{task} is live and is run again");
+            if before > 0 || (seen.satisfied && seen.by_rule) {
+                *seen = Seen { attempt: seen.attempt, held: seen.held && !seen.at_rest, ..Seen::default() };
+            }
+        }
+    }
+
+    fn of_stage(&self, stage: StageId) -> impl Iterator<Item = usize> {
+        self.tasks.iter().enumerate().filter(move |(_, task)| task.stage == stage).map(|(index, _)| index)
+    }
+
+    /// Each task of a stage is done, or never will be as things are.
+    fn is_settled(&self, stage: StageId) -> bool {
+        self.of_stage(stage).all(|task| self.seen[task].satisfied || self.is_over(TaskId::from(task)))
     }
 
     /// How many of those that a task waits for are done, or over if that is what it waits for.
@@ -357,6 +410,7 @@ impl Checker {
                 seen.at_rest = true;
                 let not_needed = matches!(outcome, Outcome::Aborted(StopReason::NotNeeded(_)));
                 seen.satisfied = *outcome == Outcome::Succeeded || not_needed;
+                seen.by_rule = not_needed;
                 seen.lost = matches!(outcome, Outcome::Lost(_)) && on_lost != OnLost::Fail;
                 seen.succeeded_once |= *outcome == Outcome::Succeeded;
             }

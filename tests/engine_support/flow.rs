@@ -18,7 +18,8 @@ use super::{command, replay, task, through_ron};
 /// A workflow from lines: `set KEY N`, `lock N`, `pool N AMOUNT`, `agent NAME slots N [cpu N] [mem N] [can a,b]`,
 /// `stage N [after a,b]`, `fallback N`, `task N [after a,b] [uses db,db:shared,cpu:2] [needs a,b] [on AGENT] [prio N]
 /// [deadline MS] [timeout MS] [estimate MS] [tries N] [backoff MS|BASE..MAX~JITTER] [or a,b] [stage S] [enough N]
-/// [rest cancel] [trigger over]`.
+/// [rest cancel] [trigger over]`, after the stages `transition FROM to TO [on failure|over] [most N]`, `phase N stages a,b
+/// [end finish|stop]`.
 pub fn parse(text: &str) -> Workflow {
     let mut flow = Workflow::default();
     for name in ["cpu", "mem"] {
@@ -43,6 +44,30 @@ pub fn parse(text: &str) -> Workflow {
                 let after = pairs(rest).flat_map(|(_, names)| names.split(','));
                 let after = after.map(|name| StageId::from(place(&flow.stages, |s| s.name == name))).collect();
                 flow.stages.push(WorkflowStage { name: name.into(), after });
+            }
+            "transition" => {
+                let stage = |name: &str| StageId::from(place(&flow.stages, |s| s.name == name));
+                let mut way =
+                    StateTransition { from: stage(name), to: stage(rest[1]), on: StageEnd::Success, at_most: None };
+                for (key, value) in pairs(&rest[2..]) {
+                    match (key, value) {
+                        ("on", "failure") => way.on = StageEnd::Failure,
+                        ("on", "over") => way.on = StageEnd::Over,
+                        ("most", most) => way.at_most = Some(number(most)),
+                        other => panic!("what is {other:?}?"),
+                    }
+                }
+                flow.transitions.push(way);
+            }
+            "phase" => {
+                let stages = rest[1].split(',').map(|name| StageId::from(place(&flow.stages, |s| s.name == name)));
+                let on_failure = match rest.get(3) {
+                    Some(&"finish") => OnFailure::Finish,
+                    Some(&"stop") => OnFailure::Stop,
+                    _ => OnFailure::GoOn,
+                };
+                let stages = stages.collect();
+                flow.phases.push(ExecutionPhase { name: name.into(), stages, max_running: None, on_failure });
             }
             "task" => {
                 if flow.agents.is_empty() {
@@ -348,6 +373,16 @@ impl Case {
         Some(match fact {
             Fact::Opened { .. } | Fact::Recovered { .. } | Fact::Closed { .. } => return None,
             Fact::Configured(_) | Fact::ResourceAdded(_) | Fact::AgentAdded(_) | Fact::StageAdded(_) => return None,
+            Fact::TransitionAdded(_) | Fact::PhaseAdded(_) => return None,
+            Fact::TransitionTaken { transition, round, why } => {
+                format!("take {} round {round}: {why}", self.engine.state.transition_words(*transition))
+            }
+            Fact::TransitionPassed { transition, why } => {
+                format!("pass {}: {why}", self.engine.state.transition_words(*transition))
+            }
+            Fact::PhaseFailed { phase, task } => {
+                format!("phase {} ended by {}", self.flow.phases[phase.index()].name, t(task))
+            }
             Fact::FallbackAdded(_) | Fact::TaskAdded(_) | Fact::Loaded { .. } | Fact::Commanded { .. } => return None,
             Fact::Undone => "undone".into(),
             Fact::Redone => "redone".into(),
@@ -381,6 +416,7 @@ impl Case {
             Fact::Stopping { task, attempt, reason, signal } => {
                 let reason = match reason {
                     StopReason::Fallback(fallback) => format!("Fallback {}", f(fallback)),
+                    StopReason::PhaseFailed(phase) => format!("phase {}", self.flow.phases[phase.index()].name),
                     StopReason::NotNeeded(join) => format!("NotNeeded {}", t(join)),
                     other => format!("{other:?}"),
                 };
@@ -419,6 +455,11 @@ impl Case {
         let names = |ids: &[TaskId]| ids.iter().map(|id| self.engine.state.name(*id)).collect::<Vec<_>>().join(",");
         let say = |reason: &Reason| match reason {
             Reason::After { tasks, count } => format!("after {count}: {}", names(tasks)),
+            Reason::Transition { from } => {
+                let one =
+                    |(stage, end): &(StageId, StageEnd)| format!("{} {end:?}", self.flow.stages[stage.index()].name);
+                format!("by transition from {}", from.iter().map(one).collect::<Vec<_>>().join(","))
+            }
             Reason::Enough { done, enough, of, dead, tasks } => {
                 format!("{done} of {enough} that are enough, of {of}, {dead} dead: {}", names(tasks))
             }

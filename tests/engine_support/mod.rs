@@ -161,7 +161,42 @@ fn varied_workflow(rng: &mut Rng) -> Workflow {
     stage_of.sort_unstable();
     let tasks =
         (0..count).map(|n| random_task(rng, n, &resources, agents.len(), StageId(stage_of[n as usize]))).collect();
-    Workflow { settings: random_settings(rng), resources, agents, stages, fallbacks, tasks }
+    let transitions = if rng.chance(40) { random_transitions(rng, stages.len() as u64) } else { Vec::new() };
+    let phases = if rng.chance(30) { random_phases(rng, stages.len()) } else { Vec::new() };
+    let settings = random_settings(rng);
+    Workflow { settings, resources, agents, stages, transitions, phases, fallbacks, tasks }
+}
+
+/// Forward ones between any two stages, so that none waits for what it leads to; backward ones bounded.
+fn random_transitions(rng: &mut Rng, stages: u64) -> Vec<StateTransition> {
+    let mut list: Vec<StateTransition> = Vec::new();
+    for _ in 0..rng.below(2 * stages + 1) {
+        let (from, to) = (StageId(rng.below(stages) as u32), StageId(rng.below(stages) as u32));
+        let on = *rng.pick(&[StageEnd::Success, StageEnd::Failure, StageEnd::Over]);
+        let at_most = if to <= from { Some(1 + rng.below(3) as u32) } else { rng.maybe(20, |_| 1) };
+        let way = StateTransition { from, to, on, at_most };
+        if !list.contains(&way) {
+            list.push(way);
+        }
+    }
+    list
+}
+
+fn random_phases(rng: &mut Rng, stages: usize) -> Vec<ExecutionPhase> {
+    let mut phases: Vec<ExecutionPhase> = (0..2)
+        .map(|n| ExecutionPhase {
+            name: format!("phase{n}"),
+            stages: Vec::new(),
+            max_running: None,
+            on_failure: *rng.pick(&[OnFailure::GoOn, OnFailure::Finish, OnFailure::Stop]),
+        })
+        .collect();
+    for stage in (0..stages).map(StageId::from) {
+        if let Some(phase) = phases.get_mut(rng.below(3) as usize) {
+            phase.stages.push(stage);
+        }
+    }
+    phases
 }
 
 fn random_settings(rng: &mut Rng) -> Settings {

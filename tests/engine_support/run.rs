@@ -91,7 +91,18 @@ impl Run {
         let started: Vec<_> =
             turn.facts.iter().filter(|stamped| matches!(stamped.fact, Fact::Starting { .. })).collect();
         assert!(started.is_empty(), "a fresh engine starts what the live one left: {started:?}");
-        let decides = |stamped: &&Stamped| matches!(stamped.fact, Fact::Excused { .. } | Fact::Enough { .. });
+        let decides = |stamped: &&Stamped| {
+            matches!(
+                stamped.fact,
+                Fact::Excused { .. }
+                    | Fact::Enough { .. }
+                    | Fact::TransitionTaken { .. }
+                    | Fact::TransitionPassed { .. }
+                    | Fact::PhaseFailed { .. }
+                    | Fact::Skipped { .. }
+                    | Fact::Cancelled { .. }
+            )
+        };
         let decided: Vec<_> = turn.facts.iter().filter(decides).collect();
         assert!(decided.is_empty(), "a fresh engine decides what the live one left: {decided:?}");
     }

@@ -36,6 +36,8 @@ impl State {
             Fact::ResourceAdded(definition) => self.add_resource(definition),
             Fact::AgentAdded(definition) => self.add_agent(definition),
             Fact::StageAdded(definition) => self.add_stage(definition),
+            Fact::TransitionAdded(definition) => self.add_transition(definition),
+            Fact::PhaseAdded(definition) => self.add_phase(definition),
             Fact::FallbackAdded(definition) => Arc::make_mut(&mut self.fallbacks).push(definition.clone()),
             Fact::TaskAdded(definition) => self.add_task(definition),
             Fact::Loaded { .. } => self.load(),
@@ -76,6 +78,16 @@ impl State {
                 t.tries = 0;
                 t.queue(now);
             }),
+            Fact::TransitionTaken { transition, round, why } => {
+                self.pass(*transition, true, why);
+                self.enter(self.transition(*transition).definition.to, *round);
+                self.note(Origin::Rule, DoneWhat::Transition(*transition, why.clone()));
+            }
+            Fact::TransitionPassed { transition, why } => self.pass(*transition, false, why),
+            Fact::PhaseFailed { phase, .. } => {
+                let phase = &mut Arc::make_mut(&mut self.phases)[phase.index()];
+                phase.ended = phase.failed > 0;
+            }
             Fact::Starting { task, attempt, agent } => self.start(*task, *attempt, *agent),
             Fact::Running { task, process, log, .. } => self.runs(*task, process, *log, false),
             Fact::Adopted { task, process, log, .. } => self.runs(*task, process, *log, true),
@@ -275,8 +287,10 @@ impl State {
         }
         let now = self.now;
         let on_lost = self.settings.on_lost;
+        let round = self.stage(self.definition(id).stage).round;
         let because = match outcome {
             Outcome::Aborted(StopReason::NotNeeded(join)) => Some(Arc::from(self.not_needed(*join))),
+            Outcome::Aborted(StopReason::PhaseFailed(phase)) => Some(Arc::from(self.phase_failed(*phase))),
             _ => None,
         };
         self.edit(id, |t| {
@@ -290,6 +304,7 @@ impl State {
                 usage,
                 log: live.log.filter(|_| output > 0),
                 fallback: t.fallback,
+                round,
             };
             // Most tasks have one attempt: no more room than that is taken for it.
             let all = Arc::make_mut(t.past.get_or_insert_with(|| Arc::new(Vec::with_capacity(1))));
@@ -313,6 +328,10 @@ impl State {
                 (Outcome::Lost(_), Then::Rest) if on_lost != OnLost::Fail => t.stand(Phase::Lost, now),
                 (Outcome::Aborted(StopReason::NotNeeded(_)), Then::Rest) => {
                     t.stand(Phase::Skipped, now);
+                    t.because = because;
+                }
+                (Outcome::Aborted(StopReason::PhaseFailed(_)), Then::Rest) => {
+                    t.stand(Phase::Cancelled, now);
                     t.because = because;
                 }
                 (_, Then::Rest) => t.stand(Phase::Failed, now),

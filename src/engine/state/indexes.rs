@@ -37,6 +37,17 @@ impl State {
     pub(super) fn edit(&mut self, id: TaskId, change: impl FnOnce(&mut Task)) {
         let mut deltas = Vec::new();
         self.edit_one(id, change, &mut deltas);
+        self.follow(deltas);
+    }
+
+    /// The stage of these tasks opens.
+    pub(super) fn open(&mut self, tasks: &[TaskId]) {
+        let by = By::Stages { unmet: -1, dead: 0 };
+        self.follow(tasks.iter().map(|task| Delta { task: *task, by }).collect());
+    }
+
+    /// What changes for those that wait, and for those that wait for them.
+    fn follow(&mut self, mut deltas: Vec<Delta>) {
         while let Some(Delta { task, by }) = deltas.pop() {
             let now = self.now;
             let change = |t: &mut Task| {
@@ -69,6 +80,12 @@ impl State {
         if unmet != excused || dead != excused {
             self.stage_changed(id, unmet - excused, dead - excused, deltas);
         }
+        let failed = i32::from(after.has_failed()) - i32::from(before.has_failed());
+        if failed != 0
+            && let Some(phase) = self.stages.at(after.display.stage.index()).phase
+        {
+            self.phase_changed(phase, failed);
+        }
     }
 
     /// What [`Graph`](crate::engine::graph::Graph) has to look at.
@@ -76,7 +93,8 @@ impl State {
         if !self.changes.noted {
             return;
         }
-        if after.enough && !before.enough {
+        let is_lost = after.dead && !before.dead && self.task(id).join.is_some();
+        if is_lost || (after.enough && !before.enough) {
             self.changes.enough.push(id);
         }
         if after.shown == Shown::Failed && before.shown != Shown::Failed {
@@ -88,19 +106,29 @@ impl State {
     fn stage_changed(&mut self, id: TaskId, unmet: i32, dead: i32, deltas: &mut Vec<Delta>) {
         let stage_id = self.definition(id).stage;
         let stage = self.stages.at_mut(stage_id.index());
-        let (was_over, was_dead) = (stage.remaining == 0, stage.dead > 0);
+        let (was_over, was_dead, was_settled) = (stage.remaining == 0, stage.dead > 0, stage.is_settled());
         stage.remaining = stage.remaining.checked_add_signed(unmet).expect("counted");
         stage.dead = stage.dead.checked_add_signed(dead).expect("counted");
         let over = i32::from(was_over) - i32::from(stage.remaining == 0);
         let died = i32::from(stage.dead > 0) - i32::from(was_dead);
+        let (is_settled, later) = (stage.is_settled(), stage.later.clone());
+        if !self.transitions.is_empty() && (was_settled != is_settled || died != 0) {
+            if !is_settled {
+                self.undecide(stage_id);
+            }
+            self.note_stages([stage_id]);
+            if died != 0 {
+                self.note_stages(later.iter().copied());
+            }
+        }
         if over == 0 && died == 0 {
             return;
         }
-        for later in stage.later.clone() {
+        for later in later {
             let next = self.stages.at_mut(later.index());
-            let was_closed = next.unmet > 0;
+            let was_closed = next.is_closed();
             next.unmet = next.unmet.checked_add_signed(over).expect("counted");
-            let closed = i32::from(next.unmet > 0) - i32::from(was_closed);
+            let closed = i32::from(next.is_closed()) - i32::from(was_closed);
             if closed != 0 || died != 0 {
                 let by = By::Stages { unmet: closed, dead: died };
                 deltas.extend(next.tasks.iter().map(|task| Delta { task: *task, by }));
@@ -246,6 +274,13 @@ struct Keys {
     timer: Option<Time>,
     deadline: Option<Time>,
     ready: Option<(ClassId, Rank)>,
+}
+
+impl Keys {
+    /// It failed for good, and that counts.
+    fn has_failed(&self) -> bool {
+        self.shown == Shown::Failed && !self.excused
+    }
 }
 
 /// How a task is shown.

@@ -69,6 +69,11 @@ impl State {
             unmet: 0,
             later: Vec::new(),
             counts: Tally::default(),
+            phase: None,
+            leads: Vec::new(),
+            led_by: Vec::new(),
+            entered: true,
+            round: 1,
         });
     }
 
@@ -161,7 +166,7 @@ impl State {
             for before in &definition.after {
                 self.dependents.at_mut(before.index()).push(id);
             }
-            let closed = u32::from(self.stage(definition.stage).unmet > 0);
+            let closed = u32::from(self.stage(definition.stage).is_closed());
             let deadline = definition.deadline.map(|deadline| match deadline {
                 Deadline::After(span) => self.started.plus(span),
                 Deadline::At(time) => time,
@@ -177,6 +182,9 @@ impl State {
             }
             self.index(id);
         }
+        // Transitions that can never be taken are found at once.
+        let leaving: Vec<StageId> = self.transitions.iter().map(|transition| transition.definition.from).collect();
+        self.note_stages(leaving);
     }
 }
 

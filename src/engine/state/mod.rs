@@ -12,12 +12,13 @@
 //! Held is a flag of a task that does not run yet; Blocked is Waiting with a failed task among those it waits for.
 //!
 //! In reading order: `records` (what it is made of), here the whole and what can be asked of it, `fold` (a fact comes in),
-//! `load` (definitions come in), `indexes` (`edit`).
+//! `load` (definitions come in), `rounds` (a stage is entered), `indexes` (`edit`).
 
 mod fold;
 mod indexes;
 mod load;
 mod records;
+mod rounds;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use super::definition::{
     CommandSpec, FallbackDefinition, FallbackStrategy, Requirements, Settings, TaskDefinition, TaskType,
 };
 use super::fact::{Ending, Target};
-use super::ids::{AgentId, FallbackId, ResourceId, Span, StageId, TaskId, Time};
+use super::ids::{AgentId, FallbackId, PhaseId, ResourceId, Span, StageId, TaskId, Time, TransitionId};
 use super::message::Command;
 use super::order::Order;
 use super::table::Table;
@@ -38,7 +39,7 @@ pub use indexes::display_key_of;
 pub(super) use indexes::{display_key, free_key, rank, shown, timer};
 pub use records::{
     Agent, Changes, Class, ClassId, DisplayKey, Done, DoneWhat, Joining, Live, PHASES, Past, Phase, Pool, PoolId, Rank,
-    Reservation, Resource, Shown, Stage, Tally, Task,
+    Reservation, Resource, RunPhase, Shown, Stage, Tally, Task, Transition,
 };
 
 /// Names asked for, and the only agent allowed.
@@ -61,6 +62,10 @@ pub struct State {
     pub agents: Table<Agent>,
     /// By id.
     pub stages: Table<Stage>,
+    /// By id.
+    pub transitions: Arc<Vec<Transition>>,
+    /// By id.
+    pub phases: Arc<Vec<RunPhase>>,
     /// By id.
     pub fallbacks: Arc<Vec<FallbackDefinition>>,
     /// By id: what never changes.
@@ -138,6 +143,8 @@ impl PartialEq for State {
             && self.loaded == other.loaded
             && self.tasks == other.tasks
             && self.fallbacks == other.fallbacks
+            && self.transitions == other.transitions
+            && self.phases == other.phases
             && self.dependents == other.dependents
             && self.classes == other.classes
             && self.pools == other.pools
@@ -197,6 +204,18 @@ impl State {
     /// A stage.
     pub fn stage(&self, id: StageId) -> &Stage {
         self.stages.at(id.index())
+    }
+    /// A transition.
+    pub fn transition(&self, id: TransitionId) -> &Transition {
+        &self.transitions[id.index()]
+    }
+    /// A phase.
+    pub fn phase(&self, id: PhaseId) -> &RunPhase {
+        &self.phases[id.index()]
+    }
+    /// A stage's name.
+    pub fn stage_name(&self, id: StageId) -> &str {
+        &self.stages.at(id.index()).definition.name
     }
     /// A class.
     pub fn class(&self, id: ClassId) -> &Class {

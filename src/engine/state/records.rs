@@ -5,9 +5,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::definition::{AgentDefinition, Requirements, ResourceDefinition, WorkflowStage};
+use crate::engine::definition::{
+    AgentDefinition, ExecutionPhase, Requirements, ResourceDefinition, StateTransition, WorkflowStage,
+};
 use crate::engine::fact::{Outcome, Target};
-use crate::engine::ids::{AgentId, Amount, Attempt, FallbackId, ResourceId, Span, StageId, TaskId, Time};
+use crate::engine::ids::{
+    AgentId, Amount, Attempt, FallbackId, PhaseId, ResourceId, Span, StageId, TaskId, Time, TransitionId,
+};
 use crate::engine::message::{Command, Exit, Origin, Process, StopReason, StopSignal, Usage};
 use crate::engine::table::Table;
 
@@ -190,6 +194,8 @@ pub struct Past {
     pub log: Option<u64>,
     /// It ran this fallback.
     pub fallback: Option<FallbackId>,
+    /// The round of its stage, from 1.
+    pub round: u32,
 }
 
 /// A requirement class.
@@ -298,6 +304,52 @@ pub struct Stage {
     pub later: Vec<StageId>,
     /// Tasks by phase as shown: see [`Shown`].
     pub counts: Tally,
+    /// Its phase.
+    pub phase: Option<PhaseId>,
+    /// The transitions from it.
+    pub leads: Vec<TransitionId>,
+    /// The transitions to it.
+    pub led_by: Vec<TransitionId>,
+    /// It may start, as far as transitions go: it is the target of none that leads forward, or one has led to it.
+    pub entered: bool,
+    /// Which round of it this is, from 1; 0 before it was entered by a transition for the first time.
+    pub round: u32,
+}
+
+impl Stage {
+    /// None of its tasks may start.
+    pub fn is_closed(&self) -> bool {
+        self.unmet > 0 || !self.entered
+    }
+
+    /// Nothing of it goes on by itself: each task is done, or never can be as things are.
+    pub fn is_settled(&self) -> bool {
+        self.remaining == self.dead
+    }
+}
+
+/// A transition's changing part.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Transition {
+    /// What leads where and when.
+    pub definition: StateTransition,
+    /// How often it was taken.
+    pub taken: u32,
+    /// It was decided whether it is taken, since its stage was over last.
+    pub decided: bool,
+    /// What was decided last: taken or not, and why.
+    pub last: Option<(bool, Arc<str>)>,
+}
+
+/// A phase's changing part.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunPhase {
+    /// Its name, stages and rules.
+    pub definition: ExecutionPhase,
+    /// How many of its tasks have failed for good, but for excused ones.
+    pub failed: u32,
+    /// That was taken as the end of the phase.
+    pub ended: bool,
 }
 
 /// A reservation: what is kept free for a task.
@@ -403,6 +455,8 @@ pub enum DoneWhat {
     Undo(Command),
     /// Redo of one.
     Redo(Command),
+    /// A transition led from stage to stage, or would have.
+    Transition(TransitionId, String),
 }
 
 /// What changed since the dispatcher last looked. Not part of what a State is.
@@ -422,4 +476,8 @@ pub struct Changes {
     pub enough: Vec<TaskId>,
     /// Tasks that failed for good.
     pub fallen: Vec<TaskId>,
+    /// Stages that are settled now, or not any more, or are dead or not any more.
+    pub stages: Vec<StageId>,
+    /// Phases with a first failure.
+    pub phases: Vec<PhaseId>,
 }

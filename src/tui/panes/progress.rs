@@ -6,6 +6,7 @@ use super::super::format;
 use super::super::paint::{Pen, Words, w};
 use super::super::theme::Meaning;
 use super::super::view::Scene;
+use crate::snapshot::PhaseLine;
 
 const LABEL: u16 = 10;
 
@@ -19,7 +20,11 @@ pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>, area: Rect) {
     if area.width < LABEL + 4 {
         return;
     }
-    let rows = rows(scene);
+    let mut rows = rows(scene);
+    let phases = &scene.snapshot.progress.phases;
+    if !phases.is_empty() {
+        rows.insert(0, ("phases", strip(phases)));
+    }
     for (i, (label, words)) in rows.iter().enumerate().take(usize::from(area.height)) {
         let y = area.y + i as u16;
         pen.text(area.x + 1, y, LABEL, label, Meaning::Muted);
@@ -35,6 +40,29 @@ pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>, area: Rect) {
         }
         pen.words(x, y, room, words);
     }
+}
+
+/// The phases side by side: `verify ●2 5/8 ▸ ship 0/3`.
+fn strip(phases: &[PhaseLine]) -> Words {
+    let mut words = Words::new();
+    for (index, phase) in phases.iter().enumerate() {
+        if index > 0 {
+            words.push(w(" ▸ ", Meaning::Muted));
+        }
+        let (mark, meaning) = match phase {
+            PhaseLine { failed, .. } if *failed > 0 => (format!(" ✗{failed}"), Meaning::Bad),
+            PhaseLine { running, .. } if *running > 0 => (format!(" ●{running}"), Meaning::Running),
+            PhaseLine { done, total, .. } if done == total => (" ✓".to_owned(), Meaning::Good),
+            _ => (String::new(), Meaning::Base),
+        };
+        words.push(w(phase.name.clone(), if phase.running > 0 { Meaning::Title } else { Meaning::Base }));
+        words.push(w(mark, meaning));
+        words.push(w(format!(" {}/{}", format::count(phase.done), format::count(phase.total)), Meaning::Muted));
+        if phase.ended {
+            words.push(w(" ended", Meaning::Bad));
+        }
+    }
+    words
 }
 
 fn rows(scene: &Scene<'_>) -> Vec<(&'static str, Words)> {

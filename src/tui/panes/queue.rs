@@ -257,6 +257,9 @@ fn group_row(pen: &mut Pen<'_>, line: Rect, columns: &Columns, group: &GroupRow)
         w("  ", Meaning::Base),
     ];
     words.extend(tally(counts));
+    if group.round > 1 {
+        words.push(w(format!(" round {}", group.round), Meaning::Muted));
+    }
     let x = line.x + columns.state.0;
     pen.words(x, line.y, columns.note.0.saturating_sub(columns.state.0), &words);
     let (x, width) = (line.x + columns.note.0, columns.note.1);
@@ -293,6 +296,9 @@ fn compact_group(pen: &mut Pen<'_>, line: Rect, group: &GroupRow) {
         Meaning::Muted,
     )];
     words.extend(tally(&group.counts));
+    if group.round > 1 {
+        words.push(w(format!(" round {}", group.round), Meaning::Muted));
+    }
     pen.words(line.x + 3 + used, line.y, line.width.saturating_sub(3 + used), &words);
 }
 

@@ -1,59 +1,19 @@
-//! What follows from the graph of the run once tasks are over: what a join that has enough does with its rest, which
-//! failures are excused. Each is decided in the turn in which it comes about, and only the decisions are stored; what is
-//! still to be looked at is made again from the State at will. Knows nothing of rooms, agents or time.
+//! Joins: what one that has enough does with its rest, and which failures it excuses. Knows nothing of stages.
 
-use std::collections::BTreeSet;
-
-use super::definition::Rest;
-use super::fact::Fact;
-use super::ids::{Attempt, TaskId};
-use super::message::{StopReason, StopSignal};
-use super::state::{Phase, State};
-
-/// What is still to be looked at.
-#[derive(Debug, Clone, Default)]
-pub struct Graph {
-    enough: BTreeSet<TaskId>,
-    fallen: BTreeSet<TaskId>,
-}
-
-impl Graph {
-    /// Looks at everything again (after a replay).
-    pub fn rebuild(&mut self, state: &State) {
-        *self = Self::default();
-        let all = || (0..state.tasks.len()).map(TaskId::from);
-        self.enough = all().filter(|id| is_due(state, *id)).collect();
-        if state.failed() > 0 {
-            self.fallen = all().filter(|id| state.task(*id).phase == Phase::Failed).collect();
-        }
-    }
-
-    /// The facts of the next decision, in the light of those before it; none if nothing is left to be decided.
-    pub fn next(&mut self, state: &mut State) -> Option<Vec<Fact>> {
-        self.enough.extend(std::mem::take(&mut state.changes.enough));
-        self.fallen.extend(std::mem::take(&mut state.changes.fallen));
-        while let Some(task) = self.enough.pop_first() {
-            if is_due(state, task) {
-                return Some(enough(state, task));
-            }
-        }
-        while let Some(task) = self.fallen.pop_first() {
-            if let Some(why) = excuse(state, task) {
-                return Some(vec![Fact::Excused { task, why }]);
-            }
-        }
-        None
-    }
-}
+use crate::engine::definition::Rest;
+use crate::engine::fact::Fact;
+use crate::engine::ids::{Attempt, TaskId};
+use crate::engine::message::{StopReason, StopSignal};
+use crate::engine::state::{Phase, State};
 
 /// A join has enough, and that has not been said.
-fn is_due(state: &State, id: TaskId) -> bool {
+pub(super) fn is_due(state: &State, id: TaskId) -> bool {
     state.task(id).join.as_ref().is_some_and(|join| join.is_enough() && !join.settled)
 }
 
 /// What becomes of those that a join no longer needs. That it is said comes last: after a crash in between it is done again,
 /// and what has been done already is not found a second time.
-fn enough(state: &State, join: TaskId) -> Vec<Fact> {
+pub(super) fn enough(state: &State, join: TaskId) -> Vec<Fact> {
     let definition = state.definition(join);
     let ends_rest = definition.join.rest == Rest::Cancel;
     let mut facts: Vec<Fact> = Vec::new();
@@ -90,8 +50,14 @@ fn end(state: &State, task: TaskId, join: TaskId) -> Option<Fact> {
     }
 }
 
+/// A join still may come to excuse the failure of a task.
+pub(super) fn may_be_excused(state: &State, id: TaskId) -> bool {
+    let may = |id: &TaskId| state.task(*id).join.as_ref().is_some_and(|join| join.spare > 0 && join.dead <= join.spare);
+    state.dependents.at(id.index()).iter().any(may)
+}
+
 /// Why the failure of a task does not count, if it does not: a join that waits for it has enough without it.
-fn excuse(state: &State, id: TaskId) -> Option<String> {
+pub(super) fn excuse(state: &State, id: TaskId) -> Option<String> {
     let task = state.task(id);
     if task.phase != Phase::Failed || task.excused {
         return None;

@@ -53,7 +53,7 @@ pub struct Styled {
     pub cut: bool,
 }
 
-/// As [`line`], with what SGR sequences ask for told beside the text. `begin` is how the line before ended.
+/// As [`line()`], with what SGR sequences ask for told beside the text. `begin` is how the line before ended.
 pub fn styled(bytes: &[u8], max_cells: usize, begin: Look) -> Styled {
     let out = cleaned(bytes, max_cells, begin);
     Styled { cut: out.full, text: out.text, runs: out.runs, last: out.look }

@@ -135,7 +135,11 @@ pub fn summary(state: &State, elapsed: Span) -> String {
             parts.push(format!("{} {word}{excused}", count(shown)));
         }
     }
-    let open = count(Shown::Ready) + count(Shown::Delayed) + count(Shown::Waiting) + state.live as usize;
+    let open = count(Shown::Ready)
+        + count(Shown::Delayed)
+        + count(Shown::Awaiting)
+        + count(Shown::Waiting)
+        + state.live as usize;
     if open > 0 {
         parts.push(format!("{open} not run"));
     }
@@ -260,7 +264,22 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
         Fact::TransitionPassed { why, .. } => ("○", format!("not taken {}: {}", way(item), text::clean(why))),
         Fact::PhaseFailed { .. } => ("▌", format!("ended     phase {}: {name} failed", way(item))),
         Fact::Enough { done, of, .. } => ("▸", format!("enough    {name}: {done} of {of} are done")),
-        Fact::Held { .. } => ("⊘", format!("held      {name}")),
+        Fact::StageDecided { holds, why, .. } => {
+            let mark = if *holds { "▸" } else { "⊘" };
+            (mark, format!("{}   {}: {}", if *holds { "enters " } else { "passes " }, way(item), text::clean(why)))
+        }
+        Fact::Awaiting { until, .. } => {
+            let most = until.map_or_else(String::new, |at| format!(", for {} at most", took(at.since(item.fact.at))));
+            ("◔", format!("awaits    {name}{most}"))
+        }
+        Fact::Settled { outcome: Outcome::Succeeded, why, .. } => {
+            ("✓", format!("done      {name}{}", because(why.as_deref())))
+        }
+        Fact::Settled { outcome, why, .. } => {
+            let cause = text::clean(&outcome_words(outcome)).into_owned();
+            ("✗", format!("failed    {name}: {cause}{}", because(why.as_deref())))
+        }
+        Fact::Held { why, .. } => ("⊘", format!("held      {name}{}", because(why.as_deref()))),
         Fact::Released { .. } => ("○", format!("released  {name}")),
         Fact::Requeued { .. } => ("○", format!("requeued  {name}")),
         Fact::Paused => ("▌", "paused".into()),
@@ -285,6 +304,7 @@ pub fn way_of(state: &State, fact: &Fact) -> Option<String> {
             Some(state.transition_words(*transition))
         }
         Fact::PhaseFailed { phase, .. } => Some(state.phase(*phase).definition.name.clone()),
+        Fact::StageDecided { stage, .. } => Some(state.stage_name(*stage).to_owned()),
         _ => None,
     }
 }
@@ -371,6 +391,8 @@ struct Line<'a> {
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     round: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    holds: Option<bool>,
 }
 
 fn json(out: &mut impl Write, item: &Item) -> io::Result<()> {
@@ -448,7 +470,10 @@ fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
             "PrioritySet"
         }
         Fact::SlotsSet { .. } => "SlotsSet",
-        Fact::Held { .. } => "Held",
+        Fact::Held { why, .. } => {
+            line.message = why.as_deref();
+            "Held"
+        }
         Fact::Released { .. } => "Released",
         Fact::Skipped { why, .. } => {
             line.message = why.as_deref();
@@ -463,6 +488,19 @@ fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
             "Excused"
         }
         Fact::Enough { .. } => "Enough",
+        Fact::StageDecided { holds, why, .. } => {
+            (line.name, line.message, line.holds) = (item.way.as_deref(), Some(why.as_str()), Some(*holds));
+            "StageDecided"
+        }
+        Fact::Admitted { .. } => "Admitted",
+        Fact::Awaiting { until, .. } => {
+            line.until_ms = until.map(|at| at.0);
+            "Awaiting"
+        }
+        Fact::Settled { outcome, why, .. } => {
+            line.message = why.as_deref();
+            outcome_of(line, outcome)
+        }
         Fact::TransitionAdded(_) => "TransitionAdded",
         Fact::PhaseAdded(definition) => {
             line.name = Some(&definition.name);
@@ -534,6 +572,10 @@ fn ended<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &Item) -> &'static str {
         Then::Fallback(_) => line.then = Some("fallback"),
         Then::Requeue => line.then = Some("requeue"),
     }
+    outcome_of(line, outcome)
+}
+
+fn outcome_of<'a>(line: &mut Line<'a>, outcome: &'a Outcome) -> &'static str {
     match outcome {
         Outcome::Succeeded => {
             line.code = Some(0);
@@ -605,12 +647,15 @@ fn command_name(command: &Command) -> &'static str {
 pub fn task_of(fact: &Fact) -> Option<TaskId> {
     match fact {
         Fact::PrioritySet { task, .. }
-        | Fact::Held { task }
+        | Fact::Held { task, .. }
         | Fact::Released { task }
         | Fact::Skipped { task, .. }
         | Fact::Cancelled { task, .. }
         | Fact::Excused { task, .. }
         | Fact::Enough { task, .. }
+        | Fact::Admitted { task }
+        | Fact::Awaiting { task, .. }
+        | Fact::Settled { task, .. }
         | Fact::PhaseFailed { task, .. }
         | Fact::Requeued { task }
         | Fact::Starting { task, .. }

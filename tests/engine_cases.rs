@@ -1882,3 +1882,57 @@ fn a_failure_that_a_join_may_still_excuse_does_not_end_its_phase() {
          phase p ended by a",
     );
 }
+
+#[test]
+fn a_join_that_waits_for_ends_excuses_no_failure() {
+    // Found by seed 166 of the simulation: the excuse would have taken back the ends of `b` and `d`, and so what was enough.
+    check(
+        "stage one
+         stage two after one
+         task a stage one
+         task b stage two
+         task d stage two
+         task c stage one after a,b,d enough 2 trigger over",
+        "> load
+         start a/1
+         > exit a 1
+         end a/1 Exit(1)
+         enough c 3/3
+         start c/1
+         > exit c 0
+         end c/1 Succeeded
+         > end?
+         finished, exit 1",
+    );
+}
+
+#[test]
+fn a_retry_waits_for_what_is_run_again_meanwhile() {
+    // Found by seed 282 of the brute force: it stood in its delay though what it waits for was under way again.
+    check(
+        "stage one
+         stage two
+         stage three
+         transition two to one on over most 1
+         task a stage one
+         task c stage two after a
+         task b stage three after a tries 2 backoff 1000",
+        "> load
+         start a/1
+         > exit a 0
+         end a/1 Succeeded
+         start c/1
+         start b/1
+         > exit c 0
+         end c/1 Succeeded
+         take two → one round 2: two succeeded
+         start a/2
+         > exit b 1
+         end b/1 Exit(1), again at 1000
+         > why b
+         after 1: a
+         > +2000 exit a/2 0
+         end a/2 Succeeded
+         start b/2",
+    );
+}

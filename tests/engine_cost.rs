@@ -41,7 +41,7 @@ fn flow(tasks: Vec<TaskDefinition>, locks: usize) -> Workflow {
             capabilities: Vec::new(),
             resources: vec![(CPU, Amount::units(8)), (MEM, Amount::units(1 << 20))],
         }],
-        stages: vec![WorkflowStage { name: "all".into(), after: Vec::new() }],
+        stages: vec![WorkflowStage { name: "all".into(), after: Vec::new(), when: None }],
         transitions: Vec::new(),
         phases: Vec::new(),
         fallbacks: Vec::new(),

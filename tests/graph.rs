@@ -1,10 +1,9 @@
-//! The graph of a run by the real binary: joins, transitions with their rounds, phases. Works, fails as it should, goes on after `kill -9` in the middle, and is
-//! explained. Knows the command line and the journal only.
+//! The graph of a run by the real binary: joins, transitions with their rounds, phases. Works, fails as it should, goes on
+//! after `kill -9` in the middle, and is explained. Knows the command line and the journal only.
 
 mod common;
 
-use common::{Place, QD, until, wait_for};
-use std::process::{Child, Command, Output, Stdio};
+use common::{Place, until, wait_for};
 
 const ONE_AGENT: &str = r#"agents: [Agent(name: "local", slots: 4, capabilities: ["shell"])],"#;
 
@@ -17,40 +16,10 @@ fn tasks(tasks: &str) -> String {
 }
 
 #[track_caller]
-fn ends(output: &Output, code: i32) -> String {
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(code), "{out}\n{err}");
-    out.into_owned()
-}
-
-#[track_caller]
 fn says(text: &str, lines: &[&str]) {
     for line in lines {
         assert!(text.contains(line), "nothing says `{line}`:\n{text}");
     }
-}
-
-/// `qd run flow.ron --session s`, in the background.
-fn begin(place: &Place) -> Child {
-    let mut command = Command::new(QD);
-    place.surround(&mut command);
-    command
-        .args(["run", "flow.ron", "--session", "s"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    command.spawn().expect("qd runs")
-}
-
-/// Kills the console without a word, as soon as the journal has this.
-fn kill_once(place: &Place, mut run: Child, fact: &str) {
-    until(fact, || place.journal("s").iter().any(|line| line.contains(fact)));
-    let journal = place.journal("s");
-    let opened = journal.iter().find(|line| line.contains("fact:Opened(")).expect("a console opened it");
-    let pid = opened.split("pid:").nth(1).and_then(|rest| rest.split(')').next()).expect("its pid is in it");
-    let killed = Command::new("kill").args(["-9", pid]).status().expect("kill runs");
-    assert!(killed.success());
-    run.wait().expect("our own child");
 }
 
 // ── joins ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -61,10 +30,10 @@ fn enough_of_many_starts_a_task_ends_the_rest_and_excuses_failures() {
         r#"Task(id: "p-ok", run: "sleep 0.2"), Task(id: "p-bad", run: "exit 3"), Task(id: "p-slow", run: "sleep 60"),
            Task(id: "go", after: ["p-*"], enough: 1, rest: Cancel, run: "echo going")"#,
     ));
-    let out = ends(&place.qd(&["run", "flow.ron", "--session", "s"]), 0);
+    let out = place.ends(&["run", "flow.ron", "--session", "s"], 0);
     says(&out, &["enough    go: 1 of 3 are done", "excused   p-bad: 1 of 3 are enough for go"]);
     says(&out, &["stopping  p-slow: not needed any more", "1 failed (1 excused)", "1 skipped"]);
-    let why = |task| ends(&place.qd(&["why", "s", task]), 0);
+    let why = |task| place.ends(&["why", "s", task], 0);
     says(&why("p-slow"), &["skipped: not needed: 1 of 3 are enough for go"]);
     says(&why("p-bad"), &["failed: exit 3, excused: 1 of 3 are enough for go"]);
 }
@@ -75,9 +44,9 @@ fn the_rest_goes_on_if_it_is_let_and_what_waits_for_it_with_it() {
         r#"Task(id: "ok", run: "true"), Task(id: "slow", run: "sleep 1"), Task(id: "late", after: ["slow"], run: "true"),
            Task(id: "go", after: ["ok", "slow"], enough: 1, run: "true")"#,
     ));
-    kill_once(&place, begin(&place), "fact:Enough(");
-    says(&ends(&place.qd(&["why", "s", "late"]), 0), &["slow: running"]);
-    says(&ends(&place.qd(&["resume", "s"]), 0), &["4 done"]);
+    place.kill_once(place.begin(), "fact:Enough(");
+    says(&place.ends(&["why", "s", "late"], 0), &["slow: running"]);
+    says(&place.ends(&["resume", "s"], 0), &["4 done"]);
 }
 
 #[test]
@@ -86,9 +55,9 @@ fn too_few_for_a_join_fail_the_run_and_why_says_how_many_are_missing() {
         r#"Task(id: "a", run: "true"), Task(id: "b", run: "false"), Task(id: "c", run: "false"),
            Task(id: "go", after: ["a", "b", "c"], enough: 2, run: "echo going")"#,
     ));
-    let out = ends(&place.qd(&["run", "flow.ron", "--session", "s"]), 1);
+    let out = place.ends(&["run", "flow.ron", "--session", "s"], 1);
     says(&out, &["2 failed", "1 behind a failure"]);
-    let why = ends(&place.qd(&["why", "s", "go"]), 0);
+    let why = place.ends(&["why", "s", "go"], 0);
     says(&why, &["2 of 3 are enough, 1 done, 2 never can be", "b: failed", "c: failed"]);
 }
 
@@ -99,11 +68,11 @@ fn a_join_that_a_kill_interrupts_has_what_was_done_counted_once() {
            Task(id: "go", after: ["a", "b", "c"], enough: 2, rest: Cancel, run: "echo go >> ran")"#,
         wait_for("let-b-end")
     )));
-    let run = begin(&place);
+    let run = place.begin();
     until("b runs", || std::fs::read_to_string(place.path("ran")).is_ok_and(|ran| ran.contains('b')));
-    kill_once(&place, run, "outcome:Succeeded");
+    place.kill_once(run, "outcome:Succeeded");
     place.touch("let-b-end");
-    let out = ends(&place.qd(&["resume", "s"]), 0);
+    let out = place.ends(&["resume", "s"], 0);
     says(&out, &["enough    go: 2 of 3 are done"]);
     let mut ran: Vec<_> =
         std::fs::read_to_string(place.path("ran")).expect("they ran").lines().map(str::to_owned).collect();
@@ -117,7 +86,7 @@ fn a_task_that_waits_for_the_end_of_others_runs_after_a_failure() {
         r#"Task(id: "work", run: "false"), Task(id: "more", after: ["work"], run: "true"),
            Task(id: "tidy", after: ["work", "more"], trigger: AllOver, run: "touch tidied")"#,
     ));
-    ends(&place.qd(&["run", "flow.ron", "--session", "s"]), 1);
+    place.ends(&["run", "flow.ron", "--session", "s"], 1);
     assert!(place.path("tidied").exists());
 }
 
@@ -147,33 +116,33 @@ fn ran(place: &Place) -> Vec<String> {
 #[test]
 fn a_failed_stage_leads_to_its_repair_and_back_and_then_on() {
     let place = Place::with(&loops("test -e fixed", "touch fixed"));
-    let out = ends(&place.qd(&["run", "flow.ron", "--session", "s"]), 0);
+    let out = place.ends(&["run", "flow.ron", "--session", "s"], 0);
     assert_eq!(ran(&place), ["compile", "patch", "compile", "upload"]);
     says(&out, &["goes on   build → fix: build failed", "goes on   fix → build (round 2): fix succeeded"]);
     says(&out, &["not taken build → ship: build failed", "goes on   build → ship: build succeeded"]);
-    let why = ends(&place.qd(&["why", "s", "compile"]), 0);
+    let why = place.ends(&["why", "s", "compile"], 0);
     says(&why, &["done"]);
 }
 
 #[test]
 fn a_loop_ends_at_its_bound_and_what_nothing_led_to_says_so() {
     let place = Place::with(&loops("false", "true"));
-    let out = ends(&place.qd(&["run", "flow.ron", "--session", "s"]), 1);
+    let out = place.ends(&["run", "flow.ron", "--session", "s"], 1);
     assert_eq!(ran(&place), ["compile", "patch", "compile", "patch", "compile", "patch"]);
     says(&out, &["not taken fix → build: fix succeeded, but it was taken twice already (at_most: 2)"]);
     says(&out, &["skipped   upload: no transition led to ship"]);
-    says(&ends(&place.qd(&["why", "s", "upload"]), 0), &["skipped: no transition led to ship"]);
+    says(&place.ends(&["why", "s", "upload"], 0), &["skipped: no transition led to ship"]);
 }
 
 #[test]
 fn a_kill_in_the_second_round_repeats_nothing_of_either() {
     let place = Place::with(&loops(&format!("test -e fixed && {{ {}; }}", wait_for("go-on")), "touch fixed"));
-    let run = begin(&place);
+    let run = place.begin();
     until("the second round", || ran(&place) == ["compile", "patch", "compile"]);
-    says(&ends(&place.qd(&["why", "s", "upload"]), 0), &["starts only by a transition from build on success"]);
-    kill_once(&place, run, "fact:TransitionTaken(transition:2");
+    says(&place.ends(&["why", "s", "upload"], 0), &["starts only by a transition from build on success"]);
+    place.kill_once(run, "fact:TransitionTaken(transition:2");
     place.touch("go-on");
-    ends(&place.qd(&["resume", "s"]), 0);
+    place.ends(&["resume", "s"], 0);
     assert_eq!(ran(&place), ["compile", "patch", "compile", "upload"]);
 }
 
@@ -197,13 +166,13 @@ fn phase(on_failure: &str) -> String {
 fn a_phase_goes_on_finishes_or_stops_after_a_failure() {
     for (rule, long, later) in [("GoOn", true, true), ("Finish", true, false), ("Stop", false, false)] {
         let place = Place::with(&phase(rule));
-        let out = ends(&place.qd(&["run", "flow.ron", "--session", "s"]), 1);
+        let out = place.ends(&["run", "flow.ron", "--session", "s"], 1);
         let there = |name: &str| place.path(name).exists();
         assert_eq!((there("long-ended"), there("later-ran")), (long, later), "{rule}: {out}");
         assert!(there("tidied") && there("aside-ran"), "{rule}: {out}");
         if !later {
             says(&out, &["cancelled later: phase verify: bad failed", "ended     phase verify: bad failed"]);
-            says(&ends(&place.qd(&["why", "s", "later"]), 0), &["phase verify: bad failed"]);
+            says(&place.ends(&["why", "s", "later"], 0), &["phase verify: bad failed"]);
         }
     }
 }
@@ -211,7 +180,7 @@ fn a_phase_goes_on_finishes_or_stops_after_a_failure() {
 #[test]
 fn a_phase_that_was_stopped_before_a_kill_stays_stopped() {
     let place = Place::with(&phase("Finish"));
-    kill_once(&place, begin(&place), "fact:PhaseFailed(");
-    ends(&place.qd(&["resume", "s"]), 1);
+    place.kill_once(place.begin(), "fact:PhaseFailed(");
+    place.ends(&["resume", "s"], 1);
     assert!(place.path("long-ended").exists() && !place.path("later-ran").exists());
 }

@@ -80,7 +80,7 @@ fn stamped(number: u64) -> Stamped {
     let task = TaskId(u32::try_from(number).unwrap());
     let process = Process { pid: 1, start_ticks: number };
     let fact = match number % 3 {
-        0 => Fact::Held { task },
+        0 => Fact::Held { task, why: None },
         1 => Fact::NotStarted {
             task,
             attempt: Attempt(1),

@@ -241,6 +241,7 @@ fn workflow(count: usize, own_class: bool) -> Workflow {
             fallback: Vec::new(),
             tags: if n.is_multiple_of(5) { vec!["slow".into()] } else { Vec::new() },
             join: Join::default(),
+            entry: None,
         }
     };
     let agent = |n| AgentDefinition {
@@ -249,7 +250,7 @@ fn workflow(count: usize, own_class: bool) -> Workflow {
         capabilities: Vec::new(),
         resources: vec![(ResourceId(0), Amount::units(u64::from(SLOTS)))],
     };
-    let stage = |name: &str| WorkflowStage { name: name.into(), after: Vec::new() };
+    let stage = |name: &str| WorkflowStage { name: name.into(), after: Vec::new(), when: None };
     Workflow {
         settings: Settings { name: "bench".into(), ..Settings::default() },
         resources: std::iter::once(cpu).chain((0..LOCKS).map(lock)).collect(),

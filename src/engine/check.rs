@@ -36,10 +36,14 @@ fn tasks(state: &State) -> Verdict {
         if task.phase.is_live() != task.live.is_some() {
             return say("a live attempt exactly while live");
         }
-        if (task.phase == Phase::Delayed) != task.due.is_some() {
+        if task.phase != Phase::Awaiting && (task.phase == Phase::Delayed) != task.due.is_some() {
             return say("a due time exactly while delayed");
         }
-        if task.phase == Phase::Ready && task.unmet > 0 || task.phase == Phase::Waiting && task.unmet == 0 {
+        if matches!(task.phase, Phase::Arrived | Phase::Awaiting) && !state.arrives(id) {
+            return say("arrives only if something is to be decided");
+        }
+        let is_waiting = task.phase == Phase::Waiting;
+        if task.phase.is_open() && is_waiting != (task.unmet > 0) {
             return say("waits exactly while something is unmet");
         }
         if task.excused && task.phase != Phase::Failed {

@@ -34,6 +34,8 @@ struct Stored {
     /// Each with whether it ended by a failure.
     phases: Vec<(ExecutionPhase, bool)>,
     fallbacks: Vec<FallbackDefinition>,
+    /// What the condition of each stage came to.
+    decided: Vec<Option<(bool, Arc<str>)>>,
     definitions: Vec<Arc<TaskDefinition>>,
     tasks: Vec<StoredTask>,
     retries: u64,
@@ -159,6 +161,7 @@ impl State {
             rounds: self.stages.iter().map(|stage| (stage.entered, stage.round)).collect(),
             transitions: self.transitions.iter().map(stored_transition).collect(),
             phases: self.phases.iter().map(|phase| (phase.definition.clone(), phase.ended)).collect(),
+            decided: self.stages.iter().map(|stage| stage.decided.clone()).collect(),
             fallbacks: (*self.fallbacks).clone(),
             definitions: self.definitions.iter().cloned().collect(),
             tasks: (0..self.tasks.len()).map(task).collect(),
@@ -196,6 +199,10 @@ impl State {
         state.started = stored.started;
         state.connect();
         state.restore_rounds(&stored);
+        state.name_tasks();
+        for (index, decided) in stored.decided.iter().enumerate() {
+            state.stages.at_mut(index).decided.clone_from(decided);
+        }
         for (index, task) in stored.tasks.into_iter().enumerate() {
             state.restore_task(TaskId::from(index), task);
         }

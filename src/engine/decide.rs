@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::arrival::{self, Arrivals, Decision};
 use super::definition::{Backoff, OnLost, Workflow};
 use super::dispatch::Dispatch;
 use super::fact::Cause;
@@ -26,6 +27,7 @@ pub struct Engine {
     pub state: State,
     dispatch: Dispatch,
     graph: Graph,
+    arrivals: Arrivals,
     /// Facts cannot be stored: nothing new starts. No fact itself, for the same reason.
     unsafe_to_start: bool,
 }
@@ -65,10 +67,16 @@ impl Engine {
     /// The engine over a State that was read back. What can start does so at the next [`decide`](Self::decide): a tick
     /// will do.
     pub fn new(state: State) -> Self {
-        let (dispatch, graph) = (Dispatch::default(), Graph::default());
-        let mut engine = Self { state, dispatch, graph, unsafe_to_start: false };
+        let mut engine = Self {
+            state,
+            dispatch: Dispatch::default(),
+            graph: Graph::default(),
+            arrivals: Arrivals::default(),
+            unsafe_to_start: false,
+        };
         engine.dispatch.rebuild(&mut engine.state);
         engine.graph.rebuild(&engine.state);
+        engine.arrivals.rebuild(&mut engine.state);
         engine
     }
 
@@ -467,6 +475,7 @@ impl Engine {
             let reason = entry.live.as_ref().and_then(|live| live.stop).map(|(reason, _, _)| reason);
             let fact = match entry.phase {
                 Phase::Delayed => Fact::Due { task },
+                Phase::Awaiting => Fact::Awaiting { task, until: None },
                 Phase::Starting | Phase::Running => stop(StopReason::TimedOut, StopSignal::Term),
                 Phase::Stopping => stop(reason.unwrap_or(StopReason::Cancelled), StopSignal::Kill),
                 Phase::Lingering => stop(reason.unwrap_or(StopReason::Leaked), StopSignal::Kill),
@@ -479,7 +488,7 @@ impl Engine {
     /// Starts what can be started.
     fn settle(&mut self, turn: &mut Turn) {
         loop {
-            self.decide_graph(turn);
+            while self.decide_graph(turn) | self.decide_arrivals(turn) {}
             self.start_what_fits(turn);
             if self.state.closed().is_some() || self.unsafe_to_start {
                 return;
@@ -490,11 +499,28 @@ impl Engine {
     }
 
     /// What follows from what is over. Each decision can lead to others.
-    fn decide_graph(&mut self, turn: &mut Turn) {
+    fn decide_graph(&mut self, turn: &mut Turn) -> bool {
+        let mut decided = false;
         while !self.unsafe_to_start {
-            let Some(facts) = self.graph.next(&mut self.state) else { return };
+            let Some(facts) = self.graph.next(&mut self.state) else { return decided };
             self.record_intent(turn, facts);
+            decided = true;
         }
+        decided
+    }
+
+    /// What arrived is skipped, admitted, or settled. Each can let others arrive.
+    fn decide_arrivals(&mut self, turn: &mut Turn) -> bool {
+        let mut decided = false;
+        while self.state.ending.is_none() && !self.unsafe_to_start {
+            let Some(task) = self.arrivals.next(&mut self.state) else { return decided };
+            decided = true;
+            match arrival::decide(&self.state, task) {
+                Decision::Now(facts) => self.record_intent(turn, facts),
+                Decision::Later(condition) => self.arrivals.park(&mut self.state, task, condition),
+            }
+        }
+        decided
     }
 
     fn start_what_fits(&mut self, turn: &mut Turn) {
@@ -620,7 +646,7 @@ fn intend(state: &State, command: &Command) -> Result<Intent, Refusal> {
 fn intend_hold(state: &State, task: TaskId) -> Result<Intent, Refusal> {
     match state.task(task) {
         t if t.held => refuse(format!("{} is held already", state.name(task))),
-        t if t.phase.is_open() => back(Fact::Held { task }, Command::Release { task }),
+        t if t.phase.is_open() => back(Fact::Held { task, why: None }, Command::Release { task }),
         t => refuse(format!("{} is {}: only what does not run yet can be held", state.name(task), word(t.phase))),
     }
 }
@@ -745,7 +771,8 @@ fn task_of(command: &Command) -> Option<TaskId> {
 /// A phase in a sentence: "x is …".
 pub fn word(phase: Phase) -> &'static str {
     match phase {
-        Phase::Waiting => "waiting",
+        Phase::Waiting | Phase::Arrived => "waiting",
+        Phase::Awaiting => "waiting for something outside",
         Phase::Ready => "ready",
         Phase::Delayed => "waiting out a delay",
         Phase::Starting => "starting",

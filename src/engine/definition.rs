@@ -6,6 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::condition::Condition;
 use super::ids::{AgentId, Amount, FallbackId, ResourceId, Span, StageId, TaskId, Time};
 
 /// A whole workflow, ready to be loaded: every id below indexes one of these lists.
@@ -166,6 +167,9 @@ pub struct WorkflowStage {
     /// Stages that must be over before any task of this one starts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<StageId>,
+    /// Asked once, when it opens: if it does not hold, all its tasks are skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Condition>,
 }
 
 /// What leads from one stage to another once the first is over. Its target starts by transitions only, unless all of them
@@ -182,6 +186,9 @@ pub struct StateTransition {
     /// It is taken no more often than this. Every backward one has such a bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_most: Option<u32>,
+    /// It is taken only if this holds once the stage is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Condition>,
 }
 
 impl StateTransition {
@@ -289,6 +296,9 @@ pub struct TaskDefinition {
     /// How many of `after`, and how they must have ended.
     #[serde(default, skip_serializing_if = "is_default")]
     pub join: Join,
+    /// What it asks for when everything before it is done, besides room; most tasks ask for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<Arc<Entry>>,
 }
 
 /// What of a task's `after` must have come to pass before it starts.
@@ -326,6 +336,22 @@ pub enum Trigger {
     AllOver,
 }
 
+/// What a task asks for at its arrival, once what it waits for is done.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Entry {
+    /// If it does not hold, the task is skipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<Condition>,
+}
+
+impl TaskDefinition {
+    /// It is not simply ready once what it waits for is done: see [`super::arrival`].
+    pub fn arrives(&self) -> bool {
+        self.entry.is_some() || !matches!(self.task_type, TaskType::Run(_))
+    }
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -333,8 +359,20 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 /// What a task does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum TaskType {
-    /// A real command.
+    /// A real command (in a file: `Shell`, written `run`, or `Exec`, written `exec`).
     Run(Arc<CommandSpec>),
+    /// Nothing: done as soon as everything before it is.
+    Noop,
+}
+
+impl TaskType {
+    /// The command that it runs, if it runs one.
+    pub fn command(&self) -> Option<&Arc<CommandSpec>> {
+        match self {
+            Self::Run(command) => Some(command),
+            Self::Noop => None,
+        }
+    }
 }
 
 /// A command with what surrounds it.

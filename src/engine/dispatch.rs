@@ -64,9 +64,11 @@ pub struct Dispatch {
 impl Dispatch {
     /// Takes up what changed in the State since the last call.
     pub fn absorb(&mut self, state: &mut State) {
-        let Changes { classes, resources, mut agents, reservations, enough, fallen, stages, phases, .. } =
-            std::mem::take(&mut state.changes);
-        state.changes = Changes { noted: true, enough, fallen, stages, phases, ..Changes::default() };
+        let changes = std::mem::take(&mut state.changes);
+        let Changes { classes, resources, mut agents, reservations, arrived, asked, read, .. } = changes;
+        let Changes { enough, fallen, stages, phases, .. } = changes;
+        state.changes =
+            Changes { noted: true, enough, fallen, stages, phases, arrived, asked, read, ..Changes::default() };
         for class in classes {
             self.head_changed(state, class);
         }
@@ -87,7 +89,8 @@ impl Dispatch {
     /// Forgets all and looks at every class again (after a replay).
     pub fn rebuild(&mut self, state: &mut State) {
         *self = Self::default();
-        state.changes = Changes { noted: true, ..Changes::default() };
+        let (asked, arrived) = (state.changes.asked, std::mem::take(&mut state.changes.arrived));
+        state.changes = Changes { noted: true, asked, arrived, ..Changes::default() };
         for index in 0..state.classes.len() {
             self.head_changed(state, ClassId(index as u32));
         }

@@ -1,11 +1,12 @@
 //! Why is it not running? One typed answer, from the very predicates that block the start; the same on screen, in the
 //! command line and in tests. Empty exactly when the task could start now.
 
+use super::arrival::{self, Decision};
 use super::definition::StageEnd;
 use super::fact::Target;
 use super::ids::{AgentId, Amount, ResourceId, StageId, TaskId, Time};
 use super::place::{Blocker, Closed, amount_in, fits_on, need_of};
-use super::state::{Phase, Shown, State};
+use super::state::{Phase, Shown, State, Task};
 
 /// How many names a reason carries; the rest is a number.
 pub const NAMED: usize = 8;
@@ -21,6 +22,12 @@ pub enum Reason {
     Lost,
     /// The operator holds it.
     Held,
+    /// A rule holds it; why.
+    HeldByRule(String),
+    /// Its condition, or that of its stage, has no answer yet: the condition with its values.
+    Undecided(String),
+    /// A person, a time or something outside will settle it.
+    Awaiting,
     /// It waits out a delay.
     Delayed {
         /// Until then.
@@ -96,13 +103,13 @@ pub fn explain(state: &State, id: TaskId) -> Vec<Reason> {
     match task.phase {
         phase if phase.is_live() => return vec![Reason::Live],
         Phase::Lost => return vec![Reason::Lost],
-        Phase::Waiting | Phase::Ready | Phase::Delayed => {}
+        Phase::Awaiting => return held(task).into_iter().chain([Reason::Awaiting]).collect(),
+        Phase::Waiting | Phase::Arrived | Phase::Ready | Phase::Delayed => {}
         phase => return vec![Reason::Over(phase)],
     }
     let mut reasons = waits_for(state, id);
-    if task.held {
-        reasons.push(Reason::Held);
-    }
+    reasons.extend(undecided(state, id));
+    reasons.extend(held(task));
     if let Some(until) = task.due {
         reasons.push(Reason::Delayed { until });
     }
@@ -115,6 +122,21 @@ pub fn explain(state: &State, id: TaskId) -> Vec<Reason> {
         reasons.push(Reason::Reserved { on, task: state.reservations[&on].task });
     }
     reasons
+}
+
+fn held(task: &Task) -> Option<Reason> {
+    task.held.then(|| task.because.as_ref().map_or(Reason::Held, |why| Reason::HeldByRule(why.to_string())))
+}
+
+/// The condition that an arrived task waits for.
+fn undecided(state: &State, id: TaskId) -> Option<Reason> {
+    if state.task(id).phase != Phase::Arrived {
+        return None;
+    }
+    match arrival::decide(state, id) {
+        Decision::Later(condition) => Some(Reason::Undecided(condition.explain(state).to_string())),
+        Decision::Now(_) => None,
+    }
 }
 
 fn waits_for(state: &State, id: TaskId) -> Vec<Reason> {

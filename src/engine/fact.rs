@@ -9,7 +9,7 @@ use super::definition::{
     AgentDefinition, ExecutionPhase, FallbackDefinition, ResourceDefinition, Settings, StateTransition, TaskDefinition,
     WorkflowStage,
 };
-use super::ids::{AgentId, Attempt, FallbackId, PhaseId, ResourceId, TaskId, Time, TransitionId};
+use super::ids::{AgentId, Attempt, FallbackId, PhaseId, ResourceId, StageId, TaskId, Time, TransitionId};
 use super::message::{Command, Exit, Origin, Process, StartProblem, StopReason, StopSignal, Usage};
 
 /// Version of this format. Written by [`Fact::Opened`]; a higher one in a file means read-only.
@@ -111,6 +111,9 @@ pub enum Fact {
     Held {
         /// Which.
         task: TaskId,
+        /// Why, if a rule holds it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
     },
     /// A held task may start again.
     Released {
@@ -137,6 +140,39 @@ pub enum Fact {
     Requeued {
         /// Which.
         task: TaskId,
+    },
+
+    // ── arrival: everything before the task is done ──────────────────────────────────────────────────────────────
+    /// A stage opened and its condition was asked.
+    StageDecided {
+        /// Which.
+        stage: StageId,
+        /// Its tasks may go on; otherwise they are skipped.
+        holds: bool,
+        /// The condition with its values.
+        why: String,
+    },
+    /// All that the task asks for at its arrival is given: it waits for room.
+    Admitted {
+        /// Which.
+        task: TaskId,
+    },
+    /// It waits for a person, a time or something outside, and holds nothing.
+    Awaiting {
+        /// Which.
+        task: TaskId,
+        /// Its own timer: when it is looked at again.
+        until: Option<Time>,
+    },
+    /// It came to its end without an attempt.
+    Settled {
+        /// Which.
+        task: TaskId,
+        /// How.
+        outcome: Outcome,
+        /// What decided it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
     },
 
     // ── an attempt's life ────────────────────────────────────────────────────────────────────────────────────────

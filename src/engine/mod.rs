@@ -3,6 +3,7 @@
 //! environment, and names nothing of ours outside this folder.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
+pub mod arrival;
 pub mod check;
 pub mod checkpoint;
 pub mod condition;
@@ -13,8 +14,10 @@ pub mod explain;
 pub mod fact;
 pub mod graph;
 pub mod ids;
+pub mod interests;
 pub mod message;
 pub mod order;
 pub mod place;
 pub mod state;
 pub mod table;
+pub mod values;

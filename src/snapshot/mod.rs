@@ -103,6 +103,8 @@ pub enum Phase {
     Ready,
     /// Waits out a backoff.
     Delayed,
+    /// A person, a time or something outside will settle it.
+    Awaiting,
     /// Waits for other tasks.
     Waiting,
     /// Held by the operator.
@@ -236,6 +238,8 @@ pub struct Counts {
     pub ready: usize,
     /// Waits out a backoff.
     pub delayed: usize,
+    /// A person, a time or something outside will settle it.
+    pub awaiting: usize,
     /// Waits for others.
     pub waiting: usize,
     /// Held.

@@ -41,7 +41,8 @@ pub(super) fn note(frozen: &Frozen, id: TaskId, at: Time) -> String {
             let why = last.map(|past| outcome_words(&past.outcome)).unwrap_or_else(|| "could not start".into());
             format!("{why}, retry {}/{} in {}", task.tries + 1, state.attempts_allowed(id), duration(until.since(at)))
         }
-        Phase::Held => "held by you".into(),
+        Phase::Held => task.because.as_ref().map_or_else(|| "held by you".into(), |why| format!("held: {why}")),
+        Phase::Awaiting => "awaits what settles it".into(),
         Phase::Lost | Phase::Failed => {
             let cause = last.map_or_else(|| "failed".into(), |past| outcome_words(&past.outcome));
             if let Some(why) = &task.because {
@@ -123,6 +124,9 @@ pub fn short(frozen: &Frozen, id: TaskId, reason: &Reason) -> String {
         Reason::Over(phase) => crate::engine::decide::word(*phase).into(),
         Reason::Lost => "lost: retry, skip or cancel it".into(),
         Reason::Held => "held by you".into(),
+        Reason::HeldByRule(why) => format!("held: {why}"),
+        Reason::Undecided(condition) => format!("no answer yet: {condition}"),
+        Reason::Awaiting => "awaits what settles it".into(),
         Reason::Delayed { .. } => "waits out a delay".into(),
         Reason::After { tasks, count } => {
             let first = tasks[0];
@@ -182,7 +186,6 @@ pub fn short(frozen: &Frozen, id: TaskId, reason: &Reason) -> String {
 pub(super) fn detail(frozen: &Frozen, id: TaskId, at: Time) -> Detail {
     let state = &frozen.engine.state;
     let (task, definition) = (state.task(id), state.definition(id));
-    let TaskType::Run(command) = &definition.task_type;
     let replaced_by = task.fallback.map(|fallback| {
         let FallbackStrategy::Alternative(command) = &state.fallbacks[fallback.index()].strategy;
         command_text(command)
@@ -199,7 +202,10 @@ pub(super) fn detail(frozen: &Frozen, id: TaskId, at: Time) -> Detail {
     Detail {
         row: task_row(frozen, id, at),
         why: why(frozen, id, at),
-        command: command_text(command),
+        command: match &definition.task_type {
+            TaskType::Run(command) => command_text(command),
+            TaskType::Noop => "nothing: it is done as soon as it is reached".into(),
+        },
         replaced_by,
         facts: facts(frozen, id),
         attempts: attempts(state, id),

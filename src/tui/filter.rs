@@ -16,7 +16,8 @@ const STATES: &[(&str, &[Phase])] = &[
     ("stopping", &[Phase::Stopping]),
     ("ready", &[Phase::Ready]),
     ("delayed", &[Phase::Delayed]),
-    ("waiting", &[Phase::Waiting, Phase::Ready, Phase::Delayed]),
+    ("awaiting", &[Phase::Awaiting]),
+    ("waiting", &[Phase::Waiting, Phase::Ready, Phase::Delayed, Phase::Awaiting]),
     ("held", &[Phase::Held, Phase::Lost]),
     ("blocked", &[Phase::Blocked]),
     ("failed", &[Phase::Failed, Phase::Lost]),
@@ -24,7 +25,10 @@ const STATES: &[(&str, &[Phase])] = &[
     ("cancelled", &[Phase::Cancelled]),
     ("skipped", &[Phase::Skipped]),
     ("done", &[Phase::Succeeded]),
-    ("active", &[Phase::Running, Phase::Stopping, Phase::Ready, Phase::Delayed, Phase::Waiting, Phase::Held]),
+    (
+        "active",
+        &[Phase::Running, Phase::Stopping, Phase::Ready, Phase::Delayed, Phase::Awaiting, Phase::Waiting, Phase::Held],
+    ),
 ];
 
 /// The filter that `text` means. Errors say what is wrong and what would be right.

@@ -16,6 +16,7 @@ pub fn phase(phase: Phase) -> (&'static str, &'static str, Meaning) {
         Phase::Stopping => ("◍", "stopping", Meaning::Warn),
         Phase::Ready => ("◎", "ready", Meaning::Waiting),
         Phase::Delayed => ("↻", "delayed", Meaning::Warn),
+        Phase::Awaiting => ("◔", "awaiting", Meaning::Warn),
         Phase::Waiting => ("○", "waiting", Meaning::Waiting),
         Phase::Held => ("⊘", "held", Meaning::Held),
         Phase::Blocked => ("◌", "blocked", Meaning::Off),

@@ -425,6 +425,7 @@ fn counts<'a>(rows: impl Iterator<Item = &'a TaskRow>) -> Counts {
             Phase::Stopping => &mut counts.stopping,
             Phase::Ready => &mut counts.ready,
             Phase::Delayed => &mut counts.delayed,
+            Phase::Awaiting => &mut counts.awaiting,
             Phase::Waiting => &mut counts.waiting,
             Phase::Held => &mut counts.held,
             Phase::Blocked => &mut counts.blocked,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::capacity;
+use super::conditions::{self, Scope};
 use super::diagnostic::{Extent, Finding, is_treacherous, shown};
 use super::foreach::{Each, Matrix};
 use super::order::{self, Graph, Names, Owner, is_glob};
@@ -17,11 +18,12 @@ use super::schema::{
 };
 use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};
-use super::{Machine, command, join, units, ways};
+use super::{Machine, command, join, kind, units, ways};
+use crate::engine::condition::Condition;
 use crate::engine::definition::{
-    AgentDefinition, Backoff, CommandLine, CommandSpec, Deadline, Durability, FallbackDefinition, FallbackStrategy,
-    Join, OnConsoleDeath, OnLost, Requirements, ResourceDefinition, ResourceKind, ResourceRequirement, Retry, Settings,
-    TaskDefinition, TaskType, Workflow, WorkflowStage,
+    AgentDefinition, Backoff, CommandLine, CommandSpec, Deadline, Durability, Entry, FallbackDefinition,
+    FallbackStrategy, Join, OnConsoleDeath, OnLost, Requirements, ResourceDefinition, ResourceKind,
+    ResourceRequirement, Retry, Settings, TaskDefinition, TaskType, Workflow, WorkflowStage,
 };
 use crate::engine::ids::{Amount, FallbackId, ResourceId, Span, StageId, TaskId, Time};
 
@@ -86,8 +88,9 @@ pub(super) fn workflow(
         bytes: outline.bytes,
     };
     let (stages, tasks) = lowering.stages_and_tasks(&outline, places_are_known);
-    let Lowering { reader, agents, resources, stage_names, task_names, .. } = lowering;
-    let transitions = ways::transitions(reader, &fields, &stage_names, &task_names);
+    let Lowering { reader, agents, resources, stage_names, task_names, params, .. } = lowering;
+    let scope = Scope { params: &params, tasks: &task_names, stages: &stage_names };
+    let transitions = ways::transitions(reader, &fields, scope);
     let phases = ways::phases(reader, &fields, &stage_names, &task_names);
     if reader.findings.count() == 0 {
         ways::check_reachable(reader, &transitions, &stages, &tasks);
@@ -452,10 +455,11 @@ struct Varies {
     requirements: bool,
     fallback: bool,
     tags: bool,
+    entry: bool,
 }
 
 impl Varies {
-    const ALL: Self = Self { command: true, requirements: true, fallback: true, tags: true };
+    const ALL: Self = Self { command: true, requirements: true, fallback: true, tags: true, entry: true };
 
     fn of(matrix: &Matrix<'_>, fields: &Fields<'_, '_>) -> Self {
         let any = |names: &[&str]| names.iter().filter_map(|name| fields.get(name)).any(|node| matrix.is_within(node));
@@ -464,6 +468,7 @@ impl Varies {
             requirements: any(&["needs", "uses"]),
             fallback: any(&["fallback"]),
             tags: any(&["tags"]),
+            entry: any(&["when"]),
         }
     }
 }
@@ -497,6 +502,7 @@ impl Lowering<'_, '_> {
         let stages = stage_after.into_iter().enumerate().map(|(index, after)| WorkflowStage {
             name: self.stage_names.get(index).text.to_owned(),
             after: after.into_iter().map(StageId).collect(),
+            when: outline.stages[index].fields.get("when").and_then(|node| self.condition(node, Each::No)),
         });
         (stages.collect(), tasks)
     }
@@ -505,6 +511,11 @@ impl Lowering<'_, '_> {
         let Some(node) = fields.get("after") else { return Vec::new() };
         let wanted = self.reader.texts(node, "after");
         self.stage_names.resolve(self.reader, index, &wanted, &self.task_names)
+    }
+
+    fn condition(&mut self, node: &Node<'_>, each: Each<'_>) -> Option<Condition> {
+        let scope = Scope { params: &self.params, tasks: &self.task_names, stages: &self.stage_names };
+        conditions::read(self.reader, scope, each, node, "when")
     }
 
     fn find_cycles(&mut self, outline: &Outline<'_, '_>, stage_after: &[Vec<u32>], task_after: &[Vec<u32>]) {
@@ -607,6 +618,7 @@ impl Lowering<'_, '_> {
             fallback: Vec::new(),
             tags: Vec::new(),
             join: Join::default(),
+            entry: None,
         }
     }
 
@@ -624,6 +636,9 @@ impl Lowering<'_, '_> {
         task.timeout = fields.get("timeout").and_then(|node| self.reader.duration(node, "timeout", Zero::Refused));
         task.estimate = fields.get("estimate").and_then(|node| self.reader.duration(node, "estimate", Zero::Allowed));
         task.join = join::read(self.reader, fields);
+        if let Some(kind) = kind::read(self.reader, fields) {
+            task.task_type = kind;
+        }
         task.retry = fields.get("retry").and_then(|node| retry(self.reader, node)).unwrap_or_default();
         task
     }
@@ -637,7 +652,11 @@ impl Lowering<'_, '_> {
         each: Each<'_>,
         varies: Varies,
     ) {
-        if varies.command {
+        if varies.entry {
+            let when = fields.get("when").and_then(|node| self.condition(node, each));
+            task.entry = when.map(|when| Arc::new(Entry { when: Some(when) }));
+        }
+        if varies.command && fields.get("type").is_none() {
             let what = || format!("the task `{}`", shown(&task.id));
             if let Some(spec) = command::read(self.reader, &self.params, each.row(), node, fields, what) {
                 task.task_type = TaskType::Run(spec);
@@ -798,8 +817,8 @@ fn push((tasks, task_after): &mut Lowered, task: TaskDefinition, after: Vec<u32>
 /// About so many bytes a task has of its own, besides its name: what it shares with the others is not counted.
 fn weight(task: &TaskDefinition, varies: Varies) -> usize {
     let texts = |list: &[String]| list.iter().map(|text| size_of::<String>() + text.len()).sum::<usize>();
-    let TaskType::Run(spec) = &task.task_type;
-    let command = if varies.command { command::size(spec) + spec.cwd.as_ref().map_or(0, String::len) } else { 0 };
+    let own = task.task_type.command().filter(|_| varies.command);
+    let command = own.map_or(0, |spec| command::size(spec) + spec.cwd.as_ref().map_or(0, String::len));
     let requirements = &task.requirements;
     command
         + texts(&task.tags)

@@ -94,6 +94,11 @@ impl<'n> Names<'n> {
         self.list[index]
     }
 
+    /// All names.
+    pub fn all(&self) -> impl Iterator<Item = &str> + '_ {
+        self.list.iter().map(|word| word.text).filter(|name| !name.is_empty())
+    }
+
     pub fn find(&self, name: &str) -> Option<usize> {
         self.by_name.get(name).copied()
     }

@@ -52,7 +52,7 @@ pub fn quick(commands: &[String], machine: &Machine) -> Result<Workflow, Diagnos
         settings: Settings { name: "commands".to_owned(), ..Settings::default() },
         resources: vec![per_agent("cpu"), per_agent("mem")],
         agents: vec![local_agent(machine)],
-        stages: vec![WorkflowStage { name: "commands".to_owned(), after: Vec::new() }],
+        stages: vec![WorkflowStage { name: "commands".to_owned(), after: Vec::new(), when: None }],
         tasks,
         ..Workflow::default()
     })
@@ -84,6 +84,7 @@ fn task(id: String, spec: CommandSpec) -> TaskDefinition {
         fallback: Vec::new(),
         tags: Vec::new(),
         join: Join::default(),
+        entry: None,
     }
 }
 

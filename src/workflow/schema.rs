@@ -48,10 +48,10 @@ pub(super) const AGENT: Shape =
     Shape { name: "Agent", fields: &["name", "slots", "capabilities", "resources"], later: &["launcher", "executor"] };
 
 pub(super) const STAGE: Shape =
-    Shape { name: "Stage", fields: &["id", "after", "tasks"], later: &["when", "foreach", "max_running", "condition"] };
+    Shape { name: "Stage", fields: &["id", "after", "when", "tasks"], later: &["foreach", "max_running", "condition"] };
 
 pub(super) const TRANSITION: Shape =
-    Shape { name: "Transition", fields: &["from", "to", "on", "at_most"], later: &["when"] };
+    Shape { name: "Transition", fields: &["from", "to", "on", "when", "at_most"], later: &[] };
 
 pub(super) const PHASE: Shape =
     Shape { name: "Phase", fields: &["id", "stages", "on_failure"], later: &["max_running"] };
@@ -60,7 +60,7 @@ pub(super) const TASK: Shape = Shape {
     name: "Task",
     fields: &[
         "id", "run", "exec", "after", "needs", "uses", "priority", "deadline", "timeout", "estimate", "retry",
-        "fallback", "tags", "env", "cwd", "foreach", "enough", "rest", "trigger",
+        "fallback", "tags", "env", "cwd", "foreach", "enough", "rest", "trigger", "type", "when",
     ],
     later: &[
         "restore",
@@ -70,10 +70,8 @@ pub(super) const TASK: Shape = Shape {
         "replicate",
         "compensate",
         "barrier",
-        "when",
         "launcher",
         "executor",
-        "type",
         "agent",
         "sandbox",
         "terminal",

@@ -40,7 +40,7 @@ fn with_tasks(tasks: &str) -> String {
 }
 
 fn shell(workflow: &Workflow, task: usize) -> (&str, &[(String, String)]) {
-    let TaskType::Run(spec) = &workflow.tasks[task].task_type;
+    let TaskType::Run(spec) = &workflow.tasks[task].task_type else { panic!("a command") };
     let CommandLine::Shell(text) = &spec.run else { panic!("no shell") };
     (text, &spec.env)
 }
@@ -102,7 +102,7 @@ fn a_full_file_becomes_exactly_what_it_says() {
     let backoff = Backoff::Exponential { base: Span::secs(2), max: Span::secs(60), jitter: 0.2 };
     assert_eq!((task.retry.attempts, task.retry.backoff), (3, backoff));
     assert_eq!((task.fallback.as_slice(), task.tags.len()), ([FallbackId(0)].as_slice(), 1));
-    let TaskType::Run(spec) = &task.task_type;
+    let TaskType::Run(spec) = &task.task_type else { panic!("a command") };
     assert_eq!(spec.run, CommandLine::Exec(vec!["make".into(), "staging".into()]));
     assert_eq!(spec.env, [("T".to_owned(), "x-3".to_owned())]);
     assert_eq!(spec.cwd.as_deref(), Some("sub"));

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use super::conditions::{self, Scope};
 use super::diagnostic::{Extent, Finding, shown};
+use super::foreach::Each;
 use super::lower::required_name;
 use super::order::Names;
 use super::schema::{Fields, PHASE, Reader, TRANSITION, Word, head};
@@ -25,12 +27,7 @@ pub(super) struct Transitions {
 }
 
 /// Reads `transitions`.
-pub(super) fn transitions(
-    reader: &mut Reader,
-    fields: &Fields<'_, '_>,
-    stages: &Names<'_>,
-    tasks: &Names<'_>,
-) -> Transitions {
+pub(super) fn transitions(reader: &mut Reader, fields: &Fields<'_, '_>, scope: Scope<'_, '_>) -> Transitions {
     let mut all = Transitions::default();
     let Some(node) = fields.get("transitions") else { return all };
     for node in reader.list(node, "transitions") {
@@ -39,9 +36,10 @@ pub(super) fn transitions(
             reader.report(finding.label("one too many"));
             return all;
         }
-        let Some((transition, at)) = transition(reader, node, stages, tasks) else { continue };
+        let Some((transition, at)) = transition(reader, node, scope) else { continue };
         let same = |other: &StateTransition| {
-            (other.from, other.to, other.on) == (transition.from, transition.to, transition.on)
+            (other.from, other.to, other.on, &other.when)
+                == (transition.from, transition.to, transition.on, &transition.when)
         };
         if let Some(first) = all.list.iter().position(same) {
             let twice = Finding::new(at, "this transition stands twice in `transitions`");
@@ -54,22 +52,21 @@ pub(super) fn transitions(
     all
 }
 
-fn transition(
-    reader: &mut Reader,
-    node: &Node<'_>,
-    stages: &Names<'_>,
-    tasks: &Names<'_>,
-) -> Option<(StateTransition, Extent)> {
+fn transition(reader: &mut Reader, node: &Node<'_>, scope: Scope<'_, '_>) -> Option<(StateTransition, Extent)> {
     let fields = reader.fields(node, &TRANSITION)?;
-    let from = end(reader, node, &fields, "from", stages, tasks);
-    let to = end(reader, node, &fields, "to", stages, tasks);
+    let from = end(reader, node, &fields, "from", scope);
+    let to = end(reader, node, &fields, "to", scope);
     let choices = [("Success", StageEnd::Success), ("Failure", StageEnd::Failure), ("Over", StageEnd::Over)];
-    let on = fields.get("on").map_or(Some(StageEnd::Success), |node| reader.choice(node, "on", &choices));
+    let when_node = fields.get("when");
+    let when = when_node.and_then(|node| conditions::read(reader, scope, Each::No, node, "when"));
+    // Who asks a condition and no end means: whatever the end.
+    let silent = if when_node.is_some() { StageEnd::Over } else { StageEnd::Success };
+    let on = fields.get("on").map_or(Some(silent), |node| reader.choice(node, "on", &choices));
     let bound = fields.get("at_most");
     let at_most = bound.and_then(|node| reader.integer(node, "at_most", 1, i64::from(MAX_ROUNDS)));
     let ((from, _), (to, word)) = (from?, to?);
     let at_most = at_most.and_then(|most| u32::try_from(most).ok());
-    let transition = StateTransition { from, to, on: on?, at_most };
+    let transition = StateTransition { from, to, on: on?, at_most, when };
     if transition.is_backward() && bound.is_none() {
         let (name, itself) = (shown(word.text), if from == to { "itself" } else { "an earlier stage" });
         let message = format!("a loop without a bound: this leads back to {itself}, `{name}`, again and again");
@@ -85,8 +82,7 @@ fn end<'n>(
     node: &Node<'_>,
     fields: &Fields<'n, '_>,
     field: &str,
-    stages: &Names<'_>,
-    tasks: &Names<'_>,
+    scope: Scope<'_, '_>,
 ) -> Option<(StageId, Word<'n>)> {
     let Some(value) = fields.get(field) else {
         let finding = Finding::new(head(node), format!("this transition has no `{field}`"));
@@ -94,7 +90,7 @@ fn end<'n>(
         return None;
     };
     let word = reader.text(value, field)?;
-    let index = stages.one(reader, &word, tasks)?;
+    let index = scope.stages.one(reader, &word, scope.tasks)?;
     Some((StageId::from(index), word))
 }
 

@@ -6,7 +6,7 @@ pub mod bytes;
 pub mod robot;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// What nothing here needs, however busy the machine is.
@@ -54,7 +54,41 @@ impl Place {
     pub fn qd(&self, args: &[&str]) -> Output {
         let mut command = Command::new(QD);
         self.surround(&mut command);
-        command.args(args).stdin(std::process::Stdio::null()).output().expect("qd runs")
+        command.args(args).stdin(Stdio::null()).output().expect("qd runs")
+    }
+
+    /// `qd` with these arguments ends with this code; what it wrote to stdout.
+    #[track_caller]
+    pub fn ends(&self, args: &[&str], code: i32) -> String {
+        let output = self.qd(args);
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(code), "{args:?}\n{out}\n{err}");
+        out.into_owned()
+    }
+
+    /// `qd run flow.ron --session s`, in the background.
+    pub fn begin(&self) -> Child {
+        let mut command = Command::new(QD);
+        self.surround(&mut command);
+        command.args(["run", "flow.ron", "--session", "s"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().expect("qd runs")
+    }
+
+    /// Kills the console of the session `s` without a word (`kill -9`).
+    pub fn kill(&self, mut run: Child) {
+        let journal = self.journal("s");
+        let opened = journal.iter().rev().find(|line| line.contains("fact:Opened(")).expect("a console opened it");
+        let pid = opened.split("pid:").nth(1).and_then(|rest| rest.split(')').next()).expect("its pid is in it");
+        let killed = Command::new("kill").args(["-9", pid]).status().expect("kill runs");
+        assert!(killed.success());
+        run.wait().expect("our own child");
+    }
+
+    /// [`Self::kill`], as soon as the journal has this.
+    pub fn kill_once(&self, run: Child, fact: &str) {
+        until(fact, || self.journal("s").iter().any(|line| line.contains(fact)));
+        self.kill(run);
     }
 
     /// Nothing of this machine gets in: own state, own home, a steady terminal.

@@ -27,6 +27,8 @@ struct Seen {
     lost: bool,
     /// Skipped by a rule.
     by_rule: bool,
+    /// What it asks for at its arrival was granted.
+    admitted: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -44,6 +46,8 @@ pub struct Checker {
     resources: Vec<ResourceDefinition>,
     agents: Vec<AgentDefinition>,
     stages: Vec<WorkflowStage>,
+    /// What the condition of each stage came to.
+    decided: Vec<Option<bool>>,
     transitions: Vec<StateTransition>,
     /// How often each was taken.
     taken: Vec<u32>,
@@ -75,7 +79,28 @@ impl Checker {
                 self.slots.push(agent.slots);
                 self.agents.push(agent.clone());
             }
-            Fact::StageAdded(stage) => self.stages.push(stage.clone()),
+            Fact::StageAdded(stage) => {
+                self.stages.push(stage.clone());
+                self.decided.push(None);
+            }
+            Fact::StageDecided { stage, holds, .. } => {
+                let index = stage.index();
+                assert!(self.stages[index].when.is_some(), "{stage:?} has no condition and is decided");
+                assert!(self.decided[index].is_none(), "{stage:?} is decided twice in one round");
+                self.decided[index] = Some(*holds);
+            }
+            Fact::Admitted { task } => {
+                self.arrived(*task);
+                self.idle(*task).admitted = true;
+            }
+            Fact::Awaiting { task, .. } => self.arrived(*task),
+            Fact::Settled { task, outcome, .. } => {
+                self.arrived(*task);
+                let seen = self.idle(*task);
+                (seen.at_rest, seen.held) = (true, false);
+                seen.satisfied = *outcome == Outcome::Succeeded;
+                seen.succeeded_once |= seen.satisfied;
+            }
             Fact::FallbackAdded(_) | Fact::Reserved { .. } => {}
             Fact::TransitionAdded(way) => {
                 self.transitions.push(way.clone());
@@ -102,7 +127,7 @@ impl Checker {
             Fact::Ending(_) => self.ending = true,
             Fact::PrioritySet { .. } => {}
             Fact::SlotsSet { agent, slots } => self.slots[agent.index()] = *slots,
-            Fact::Held { task } => self.idle(*task).held = true,
+            Fact::Held { task, .. } => self.idle(*task).held = true,
             Fact::Released { task } => self.idle(*task).held = false,
             Fact::Skipped { task, why } => {
                 let seen = self.idle(*task);
@@ -118,7 +143,7 @@ impl Checker {
                 assert!(seen.at_rest, "requeued though it was not over: {task}");
                 assert!(!seen.succeeded_once, "{task} has succeeded and is run again");
                 (seen.at_rest, seen.satisfied, seen.tries, seen.not_before) = (false, false, 0, Time(0));
-                seen.excused = false;
+                (seen.excused, seen.admitted) = (false, false);
             }
             Fact::Excused { task, .. } => {
                 let seen = self.idle(*task);
@@ -222,17 +247,10 @@ impl Checker {
         assert!(seen.not_before <= self.now, "{name} starts within its delay");
         let limit = if seen.on_fallback { 1 } else { definition.retry.attempts };
         assert!(seen.tries < limit, "{name} starts once more than its retry rule allows");
-        let ways = || self.transitions.iter().zip(&self.taken).filter(|(way, _)| way.to == definition.stage);
-        let led_to = ways().any(|(_, taken)| *taken > 0) || ways().all(|(way, _)| way.is_backward());
-        assert!(led_to, "{name} starts, and no transition has led to its stage");
-        let (come, all) = (self.come_to_pass(&definition), definition.after.len());
-        let needed = definition.join.enough.map_or(all, |enough| enough as usize);
-        assert!(come >= needed, "{name} starts when {come} of {all} are done, of which {needed} are needed");
-        for stage in &self.stages[definition.stage.index()].after {
-            let mut tasks = self.tasks.iter().zip(&self.seen);
-            let open = tasks.find(|(task, seen)| task.stage == *stage && !seen.satisfied && !seen.excused);
-            assert!(open.is_none(), "{name} starts before the stage of {:?} is over", open.map(|(task, _)| &task.id));
-        }
+        assert!(matches!(definition.task_type, TaskType::Run(_)), "{name} runs nothing and starts");
+        let asks = definition.entry.is_some() || self.stages[definition.stage.index()].when.is_some();
+        assert!(seen.admitted || !asks, "{name} starts before it was decided whether it may");
+        self.may_come(&definition);
         let running = self.seen.iter().filter(|seen| seen.live.is_some()).count() as u32;
         assert!(self.settings.max_running.is_none_or(|most| running < most), "{name} starts beyond max_running");
         let at = &self.agents[agent.index()];
@@ -254,6 +272,32 @@ impl Checker {
         assert!(busy <= self.slots[agent.index()] as usize, "{name} starts beyond the slots of {}", at.name);
     }
 
+    /// A task that has arrived: everything before it is done, and it asks for something.
+    fn arrived(&mut self, task: TaskId) {
+        let definition = self.tasks[task.index()].clone();
+        let name = &definition.id;
+        let seen = self.idle(task);
+        assert!(!seen.at_rest && !seen.satisfied && !seen.held, "{name} arrives though over or held: {seen:?}");
+        assert!(self.decided[definition.stage.index()] != Some(false), "{name} arrives in a stage that is passed by");
+        self.may_come(&definition);
+    }
+
+    /// All that a task waits for has come to pass.
+    fn may_come(&self, definition: &TaskDefinition) {
+        let name = &definition.id;
+        let ways = || self.transitions.iter().zip(&self.taken).filter(|(way, _)| way.to == definition.stage);
+        let led_to = ways().any(|(_, taken)| *taken > 0) || ways().all(|(way, _)| way.is_backward());
+        assert!(led_to, "{name} starts, and no transition has led to its stage");
+        let (come, all) = (self.come_to_pass(definition), definition.after.len());
+        let needed = definition.join.enough.map_or(all, |enough| enough as usize);
+        assert!(come >= needed, "{name} starts when {come} of {all} are done, of which {needed} are needed");
+        for stage in &self.stages[definition.stage.index()].after {
+            let mut tasks = self.tasks.iter().zip(&self.seen);
+            let open = tasks.find(|(task, seen)| task.stage == *stage && !seen.satisfied && !seen.excused);
+            assert!(open.is_none(), "{name} starts before the stage of {:?} is over", open.map(|(task, _)| &task.id));
+        }
+    }
+
     /// A stage is entered: as often as its transitions say, and what is entered again is over.
     fn take(&mut self, id: TransitionId, round: u32) {
         let way = self.transitions[id.index()].clone();
@@ -266,6 +310,7 @@ impl Checker {
         assert_eq!(round, before + 1, "rounds follow each other");
         assert!(before == 0 || self.is_settled(way.to), "{way:?} leads to what is under way");
         self.taken[id.index()] += 1;
+        self.decided[way.to.index()] = None;
         assert!(way.at_most.is_none_or(|most| self.taken[id.index()] <= most), "{way:?} is taken too often");
         for task in self.of_stage(way.to).collect::<Vec<_>>() {
             let seen = &mut self.seen[task];

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use quarterdeck::engine::condition::Condition;
 use quarterdeck::engine::decide::{Engine, Turn};
 use quarterdeck::engine::definition::*;
 use quarterdeck::engine::explain::{Reason, explain};
@@ -16,9 +17,9 @@ use super::checker::Checker;
 use super::{command, replay, task, through_ron};
 
 /// A workflow from lines: `set KEY N`, `lock N`, `pool N AMOUNT`, `agent NAME slots N [cpu N] [mem N] [can a,b]`,
-/// `stage N [after a,b]`, `fallback N`, `task N [after a,b] [uses db,db:shared,cpu:2] [needs a,b] [on AGENT] [prio N]
+/// `stage N [after a,b] [when CEL]`, `fallback N`, `task N [after a,b] [uses db,db:shared,cpu:2] [needs a,b] [on AGENT] [prio N]
 /// [deadline MS] [timeout MS] [estimate MS] [tries N] [backoff MS|BASE..MAX~JITTER] [or a,b] [stage S] [enough N]
-/// [rest cancel] [trigger over]`, after the stages `transition FROM to TO [on failure|over] [most N]`, `phase N stages a,b
+/// [rest cancel] [trigger over] [when CEL] [type noop]` (no spaces in a CEL), after the stages `transition FROM to TO [on failure|over] [most N]`, `phase N stages a,b
 /// [end finish|stop]`.
 pub fn parse(text: &str) -> Workflow {
     let mut flow = Workflow::default();
@@ -41,18 +42,31 @@ pub fn parse(text: &str) -> Workflow {
                 flow.fallbacks.push(FallbackDefinition { name: name.into(), strategy });
             }
             "stage" => {
-                let after = pairs(rest).flat_map(|(_, names)| names.split(','));
-                let after = after.map(|name| StageId::from(place(&flow.stages, |s| s.name == name))).collect();
-                flow.stages.push(WorkflowStage { name: name.into(), after });
+                let mut stage = WorkflowStage { name: name.into(), after: Vec::new(), when: None };
+                for (key, value) in pairs(rest) {
+                    match key {
+                        "when" => stage.when = Some(condition(value)),
+                        _ => stage.after.extend(
+                            value.split(',').map(|name| StageId::from(place(&flow.stages, |s| s.name == name))),
+                        ),
+                    }
+                }
+                flow.stages.push(stage);
             }
             "transition" => {
                 let stage = |name: &str| StageId::from(place(&flow.stages, |s| s.name == name));
-                let mut way =
-                    StateTransition { from: stage(name), to: stage(rest[1]), on: StageEnd::Success, at_most: None };
+                let mut way = StateTransition {
+                    from: stage(name),
+                    to: stage(rest[1]),
+                    on: StageEnd::Success,
+                    at_most: None,
+                    when: None,
+                };
                 for (key, value) in pairs(&rest[2..]) {
                     match (key, value) {
                         ("on", "failure") => way.on = StageEnd::Failure,
                         ("on", "over") => way.on = StageEnd::Over,
+                        ("when", text) => way.when = Some(condition(text)),
                         ("most", most) => way.at_most = Some(number(most)),
                         other => panic!("what is {other:?}?"),
                     }
@@ -74,7 +88,7 @@ pub fn parse(text: &str) -> Workflow {
                     flow.agents.push(agent("local", &["slots", "2", "cpu", "4", "mem", "8"]));
                 }
                 if flow.stages.is_empty() {
-                    flow.stages.push(WorkflowStage { name: "all".into(), after: Vec::new() });
+                    flow.stages.push(WorkflowStage { name: "all".into(), after: Vec::new(), when: None });
                 }
                 let task = one_task(&flow, name, rest);
                 flow.tasks.push(task);
@@ -157,6 +171,8 @@ fn one_task(flow: &Workflow, name: &str, rest: &[&str]) -> TaskDefinition {
             "enough" => task.join.enough = Some(number(value)),
             "rest" => task.join.rest = Rest::Cancel,
             "trigger" => task.join.trigger = Trigger::AllOver,
+            "when" => task.entry = Some(Arc::new(Entry { when: Some(condition(value)) })),
+            "type" => task.task_type = TaskType::Noop,
             "or" => {
                 let names = value.split(',');
                 task.fallback =
@@ -167,6 +183,10 @@ fn one_task(flow: &Workflow, name: &str, rest: &[&str]) -> TaskDefinition {
     }
     task.requirements.resources.sort_by_key(|need| need.resource);
     task
+}
+
+fn condition(text: &str) -> Condition {
+    Condition::parse(text).expect("a good condition")
 }
 
 fn backoff(text: &str) -> Backoff {
@@ -391,7 +411,16 @@ impl Case {
             Fact::Ending(how) => format!("ending {how:?}"),
             Fact::PrioritySet { task, priority } => format!("prio {} {priority}", t(task)),
             Fact::SlotsSet { agent, slots } => format!("slots {} {slots}", self.flow.agents[agent.index()].name),
-            Fact::Held { task } => format!("held {}", t(task)),
+            Fact::Held { task, why } => format!("held {}{}", t(task), because(why)),
+            Fact::StageDecided { stage, holds, why } => {
+                format!("stage {} {holds}: {why}", self.flow.stages[stage.index()].name)
+            }
+            Fact::Admitted { task } => format!("admit {}", t(task)),
+            Fact::Awaiting { task, until } => {
+                let until = until.map_or_else(String::new, |at| format!(" until {}", at.0));
+                format!("await {}{until}", t(task))
+            }
+            Fact::Settled { task, outcome, why } => format!("settle {} {outcome:?}{}", t(task), because(why)),
             Fact::Released { task } => format!("released {}", t(task)),
             Fact::Skipped { task, why } => format!("skipped {}{}", t(task), because(why)),
             Fact::Cancelled { task, why } => format!("cancelled {}{}", t(task), because(why)),
@@ -455,6 +484,7 @@ impl Case {
         let names = |ids: &[TaskId]| ids.iter().map(|id| self.engine.state.name(*id)).collect::<Vec<_>>().join(",");
         let say = |reason: &Reason| match reason {
             Reason::After { tasks, count } => format!("after {count}: {}", names(tasks)),
+            Reason::Undecided(why) => format!("undecided {why}"),
             Reason::Transition { from } => {
                 let one =
                     |(stage, end): &(StageId, StageEnd)| format!("{} {end:?}", self.flow.stages[stage.index()].name);

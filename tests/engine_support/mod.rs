@@ -9,6 +9,7 @@ pub mod world;
 
 use std::sync::Arc;
 
+use quarterdeck::engine::condition::Condition;
 use quarterdeck::engine::definition::*;
 use quarterdeck::engine::fact::Stamped;
 use quarterdeck::engine::ids::*;
@@ -79,6 +80,7 @@ pub fn task(id: &str) -> TaskDefinition {
         fallback: Vec::new(),
         tags: Vec::new(),
         join: Join::default(),
+        entry: None,
     }
 }
 
@@ -147,6 +149,7 @@ fn varied_workflow(rng: &mut Rng) -> Workflow {
         .map(|n| WorkflowStage {
             name: format!("s{n}"),
             after: (0..n).filter(|_| rng.chance(35)).map(StageId).collect(),
+            when: rng.maybe(10, random_condition),
         })
         .collect();
     let fallbacks: Vec<_> = (0..2)
@@ -167,6 +170,22 @@ fn varied_workflow(rng: &mut Rng) -> Workflow {
     Workflow { settings, resources, agents, stages, transitions, phases, fallbacks, tasks }
 }
 
+/// One that reads what most random workflows have, with a value that changes, never comes or is always there.
+fn random_condition(rng: &mut Rng) -> Condition {
+    let (task, stage) = (rng.below(12), rng.below(2));
+    let field = rng.pick(&["ok", "failed", "done", "skipped"]);
+    let text = match rng.below(6) {
+        0 => format!("task.t{task}.{field}"),
+        1 => format!("task.t{task}.{field} || true"),
+        2 => format!("stage.s{stage}.{field} || run.failures > 1"),
+        3 => format!("run.failures < {}", rng.below(3)),
+        4 => format!("task.t{task}.attempts < 2 && task.t{}.state != 'failed'", rng.below(12)),
+        _ => "1 == 2".to_owned(),
+    };
+    let text = text.replace("stage.s0.skipped", "stage.s0.ok").replace("stage.s1.skipped", "stage.s1.ok");
+    Condition::parse(&text).expect("good text")
+}
+
 /// Forward ones between any two stages, so that none waits for what it leads to; backward ones bounded.
 fn random_transitions(rng: &mut Rng, stages: u64) -> Vec<StateTransition> {
     let mut list: Vec<StateTransition> = Vec::new();
@@ -174,7 +193,7 @@ fn random_transitions(rng: &mut Rng, stages: u64) -> Vec<StateTransition> {
         let (from, to) = (StageId(rng.below(stages) as u32), StageId(rng.below(stages) as u32));
         let on = *rng.pick(&[StageEnd::Success, StageEnd::Failure, StageEnd::Over]);
         let at_most = if to <= from { Some(1 + rng.below(3) as u32) } else { rng.maybe(20, |_| 1) };
-        let way = StateTransition { from, to, on, at_most };
+        let way = StateTransition { from, to, on, at_most, when: rng.maybe(20, random_condition) };
         if !list.contains(&way) {
             list.push(way);
         }
@@ -262,6 +281,8 @@ fn random_task(
         estimate: rng.maybe(50, |rng| Span::secs(1 + rng.below(6))),
         retry: Retry { attempts: 1 + rng.below(3) as u32, backoff },
         fallback: (0..rng.below(3) as u32).map(FallbackId).collect(),
+        entry: rng.maybe(12, |rng| Arc::new(Entry { when: Some(random_condition(rng)) })),
+        task_type: if rng.chance(6) { TaskType::Noop } else { TaskType::Run(command("true")) },
         ..task(&format!("t{n}"))
     }
 }

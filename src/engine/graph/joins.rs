@@ -52,7 +52,9 @@ fn end(state: &State, task: TaskId, join: TaskId) -> Option<Fact> {
 
 /// A join still may come to excuse the failure of a task.
 pub(super) fn may_be_excused(state: &State, id: TaskId) -> bool {
-    let may = |id: &TaskId| state.task(*id).join.as_ref().is_some_and(|join| join.spare > 0 && join.dead <= join.spare);
+    let may = |id: &TaskId| {
+        state.task(*id).join.as_ref().is_some_and(|join| join.spare > 0 && !join.over && join.dead <= join.spare)
+    };
     state.dependents.at(id.index()).iter().any(may)
 }
 
@@ -62,7 +64,8 @@ pub(super) fn excuse(state: &State, id: TaskId) -> Option<String> {
     if task.phase != Phase::Failed || task.excused {
         return None;
     }
-    let is_enough = |id: &&TaskId| state.task(**id).join.as_ref().is_some_and(|join| join.is_enough());
+    // One that waits for their end, however they end, does without none of them.
+    let is_enough = |id: &&TaskId| state.task(**id).join.as_ref().is_some_and(|join| join.is_enough() && !join.over);
     let join = state.dependents.at(id.index()).iter().find(is_enough)?;
     Some(state.enough_words(*join))
 }

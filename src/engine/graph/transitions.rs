@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::engine::arrival::{self, Answer};
 use crate::engine::definition::StageEnd;
 use crate::engine::fact::Fact;
 use crate::engine::ids::{StageId, TransitionId};
@@ -64,7 +65,13 @@ fn decide(state: &State, from: &Stage, id: TransitionId, entered: &BTreeSet<Stag
     if entered.contains(&definition.to) || (target.entered && !target.is_settled()) {
         return Err(format!("{ended}, but {} is under way", target.definition.name));
     }
-    Ok(ended)
+    match definition.when.as_ref().map(|when| arrival::ask(state, when)) {
+        None => Ok(ended),
+        Some(Answer::Yes(why)) => Ok(why),
+        Some(Answer::No(why) | Answer::Fault(why)) => Err(why),
+        // It is asked once, when the stage is over: what nobody knows by then does not lead on.
+        Some(Answer::NotYet(why)) => Err(format!("no answer: {why}")),
+    }
 }
 
 impl State {

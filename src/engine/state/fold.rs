@@ -52,9 +52,13 @@ impl State {
             Fact::Ending(how) => self.ending = Some(*how),
             Fact::PrioritySet { task, priority } => self.edit(*task, |t| t.priority = *priority),
             Fact::SlotsSet { agent, slots } => self.set_slots(*agent, *slots),
-            Fact::Held { task } => self.edit(*task, |t| t.held = true),
+            Fact::Held { task, why } => self.edit(*task, |t| {
+                t.held = true;
+                t.because = why.as_deref().map(Arc::from);
+            }),
             Fact::Released { task } => self.edit(*task, |t| {
                 t.held = false;
+                t.because = None;
                 t.ready_at = now;
             }),
             Fact::Skipped { task, why } => self.edit(*task, |t| {
@@ -74,9 +78,24 @@ impl State {
                     join.settled = join.is_enough();
                 }
             }),
-            Fact::Requeued { task } => self.edit(*task, |t| {
-                t.tries = 0;
-                t.queue(now);
+            Fact::Requeued { task } => {
+                let arrives = self.arrives(*task);
+                self.edit(*task, |t| {
+                    t.tries = 0;
+                    t.arrive(arrives, now);
+                });
+            }
+            Fact::StageDecided { stage, holds, why } => {
+                self.stages.at_mut(stage.index()).decided = Some((*holds, why.as_str().into()));
+            }
+            Fact::Admitted { task } => self.edit(*task, |t| t.queue(now)),
+            Fact::Awaiting { task, until } => self.edit(*task, |t| {
+                t.stand(Phase::Awaiting, now);
+                t.due = *until;
+            }),
+            Fact::Settled { task, outcome, why } => self.edit(*task, |t| {
+                t.stand(resting(outcome), now);
+                t.because = why.as_deref().map(Arc::from);
             }),
             Fact::TransitionTaken { transition, round, why } => {
                 self.pass(*transition, true, why);
@@ -337,6 +356,16 @@ impl State {
                 (_, Then::Rest) => t.stand(Phase::Failed, now),
             }
         });
+    }
+}
+
+/// Where a task stands that came to its end without an attempt.
+fn resting(outcome: &Outcome) -> Phase {
+    match outcome {
+        Outcome::Succeeded => Phase::Succeeded,
+        Outcome::Cancelled | Outcome::Aborted(_) => Phase::Cancelled,
+        Outcome::Failed(_) => Phase::Failed,
+        Outcome::Lost(_) => Phase::Lost,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The one way a task changes: `edit` takes its place in every index and counter before and after, and moves what differs;
 //! what that opens or closes for others follows at once. Knows nothing of facts.
 
-use super::{Agent, ClassId, DisplayKey, Phase, Rank, Shown, State, Task};
+use super::{Agent, Changed, ClassId, DisplayKey, Phase, Rank, Shown, State, Task};
 use crate::engine::definition::Settings;
 use crate::engine::fact::Target;
 use crate::engine::ids::{AgentId, FallbackId, Span, StageId, TaskId, Time};
@@ -50,13 +50,14 @@ impl State {
     fn follow(&mut self, mut deltas: Vec<Delta>) {
         while let Some(Delta { task, by }) = deltas.pop() {
             let now = self.now;
+            let arrives = self.arrives(task);
             let change = |t: &mut Task| {
                 let (unmet, dead) = by.of(t);
                 t.unmet = t.unmet.checked_add_signed(unmet).expect("as many are met as were counted");
                 t.dead = t.dead.checked_add_signed(dead).expect("as many come back as were counted");
                 match t.phase {
-                    Phase::Waiting if t.unmet == 0 => t.queue(now),
-                    Phase::Ready | Phase::Delayed if t.unmet > 0 => t.stand(Phase::Waiting, now),
+                    Phase::Waiting if t.unmet == 0 => t.arrive(arrives, now),
+                    phase if phase.is_open() && t.unmet > 0 => t.stand(Phase::Waiting, now),
                     _ => {}
                 }
             };
@@ -70,6 +71,7 @@ impl State {
         let after = self.keys(id);
         self.reindex(id, &before, &after);
         self.note_ends(id, &before, &after);
+        self.note_arrival(id, &before, &after);
         let unmet = i32::from(before.satisfied) - i32::from(after.satisfied);
         let dead = i32::from(after.dead) - i32::from(before.dead);
         if unmet != 0 || dead != 0 {
@@ -99,6 +101,18 @@ impl State {
         }
         if after.shown == Shown::Failed && before.shown != Shown::Failed {
             self.changes.fallen.push(id);
+        }
+    }
+
+    fn note_arrival(&mut self, id: TaskId, before: &Keys, after: &Keys) {
+        if !self.changes.noted {
+            return;
+        }
+        if after.arrived && !before.arrived {
+            self.changes.arrived.push(id);
+        }
+        if self.changes.asked && before.shown != after.shown {
+            self.changes.read.push(Changed::Task(id));
         }
     }
 
@@ -146,6 +160,7 @@ impl State {
         Keys {
             shown: how,
             live: task.phase.is_live(),
+            arrived: task.phase == Phase::Arrived && !task.held,
             satisfied: task.phase.is_satisfied(),
             dead,
             excused: task.excused,
@@ -160,6 +175,9 @@ impl State {
     /// Enters a new task into every index.
     pub(in crate::engine) fn index(&mut self, id: TaskId) {
         let keys = self.keys(id);
+        if keys.arrived && self.changes.noted {
+            self.changes.arrived.push(id);
+        }
         self.count(&keys, 1);
         self.display.insert(keys.display);
         self.timers.exchange(None, keys.timer.map(|at| (at, id)));
@@ -243,6 +261,14 @@ impl Task {
         self.excused &= phase == Phase::Failed;
         if !phase.is_open() {
             self.held = false;
+            self.because = None;
+        }
+    }
+    /// It is to be run as soon as everything before it is done: ready then, or to be decided if it `arrives`.
+    pub(super) fn arrive(&mut self, arrives: bool, now: Time) {
+        self.queue(now);
+        if arrives && self.phase == Phase::Ready {
+            self.stand(Phase::Arrived, now);
         }
     }
     pub(super) fn queue(&mut self, now: Time) {
@@ -250,7 +276,11 @@ impl Task {
         self.stand(phase, now);
         self.ready_at = now;
     }
+    /// It is to be run again, not before `until`; if what it waits for is not done any more, once that is.
     pub(super) fn delay(&mut self, until: Time, now: Time) {
+        if self.unmet > 0 {
+            return self.queue(now);
+        }
         self.stand(Phase::Delayed, now);
         self.due = Some(until);
     }
@@ -265,6 +295,8 @@ impl Task {
 struct Keys {
     shown: Shown,
     live: bool,
+    /// Arrived and not held: to be decided.
+    arrived: bool,
     satisfied: bool,
     dead: bool,
     excused: bool,
@@ -287,8 +319,9 @@ impl Keys {
 pub(in crate::engine) fn shown(task: &Task) -> Shown {
     match task.phase {
         Phase::Waiting if task.dead > 0 => Shown::Blocked,
-        Phase::Waiting | Phase::Ready | Phase::Delayed if task.held => Shown::Held,
-        Phase::Waiting => Shown::Waiting,
+        phase if phase.is_open() && task.held => Shown::Held,
+        Phase::Waiting | Phase::Arrived => Shown::Waiting,
+        Phase::Awaiting => Shown::Awaiting,
         Phase::Ready => Shown::Ready,
         Phase::Delayed => Shown::Delayed,
         Phase::Starting | Phase::Running => Shown::Running,
@@ -320,7 +353,7 @@ pub(in crate::engine) fn display_key(settings: &Settings, stage: StageId, id: Ta
         }
         Shown::Succeeded | Shown::Skipped => (0, u64::MAX - task.since.0, 0),
         Shown::Running | Shown::Stopping => (0, task.live.as_ref().map_or(0, |live| live.started.0), 0),
-        Shown::Delayed => (0, task.due.unwrap_or_default().0, 0),
+        Shown::Delayed | Shown::Awaiting => (0, task.due.unwrap_or_default().0, 0),
         _ => (-i64::from(task.priority), 0, 0),
     };
     DisplayKey { stage, shown: how, key, task: id }
@@ -329,7 +362,7 @@ pub(in crate::engine) fn display_key(settings: &Settings, stage: StageId, id: Ta
 /// When something is due for a task: the end of its delay, its time-out, its grace.
 pub(in crate::engine) fn timer(settings: &Settings, timeout: &Option<Span>, task: &Task) -> Option<Time> {
     match task.phase {
-        Phase::Delayed => task.due,
+        Phase::Delayed | Phase::Awaiting => task.due,
         Phase::Starting | Phase::Running => {
             let since = task.live.as_ref()?.process.as_ref()?.1;
             timeout.map(|span| since.plus(span))

@@ -74,6 +74,7 @@ impl State {
             led_by: Vec::new(),
             entered: true,
             round: 1,
+            decided: None,
         });
     }
 
@@ -103,6 +104,8 @@ impl State {
             excused: false,
             join: joining(definition),
         });
+        let stage_asks = self.stage(definition.stage).definition.when.is_some();
+        self.has_conditions |= stage_asks || definition.entry.as_ref().is_some_and(|entry| entry.when.is_some());
         let stage = self.stages.at_mut(definition.stage.index());
         stage.tasks.push(id);
         stage.remaining += 1;
@@ -148,10 +151,20 @@ impl State {
         id
     }
 
+    /// Conditions speak of tasks by name.
+    pub(in crate::engine) fn name_tasks(&mut self) {
+        if self.has_conditions {
+            let mut by_name: Vec<TaskId> = (0..self.tasks.len()).map(TaskId::from).collect();
+            by_name.sort_unstable_by(|a, b| self.name(*a).cmp(self.name(*b)));
+            self.by_name = Arc::new(by_name);
+        }
+    }
+
     /// Everything is known: who waits for whom is counted, and what waits for nothing is ready.
     pub(super) fn load(&mut self) {
         self.loaded = true;
         self.started = self.now;
+        self.name_tasks();
         for index in 0..self.stages.len() {
             let definition = self.stages.at(index).definition.clone();
             let unmet = definition.after.iter().filter(|before| self.stage(**before).remaining > 0);
@@ -166,6 +179,7 @@ impl State {
             for before in &definition.after {
                 self.dependents.at_mut(before.index()).push(id);
             }
+            let arrives = self.arrives(id);
             let closed = u32::from(self.stage(definition.stage).is_closed());
             let deadline = definition.deadline.map(|deadline| match deadline {
                 Deadline::After(span) => self.started.plus(span),
@@ -178,7 +192,7 @@ impl State {
             task.since = now;
             task.ready_at = now;
             if task.unmet == 0 {
-                task.phase = Phase::Ready;
+                task.phase = if arrives { Phase::Arrived } else { Phase::Ready };
             }
             self.index(id);
         }

@@ -9,6 +9,9 @@
 //!     └────────────────────┘   (retry, no room to spawn)  ▼
 //!  Skipped, Cancelled ◄── by command          Succeeded · Failed · Cancelled · Lost
 //! ```
+//! A task that asks for more than room (a condition, a barrier), or is no command, comes by Arrived on its way from Waiting
+//! to Ready, and may stand in Awaiting or be over from there.
+//!
 //! Held is a flag of a task that does not run yet; Blocked is Waiting with a failed task among those it waits for.
 //!
 //! In reading order: `records` (what it is made of), here the whole and what can be asked of it, `fold` (a fact comes in),
@@ -25,9 +28,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::definition::{
-    CommandSpec, FallbackDefinition, FallbackStrategy, Requirements, Settings, TaskDefinition, TaskType,
-};
+use super::definition::{CommandSpec, FallbackDefinition, FallbackStrategy, Requirements, Settings, TaskDefinition};
 use super::fact::{Ending, Target};
 use super::ids::{AgentId, FallbackId, PhaseId, ResourceId, Span, StageId, TaskId, Time, TransitionId};
 use super::message::Command;
@@ -38,8 +39,8 @@ pub use fold::{ACTIONS_KEPT, ATTEMPTS_KEPT, UNDO_DEPTH};
 pub use indexes::display_key_of;
 pub(super) use indexes::{display_key, free_key, rank, shown, timer};
 pub use records::{
-    Agent, Changes, Class, ClassId, DisplayKey, Done, DoneWhat, Joining, Live, PHASES, Past, Phase, Pool, PoolId, Rank,
-    Reservation, Resource, RunPhase, Shown, Stage, Tally, Task, Transition,
+    Agent, Changed, Changes, Class, ClassId, DisplayKey, Done, DoneWhat, Joining, Live, PHASES, Past, Phase, Pool,
+    PoolId, Rank, Reservation, Resource, RunPhase, Shown, Stage, Tally, Task, Transition,
 };
 
 /// Names asked for, and the only agent allowed.
@@ -72,6 +73,10 @@ pub struct State {
     pub definitions: Table<Arc<TaskDefinition>>,
     /// By id: what changes.
     pub tasks: Table<Task>,
+    /// Tasks by name, if the workflow has conditions: they speak of them so.
+    pub(super) by_name: Arc<Vec<TaskId>>,
+    /// The workflow has conditions.
+    pub(super) has_conditions: bool,
     /// Who waits for a task.
     pub dependents: Table<SmallVec<[TaskId; 2]>>,
     /// Requirement classes.
@@ -226,14 +231,30 @@ impl State {
         self.class(self.task(id).class)
     }
 
-    /// What the task runs now: its own command or a fallback's.
+    /// What the task runs now: its own command or a fallback's. Only a task that runs one is started.
     pub fn command_of(&self, id: TaskId) -> Arc<CommandSpec> {
         if let Some(fallback) = self.task(id).fallback {
             let FallbackStrategy::Alternative(command) = &self.fallbacks[fallback.index()].strategy;
             return command.clone();
         }
-        let TaskType::Run(command) = &self.definition(id).task_type;
-        command.clone()
+        self.definition(id).task_type.command().expect("what runs nothing is not started").clone()
+    }
+
+    /// It is not simply ready once everything before it is done: something is decided first.
+    pub fn arrives(&self, id: TaskId) -> bool {
+        let definition = self.definition(id);
+        definition.arrives() || self.stage(definition.stage).definition.when.is_some()
+    }
+
+    /// The task of this name (in a workflow that has conditions).
+    pub fn named(&self, name: &str) -> Option<TaskId> {
+        let at = self.by_name.binary_search_by(|id| self.name(*id).cmp(name)).ok()?;
+        Some(self.by_name[at])
+    }
+
+    /// The stage of this name.
+    pub fn stage_named(&self, name: &str) -> Option<StageId> {
+        self.stages.iter().position(|stage| stage.definition.name == name).map(StageId::from)
     }
 
     /// The fallback that it would take next.
@@ -265,7 +286,8 @@ impl State {
         if self.ending.is_some() {
             return true;
         }
-        self.counts.of(Shown::Delayed) == 0 && (self.counts.of(Shown::Ready) == 0 || !self.any_could_start())
+        let coming = self.counts.of(Shown::Delayed) + self.counts.of(Shown::Awaiting);
+        coming == 0 && (self.counts.of(Shown::Ready) == 0 || !self.any_could_start())
     }
 
     /// Some ready task could start if everything were free. Looks at classes until one can: at the first, but when stuck.
@@ -297,6 +319,7 @@ impl State {
     pub fn exit_code(&self) -> i32 {
         let open = self.counts.of(Shown::Ready)
             + self.counts.of(Shown::Delayed)
+            + self.counts.of(Shown::Awaiting)
             + self.counts.of(Shown::Waiting)
             + self.live as usize;
         if self.counts.of(Shown::Held) + self.counts.of(Shown::Lost) > 0 || (self.ending.is_some() && open > 0) {

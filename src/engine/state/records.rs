@@ -20,6 +20,10 @@ use crate::engine::table::Table;
 pub enum Phase {
     /// Something it waits for is not done.
     Waiting,
+    /// Everything before it is done; what it asks for at its entry is being decided.
+    Arrived,
+    /// A person, a time or something outside will settle it; it holds nothing.
+    Awaiting,
     /// Waits for room.
     Ready,
     /// Waits for the time in [`Task::due`].
@@ -45,7 +49,7 @@ pub enum Phase {
 }
 
 /// How many phases there are.
-pub const PHASES: usize = 12;
+pub const PHASES: usize = 13;
 
 impl Phase {
     /// It has a live attempt.
@@ -62,7 +66,7 @@ impl Phase {
     }
     /// Not yet started, or between attempts.
     pub fn is_open(self) -> bool {
-        matches!(self, Self::Waiting | Self::Ready | Self::Delayed)
+        matches!(self, Self::Waiting | Self::Arrived | Self::Awaiting | Self::Ready | Self::Delayed)
     }
 }
 
@@ -314,6 +318,8 @@ pub struct Stage {
     pub entered: bool,
     /// Which round of it this is, from 1; 0 before it was entered by a transition for the first time.
     pub round: u32,
+    /// What its condition came to, with the values, once it was asked.
+    pub decided: Option<(bool, Arc<str>)>,
 }
 
 impl Stage {
@@ -372,6 +378,8 @@ pub enum Shown {
     Ready,
     /// Waits out a delay.
     Delayed,
+    /// Waits for a person, a time or something outside.
+    Awaiting,
     /// Waits for others.
     Waiting,
     /// Held.
@@ -480,4 +488,23 @@ pub struct Changes {
     pub stages: Vec<StageId>,
     /// Phases with a first failure.
     pub phases: Vec<PhaseId>,
+    /// Tasks that arrived.
+    pub arrived: Vec<TaskId>,
+    /// Somebody asks conditions: what they may read is noted.
+    pub asked: bool,
+    /// What conditions may read and is another now.
+    pub read: Vec<Changed>,
+}
+
+/// Something that a condition may read and that is another now.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Changed {
+    /// A task, and with it its stage and the run.
+    Task(TaskId),
+    /// A published metric.
+    Metric(Arc<str>),
+    /// A key of the shared state.
+    State(Arc<str>),
+    /// The machine.
+    System,
 }

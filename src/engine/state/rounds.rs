@@ -10,6 +10,7 @@ use crate::engine::ids::{PhaseId, StageId, TaskId, TransitionId};
 impl State {
     pub(super) fn add_transition(&mut self, definition: &StateTransition) {
         let id = TransitionId::from(self.transitions.len());
+        self.has_conditions |= definition.when.is_some();
         self.stages.at_mut(definition.from.index()).leads.push(id);
         let target = self.stages.at_mut(definition.to.index());
         target.led_by.push(id);
@@ -42,7 +43,7 @@ impl State {
         let stage = self.stages.at_mut(id.index());
         let is_first = !stage.entered;
         let was_closed = stage.is_closed();
-        (stage.entered, stage.round) = (true, round);
+        (stage.entered, stage.round, stage.decided) = (true, round, None);
         let opens = was_closed && !stage.is_closed();
         let tasks: Vec<TaskId> = stage.tasks.iter().copied().collect();
         self.undecide(id);
@@ -61,13 +62,13 @@ impl State {
 
     /// All of a task's tries begin anew; its attempts go on counting.
     fn run_again(&mut self, id: TaskId) {
-        let (now, entry) = (self.now, self.task(id));
+        let (now, arrives, entry) = (self.now, self.arrives(id), self.task(id));
         if entry.phase == Phase::Succeeded && entry.fallback.is_some() {
             self.by_fallback -= 1;
         }
         self.edit(id, |t| {
             (t.tries, t.fallback, t.fallbacks_taken) = (0, None, 0);
-            t.queue(now);
+            t.arrive(arrives, now);
         });
     }
 

@@ -21,7 +21,7 @@ fn facts(count: u64) -> Vec<Stamped> {
         let task = TaskId(u32::try_from(number).unwrap());
         match number % 4 {
             0 => Fact::Paused,
-            1 => Fact::Held { task },
+            1 => Fact::Held { task, why: None },
             2 => Fact::NotStarted {
                 task,
                 attempt: Attempt(1),

@@ -97,6 +97,7 @@ fn summary(counts: &Counts, words: bool) -> Words {
         (counts.running, "●", "running", Meaning::Running),
         (counts.stopping, "◍", "stopping", Meaning::Warn),
         (counts.ready, "◎", "ready", Meaning::Base),
+        (counts.awaiting, "◔", "awaiting", Meaning::Warn),
         (counts.waiting, "○", "waiting", Meaning::Base),
         (counts.delayed, "↻", "delayed", Meaning::Warn),
         (counts.held, "⊘", "held", Meaning::Held),

@@ -280,6 +280,7 @@ fn tally(counts: &Counts) -> Words {
     let parts = [
         (counts.running + counts.stopping, "●", Meaning::Running),
         (counts.ready + counts.waiting, "○", Meaning::Muted),
+        (counts.awaiting, "◔", Meaning::Warn),
         (counts.delayed, "↻", Meaning::Warn),
         (counts.held, "⊘", Meaning::Held),
         (counts.failed + counts.lost, "✗", Meaning::Bad),

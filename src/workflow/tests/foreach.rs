@@ -7,7 +7,7 @@ use super::*;
 use crate::engine::definition::{CommandSpec, TaskDefinition};
 
 fn spec(task: &TaskDefinition) -> &Arc<CommandSpec> {
-    let TaskType::Run(spec) = &task.task_type;
+    let TaskType::Run(spec) = &task.task_type else { panic!("a command") };
     spec
 }
 

@@ -1,0 +1,152 @@
+//! Arrival: everything before a task is done, and it asks for more than room, or is no command. Each arrival is decided
+//! in the turn in which it comes about; what has no answer yet is parked under what its condition reads. Made again from
+//! the State at will; only the decisions are stored.
+//!
+//! A decision goes step by step: the stage's condition, the task's own, then what it is. A later step is looked at only
+//! if the earlier ones let it pass.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::condition::{Condition, EvalError};
+use super::definition::TaskType;
+use super::fact::{Fact, Outcome};
+use super::ids::TaskId;
+use super::interests::{Asker, Interests};
+use super::state::{Phase, State};
+
+/// What an arrival comes to.
+#[derive(Debug)]
+pub enum Decision {
+    /// These facts.
+    Now(Vec<Fact>),
+    /// No answer yet: to be asked again when something changes that this reads.
+    Later(Condition),
+}
+
+/// Tasks that arrived and are not decided.
+#[derive(Debug, Clone, Default)]
+pub struct Arrivals {
+    queue: BTreeSet<TaskId>,
+    parked: BTreeMap<TaskId, Condition>,
+    interests: Interests,
+}
+
+impl Arrivals {
+    /// All that stand there (after a replay).
+    pub fn rebuild(&mut self, state: &mut State) {
+        *self = Self::default();
+        state.changes.asked = false;
+        if state.counts.of(super::state::Shown::Waiting) > 0 {
+            let all = (0..state.tasks.len()).map(TaskId::from);
+            self.queue = all.filter(|id| state.task(*id).phase == Phase::Arrived).collect();
+        }
+    }
+
+    /// The next to be decided, by what changed since.
+    pub fn next(&mut self, state: &mut State) -> Option<TaskId> {
+        self.queue.extend(std::mem::take(&mut state.changes.arrived));
+        for changed in std::mem::take(&mut state.changes.read) {
+            for Asker::Arrival(task) in self.interests.touched(state, &changed) {
+                self.queue.insert(task);
+            }
+        }
+        while let Some(task) = self.queue.pop_first() {
+            if let Some(condition) = self.parked.remove(&task) {
+                self.interests.forget(state, Asker::Arrival(task), &condition);
+                state.changes.asked = !self.parked.is_empty();
+            }
+            let entry = state.task(task);
+            if entry.phase == Phase::Arrived && !entry.held {
+                return Some(task);
+            }
+        }
+        None
+    }
+
+    /// It has no answer: it is asked again when something changes that the condition reads.
+    pub fn park(&mut self, state: &mut State, task: TaskId, condition: Condition) {
+        self.interests.watch(state, Asker::Arrival(task), &condition);
+        self.parked.insert(task, condition);
+        state.changes.asked = true;
+    }
+}
+
+/// What an arrived task comes to now.
+pub fn decide(state: &State, id: TaskId) -> Decision {
+    let mut facts = Vec::new();
+    if let Some(decision) = stage_condition(state, id, &mut facts) {
+        return decision;
+    }
+    let definition = state.definition(id);
+    if let Some(when) = definition.entry.as_ref().and_then(|entry| entry.when.as_ref()) {
+        match ask(state, when) {
+            Answer::Yes(_) => {}
+            Answer::No(why) => {
+                facts.push(Fact::Skipped { task: id, why: Some(why) });
+                return Decision::Now(facts);
+            }
+            Answer::NotYet(_) => return Decision::Later(when.clone()),
+            Answer::Fault(why) => return fault(id, why, facts),
+        }
+    }
+    facts.push(match &definition.task_type {
+        TaskType::Run(_) => Fact::Admitted { task: id },
+        TaskType::Noop => Fact::Settled { task: id, outcome: Outcome::Succeeded, why: None },
+    });
+    Decision::Now(facts)
+}
+
+/// The condition of its stage, asked once; a decision if it ends the matter.
+fn stage_condition(state: &State, id: TaskId, facts: &mut Vec<Fact>) -> Option<Decision> {
+    let stage_id = state.definition(id).stage;
+    let stage = state.stage(stage_id);
+    let when = stage.definition.when.as_ref()?;
+    let (holds, why) = match &stage.decided {
+        Some((holds, why)) => (*holds, why.to_string()),
+        None => {
+            let (holds, why) = match ask(state, when) {
+                Answer::Yes(why) => (true, why),
+                Answer::No(why) => (false, why),
+                Answer::NotYet(_) => return Some(Decision::Later(when.clone())),
+                Answer::Fault(why) => return Some(fault(id, why, std::mem::take(facts))),
+            };
+            facts.push(Fact::StageDecided { stage: stage_id, holds, why: why.clone() });
+            (holds, why)
+        }
+    };
+    if holds {
+        return None;
+    }
+    let open = stage.tasks.iter().filter(|task| state.task(**task).phase.is_open());
+    facts.extend(open.map(|task| Fact::Skipped { task: *task, why: Some(format!("stage: {why}")) }));
+    Some(Decision::Now(std::mem::take(facts)))
+}
+
+fn fault(task: TaskId, why: String, mut facts: Vec<Fact>) -> Decision {
+    facts.push(Fact::Held { task, why: Some(why) });
+    Decision::Now(facts)
+}
+
+/// What a condition says, with its values.
+#[derive(Debug)]
+pub enum Answer {
+    /// It holds.
+    Yes(String),
+    /// It does not.
+    No(String),
+    /// A value that decides is not there yet.
+    NotYet(String),
+    /// It cannot be computed.
+    Fault(String),
+}
+
+/// Asks a condition of the State as it is.
+pub fn ask(state: &State, condition: &Condition) -> Answer {
+    let explained = || condition.explain(state).to_string();
+    match condition.holds(state) {
+        Ok(true) => Answer::Yes(explained()),
+        Ok(false) => Answer::No(explained()),
+        Err(EvalError::Missing(_)) => Answer::NotYet(explained()),
+        Err(error @ EvalError::Fault { .. }) => Answer::Fault(format!("condition failed: {error}: {}", explained())),
+    }
+}

@@ -280,6 +280,17 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
             ("✗", format!("failed    {name}: {cause}{}", because(why.as_deref())))
         }
         Fact::Held { why, .. } => ("⊘", format!("held      {name}{}", because(why.as_deref()))),
+        Fact::CapacitySet { amount, .. } => {
+            ("▸", format!("set       {} to {}", way(item), crate::snapshot::build::amount(*amount)))
+        }
+        Fact::MaxRunningSet { most: Some(most) } => ("▸", format!("set       at most {most} run at once")),
+        Fact::MaxRunningSet { most: None } => ("▸", "set       no limit of what runs at once".into()),
+        Fact::BreakerOpened { failures, until } => {
+            let (wait, s) = (took(until.since(item.fact.at)), if *failures == 1 { "" } else { "s" });
+            ("▌", format!("breaker   open: {failures} failure{s}, nothing starts for {wait}"))
+        }
+        Fact::BreakerProbes => ("▸", "breaker   half open: one task tries".into()),
+        Fact::BreakerClosed => ("▸", "breaker   closed: going on".into()),
         Fact::Released { .. } => ("○", format!("released  {name}")),
         Fact::Requeued { .. } => ("○", format!("requeued  {name}")),
         Fact::Paused => ("▌", "paused".into()),
@@ -304,6 +315,7 @@ pub fn way_of(state: &State, fact: &Fact) -> Option<String> {
             Some(state.transition_words(*transition))
         }
         Fact::PhaseFailed { phase, .. } => Some(state.phase(*phase).definition.name.clone()),
+        Fact::CapacitySet { resource, .. } => Some(state.resource(*resource).definition.name.clone()),
         Fact::StageDecided { stage, .. } => Some(state.stage_name(*stage).to_owned()),
         _ => None,
     }
@@ -393,6 +405,13 @@ struct Line<'a> {
     round: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     holds: Option<bool>,
+    /// In thousandths.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    amount: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    most: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failures: Option<u32>,
 }
 
 fn json(out: &mut impl Write, item: &Item) -> io::Result<()> {
@@ -518,6 +537,24 @@ fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
             line.name = item.way.as_deref();
             "PhaseFailed"
         }
+        Fact::WindowAdded(window) => {
+            line.name = Some(&window.name);
+            "WindowAdded"
+        }
+        Fact::CapacitySet { amount, .. } => {
+            (line.name, line.amount) = (item.way.as_deref(), Some(amount.0));
+            "CapacitySet"
+        }
+        Fact::MaxRunningSet { most } => {
+            line.most = *most;
+            "MaxRunningSet"
+        }
+        Fact::BreakerOpened { failures, until } => {
+            (line.failures, line.until_ms) = (Some(*failures), Some(until.0));
+            "BreakerOpened"
+        }
+        Fact::BreakerProbes => "BreakerProbes",
+        Fact::BreakerClosed => "BreakerClosed",
         Fact::Requeued { .. } => "Requeued",
         Fact::Starting { attempt, .. } => {
             line.attempt = Some(attempt.0);
@@ -637,6 +674,9 @@ fn command_name(command: &Command) -> &'static str {
         Command::StopNow => "stop_now",
         Command::Detach => "detach",
         Command::SetSlots { .. } => "set_slots",
+        Command::SetCapacity { .. } => "set_capacity",
+        Command::SetMaxRunning { .. } => "set_max_running",
+        Command::CloseBreaker => "close_breaker",
         Command::Undo => "undo",
         Command::Redo => "redo",
         Command::All(_) => "all",

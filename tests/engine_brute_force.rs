@@ -40,10 +40,11 @@ impl Naive<'_> {
     fn capacity(&self, resource: ResourceId, agent: AgentId) -> u64 {
         match self.kind(resource) {
             ResourceKind::Lock => Amount::WHOLE_LOCK.0,
-            ResourceKind::Pool(amount) => amount.0,
+            ResourceKind::Pool(_) => self.0.resources.at(resource.index()).capacity.0,
+            ResourceKind::Rate { .. } => panic!("this oracle knows no rates"),
             ResourceKind::PerAgent => {
-                let has = &self.0.agents.at(agent.index()).definition.resources;
-                has.iter().find(|(id, _)| *id == resource).map_or(0, |(_, amount)| amount.0)
+                let has = &self.0.agents.at(agent.index()).resources;
+                has.iter().find(|(id, ..)| *id == resource).map_or(0, |(_, amount, _)| amount.0)
             }
         }
     }
@@ -73,7 +74,10 @@ impl Naive<'_> {
         let needs = &self.definition(id).requirements;
         let has = &self.0.agents.at(agent.index()).definition.capabilities;
         needs.capabilities.iter().all(|name| has.contains(name))
-            && needs.constraints.iter().all(|TaskConstraint::OnAgent(only)| *only == agent)
+            && needs.constraints.iter().all(|constraint| match constraint {
+                TaskConstraint::OnAgent(only) => *only == agent,
+                other => panic!("this oracle does not know {other:?}"),
+            })
     }
     fn agents(&self) -> impl Iterator<Item = AgentId> {
         (0..self.0.agents.len()).map(AgentId::from)

@@ -29,10 +29,11 @@ impl Worked {
 }
 
 fn flow(tasks: Vec<TaskDefinition>, locks: usize) -> Workflow {
-    let per_agent = |name: &str| ResourceDefinition { name: name.into(), kind: ResourceKind::PerAgent };
+    let per_agent = |name: &str| ResourceDefinition::new(name, ResourceKind::PerAgent);
     let mut resources = vec![per_agent("cpu"), per_agent("mem")];
-    resources.extend((0..locks).map(|n| ResourceDefinition { name: format!("lock{n}"), kind: ResourceKind::Lock }));
+    resources.extend((0..locks).map(|n| ResourceDefinition::new(format!("lock{n}"), ResourceKind::Lock)));
     Workflow {
+        windows: Vec::new(),
         settings: Settings::default(),
         resources,
         agents: vec![AgentDefinition {

@@ -17,7 +17,7 @@ use quarterdeck::engine::state::Phase;
 const FOUND: &[u64] = &[];
 
 fn chaos(seed: u64, steps: u64) -> Run {
-    let mut run = Run::begin(seed);
+    let mut run = Run::begin_with_all(seed);
     for step in 0..steps {
         run.random_step();
         if step % 8 == 0 {
@@ -89,7 +89,7 @@ fn ended_well(facts: &[Stamped]) -> Vec<TaskId> {
 fn a_fair_run_ends_and_every_task_that_could_run_is_settled() {
     for seed in seeds(150) {
         let _say = SaySeed("fair", seed);
-        let mut run = Run::begin(seed);
+        let mut run = Run::begin_with_all(seed);
         run.go_to_the_end();
         let state = &run.engine.state;
         for index in 0..state.tasks.len() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use engine_support::checker::Checker;
 use engine_support::flow::parse;
-use engine_support::{Rng, SaySeed, random_workflow, replay, seeds};
+use engine_support::{Rng, SaySeed, add_controls, random_workflow, replay, seeds};
 use quarterdeck::engine::ids::*;
 use quarterdeck::sim::{Seeded, run_on, run_workflow};
 
@@ -19,7 +19,10 @@ fn rough(seed: u64) -> Seeded {
 fn every_seeded_run_ends_breaks_nothing_and_is_the_same_again() {
     for seed in seeds(300) {
         let _say = SaySeed("simulation", seed);
-        let flow = Arc::new(random_workflow(&mut Rng(seed)));
+        let mut rng = Rng(seed);
+        let mut flow = random_workflow(&mut rng);
+        add_controls(&mut rng, &mut flow);
+        let flow = Arc::new(flow);
         let run = run_workflow(&flow, &mut rough(seed), 100_000);
         assert!(run.finished);
         run.engine.state.check().expect("every index is right");

@@ -219,8 +219,8 @@ fn ms(began: Instant) -> f64 {
 /// Two stages of tasks, some of which share locks, wait for others, have tags, deadlines, priorities.
 fn workflow(count: usize, own_class: bool) -> Workflow {
     let command = Arc::new(CommandSpec { run: CommandLine::Shell("make it".into()), env: Vec::new(), cwd: None });
-    let cpu = ResourceDefinition { name: "cpu".into(), kind: ResourceKind::PerAgent };
-    let lock = |n| ResourceDefinition { name: format!("lock-{n}"), kind: ResourceKind::Lock };
+    let cpu = ResourceDefinition::new("cpu", ResourceKind::PerAgent);
+    let lock = |n| ResourceDefinition::new(format!("lock-{n}"), ResourceKind::Lock);
     let task = |n: usize| {
         let mut resources = vec![ResourceRequirement { resource: ResourceId(0), amount: Amount::units(1) }];
         if n.is_multiple_of(10) {
@@ -252,6 +252,7 @@ fn workflow(count: usize, own_class: bool) -> Workflow {
     };
     let stage = |name: &str| WorkflowStage { name: name.into(), after: Vec::new(), when: None };
     Workflow {
+        windows: Vec::new(),
         settings: Settings { name: "bench".into(), ..Settings::default() },
         resources: std::iter::once(cpu).chain((0..LOCKS).map(lock)).collect(),
         agents: (0..AGENTS).map(agent).collect(),

@@ -185,7 +185,9 @@ fn resources(state: &State) -> Verdict {
             continue;
         }
         same(&format!("used of {}", entry.definition.name), &entry.used, &Amount(used))?;
-        if used > entry.capacity.0 {
+        if used > entry.peak.0
+            || entry.bucket.is_some_and(|bucket| bucket.free(entry.capacity, state.now) > entry.capacity)
+        {
             return Err(format!("{} is over its capacity: {used}", entry.definition.name));
         }
     }

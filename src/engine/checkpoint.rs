@@ -7,17 +7,19 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::breaker::Tripped;
+use super::bucket::Bucket;
 use super::definition::{
     AgentDefinition, ExecutionPhase, FallbackDefinition, ResourceDefinition, ResourceKind, Settings, StateTransition,
-    TaskDefinition, WorkflowStage,
+    TaskDefinition, WindowDefinition, WorkflowStage,
 };
 use super::fact::{Ending, Fact, Stamped, Target};
-use super::ids::{AgentId, FallbackId, StageId, TaskId, Time};
+use super::ids::{AgentId, Amount, FallbackId, ResourceId, StageId, TaskId, Time};
 use super::message::Command;
-use super::state::{Changes, Done, Live, Past, Phase, Reservation, State, Transition};
+use super::state::{Changes, Done, Live, Past, Phase, Reservation, Resource, State, Transition};
 
 /// Form of what follows. Another one is not read.
-pub const CHECKPOINT_VERSION: u32 = 2;
+pub const CHECKPOINT_VERSION: u32 = 3;
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
@@ -25,7 +27,9 @@ struct Stored {
     now: Time,
     started: Time,
     settings: Settings,
-    resources: Vec<ResourceDefinition>,
+    resources: Vec<StoredResource>,
+    windows: Vec<WindowDefinition>,
+    breaker: Tripped,
     agents: Vec<StoredAgent>,
     stages: Vec<WorkflowStage>,
     /// Of each stage: whether it was entered, and its round.
@@ -55,8 +59,18 @@ struct Stored {
 }
 
 #[derive(Serialize, Deserialize)]
+struct StoredResource {
+    definition: ResourceDefinition,
+    capacity: Amount,
+    peak: Amount,
+    bucket: Option<Bucket>,
+}
+
+#[derive(Serialize, Deserialize)]
 struct StoredAgent {
     definition: AgentDefinition,
+    /// How much it has of what now: may be changed since.
+    capacities: Vec<(ResourceId, Amount)>,
     slots: u32,
     busy_ms: u64,
     busy_since: Time,
@@ -118,10 +132,17 @@ impl State {
     /// # Errors
     /// A value that RON cannot write.
     pub fn to_checkpoint(&self) -> Result<String, String> {
+        let resource = |resource: &Resource| StoredResource {
+            definition: resource.definition.clone(),
+            capacity: resource.capacity,
+            peak: resource.peak,
+            bucket: resource.bucket,
+        };
         let agent = |index: usize| {
             let agent = self.agents.at(index);
             StoredAgent {
                 definition: (*agent.definition).clone(),
+                capacities: agent.resources.iter().map(|(id, amount, _)| (*id, *amount)).collect(),
                 slots: agent.slots,
                 busy_ms: agent.busy_ms,
                 busy_since: agent.busy_since,
@@ -155,7 +176,9 @@ impl State {
             now: self.now,
             started: self.started,
             settings: (*self.settings).clone(),
-            resources: self.resources.iter().map(|resource| resource.definition.clone()).collect(),
+            resources: self.resources.iter().map(resource).collect(),
+            windows: (*self.windows).clone(),
+            breaker: self.breaker.clone(),
             agents: (0..self.agents.len()).map(agent).collect(),
             stages: self.stages.iter().map(|stage| (*stage.definition).clone()).collect(),
             rounds: self.stages.iter().map(|stage| (stage.entered, stage.round)).collect(),
@@ -195,6 +218,11 @@ impl State {
         let mut state = State::default();
         state.now = stored.now;
         state.define(&stored);
+        for (index, stored) in stored.resources.iter().enumerate() {
+            let entry = state.resources.at_mut(index);
+            (entry.capacity, entry.peak, entry.bucket) = (stored.capacity, stored.peak, stored.bucket);
+        }
+        state.breaker = stored.breaker.clone();
         state.loaded = true;
         state.started = stored.started;
         state.connect();
@@ -208,7 +236,12 @@ impl State {
         }
         for (index, agent) in stored.agents.iter().enumerate() {
             let id = AgentId::from(index);
-            state.change_agent(id, |kept| kept.slots = agent.slots);
+            state.change_agent(id, |kept| {
+                kept.slots = agent.slots;
+                let used = |resource| kept.resources.iter().find(|(id, _, _)| *id == resource).map(|entry| entry.2);
+                let entry = |(id, amount): &(ResourceId, Amount)| (*id, *amount, used(*id).unwrap_or_default());
+                kept.resources = agent.capacities.iter().map(entry).collect();
+            });
             let kept = state.agents.at_mut(index);
             (kept.busy_ms, kept.busy_since) = (agent.busy_ms, agent.busy_since);
         }
@@ -230,7 +263,8 @@ impl State {
     }
 
     fn define(&mut self, stored: &Stored) {
-        let resources = stored.resources.iter().cloned().map(Fact::ResourceAdded);
+        let resources = stored.resources.iter().map(|resource| Fact::ResourceAdded(resource.definition.clone()));
+        let windows = stored.windows.iter().cloned().map(Fact::WindowAdded);
         let agents = stored.agents.iter().map(|agent| Fact::AgentAdded(agent.definition.clone()));
         let stages = stored.stages.iter().cloned().map(Fact::StageAdded);
         let transitions = stored.transitions.iter().map(|stored| Fact::TransitionAdded(stored.definition.clone()));
@@ -239,7 +273,7 @@ impl State {
         let fallbacks = stored.fallbacks.iter().cloned().map(Fact::FallbackAdded);
         let tasks = stored.definitions.iter().cloned().map(Fact::TaskAdded);
         let settings = std::iter::once(Fact::Configured(Box::new(stored.settings.clone())));
-        for fact in settings.chain(resources).chain(agents).chain(stages).chain(fallbacks).chain(tasks) {
+        for fact in settings.chain(resources).chain(agents).chain(stages).chain(fallbacks).chain(windows).chain(tasks) {
             self.apply(&Stamped { at: stored.now, fact });
         }
     }

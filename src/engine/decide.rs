@@ -119,7 +119,7 @@ impl Engine {
         let timer = self.state.timers.first().map(|(at, _)| *at);
         let watch =
             if self.state.closed().is_none() && !self.unsafe_to_start { self.dispatch.next_watch() } else { None };
-        [timer, watch].into_iter().flatten().min()
+        [timer, watch, self.state.breaker_timer()].into_iter().flatten().min()
     }
 
     /// After a crash: what has to be found out about attempts that were under way.
@@ -280,6 +280,9 @@ impl Engine {
         }
         for fallback in &workflow.fallbacks {
             self.record(turn, Fact::FallbackAdded(fallback.clone()));
+        }
+        for window in &workflow.windows {
+            self.record(turn, Fact::WindowAdded(window.clone()));
         }
         for task in &workflow.tasks {
             self.record(turn, Fact::TaskAdded(Arc::new(task.clone())));
@@ -489,12 +492,17 @@ impl Engine {
     fn settle(&mut self, turn: &mut Turn) {
         loop {
             while self.decide_graph(turn) | self.decide_arrivals(turn) {}
+            while let Some(fact) = self.state.breaker_next().filter(|_| !self.unsafe_to_start) {
+                self.record(turn, fact);
+            }
             self.start_what_fits(turn);
+            self.dispatch.set_alarms(&self.state);
             if self.state.closed().is_some() || self.unsafe_to_start {
                 return;
             }
             let Some((task, on)) = self.dispatch.due_reservation(&self.state) else { return };
             self.record(turn, Fact::Reserved { task, on });
+            self.dispatch.kept(&self.state, on);
         }
     }
 
@@ -636,6 +644,9 @@ fn intend(state: &State, command: &Command) -> Result<Intent, Refusal> {
             }
             let inverse = Command::SetSlots { agent: *agent, slots: entry.slots };
             back(Fact::SlotsSet { agent: *agent, slots: *slots }, inverse)
+        }
+        Command::SetCapacity { .. } | Command::SetMaxRunning { .. } | Command::CloseBreaker => {
+            super::limits::intend(state, command).map(|(facts, inverse)| Intent { facts, inverse })
         }
         Command::Load(_) | Command::Undo | Command::Redo | Command::All(_) => {
             refuse("cannot be part of another command")

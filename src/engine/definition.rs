@@ -7,7 +7,9 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
-use super::ids::{AgentId, Amount, FallbackId, ResourceId, Span, StageId, TaskId, Time};
+use super::ids::{AgentId, Amount, FallbackId, ResourceId, Span, StageId, TaskId, Time, WindowId};
+
+pub use super::breaker::Breaker;
 
 /// A whole workflow, ready to be loaded: every id below indexes one of these lists.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -28,6 +30,8 @@ pub struct Workflow {
     pub fallbacks: Vec<FallbackDefinition>,
     /// In the order of the file.
     pub tasks: Vec<TaskDefinition>,
+    /// When tasks may start, for those that say so.
+    pub windows: Vec<WindowDefinition>,
 }
 
 /// What holds for the whole run.
@@ -56,6 +60,9 @@ pub struct Settings {
     pub durability: Durability,
     /// Where tasks run that name no folder: the working folder of whoever began the session.
     pub cwd: Option<String>,
+    /// After so many failures nothing starts for a while.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<Breaker>,
 }
 
 impl Default for Settings {
@@ -72,6 +79,7 @@ impl Default for Settings {
             on_console_death: OnConsoleDeath::Adopt { grace: Span::secs(600) },
             durability: Durability::Process,
             cwd: None,
+            breaker: None,
         }
     }
 }
@@ -131,6 +139,21 @@ pub struct ResourceDefinition {
     pub name: String,
     /// What kind it is.
     pub kind: ResourceKind,
+    /// It stands for a limit of the file (`max_running` of a stage, a start rate): no task names it in `uses`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limit: bool,
+}
+
+impl ResourceDefinition {
+    /// A resource that tasks name in `uses`.
+    pub fn new(name: impl Into<String>, kind: ResourceKind) -> Self {
+        Self { name: name.into(), kind, limit: false }
+    }
+
+    /// One that stands for a limit.
+    pub fn limit(name: impl Into<String>, kind: ResourceKind) -> Self {
+        Self { name: name.into(), kind, limit: true }
+    }
 }
 
 /// What kind of resource.
@@ -142,6 +165,23 @@ pub enum ResourceKind {
     Pool(Amount),
     /// Each agent has its own amount (`AgentDefinition::resources`).
     PerAgent,
+    /// Used up at a start and filled up again by time: at most `amount` at once, and `amount` more each `per`.
+    Rate {
+        /// How much there is when nothing was used for long.
+        amount: Amount,
+        /// In so long it fills up from nothing.
+        per: Span,
+    },
+}
+
+/// When tasks may start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WindowDefinition {
+    /// In words: `22:00 to 06:00 Mon, Tue`.
+    pub name: String,
+    /// From when to when (that time excluded); in order, apart from each other.
+    pub open: Vec<(Time, Time)>,
 }
 
 /// An agent: a place where tasks run.
@@ -434,6 +474,14 @@ pub struct ResourceRequirement {
 pub enum TaskConstraint {
     /// Only on this agent.
     OnAgent(AgentId),
+    /// Not on this agent.
+    NotOnAgent(AgentId),
+    /// On the agent where this task ran last; anywhere if it never ran.
+    SameAgentAs(TaskId),
+    /// On this agent if there is room, else elsewhere.
+    PreferAgent(AgentId),
+    /// Only while this is open.
+    Within(WindowId),
 }
 
 /// When a task should be done.

@@ -10,12 +10,16 @@ use std::ops::Bound;
 
 use smallvec::SmallVec;
 
+use super::alarms::{Alarm, Alarms};
 use super::fact::Target;
-use super::ids::{ResourceId, TaskId, Time};
+use super::ids::{Amount, ResourceId, TaskId, Time, WindowId};
 use super::order::{Order, Weight};
 use super::place::{Blocker, could_fit, need_of};
 use super::state::{Changes, Class, ClassId, PoolId, Rank, Reservation, State};
 use super::table::Table;
+
+/// Behind a reservation of a rate, so many of those before its task are looked at for the time at which one fits.
+const AHEAD_LOOKS: usize = 64;
 
 /// While a reservation stands, at most so many classes behind it are tried after each change.
 const BACKFILL_LOOKS: u32 = 32;
@@ -28,6 +32,8 @@ pub enum Lane {
     Resource(ResourceId),
     /// Agents that offer what it asks.
     Pool(PoolId),
+    /// A time window that is closed.
+    Window(WindowId),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +65,12 @@ pub struct Dispatch {
     /// When the head of a lane will have waited long enough for a reservation.
     watch: Order<(Time, Lane)>,
     watched: BTreeMap<Lane, Time>,
+    /// Of each rate, what those parked behind it ask, least first.
+    asked: Order<(ResourceId, u64, ClassId)>,
+    /// What time alone changes.
+    alarms: Alarms,
+    /// Lanes whose alarm is to be set anew.
+    unset: Vec<Lane>,
 }
 
 impl Dispatch {
@@ -66,11 +78,16 @@ impl Dispatch {
     pub fn absorb(&mut self, state: &mut State) {
         let changes = std::mem::take(&mut state.changes);
         let Changes { classes, resources, mut agents, reservations, arrived, asked, read, .. } = changes;
-        let Changes { enough, fallen, stages, phases, .. } = changes;
+        let Changes { enough, fallen, stages, phases, moved, .. } = changes;
         state.changes =
             Changes { noted: true, enough, fallen, stages, phases, arrived, asked, read, ..Changes::default() };
         for class in classes {
             self.head_changed(state, class);
+        }
+        for class in moved {
+            if class.0 < self.spots.len() as u32 {
+                self.rouse(state, class);
+            }
         }
         for resource in resources {
             self.restart(state, Lane::Resource(resource));
@@ -84,6 +101,15 @@ impl Dispatch {
         for target in reservations {
             self.reservation_changed(state, target);
         }
+        while let Some(alarm) = self.alarms.pop(state.now) {
+            match alarm {
+                Alarm::Lane(lane) => self.time_has_come(state, lane),
+                Alarm::Kept(target) => {
+                    self.reservation_changed(state, target);
+                    self.kept(state, target);
+                }
+            }
+        }
     }
 
     /// Forgets all and looks at every class again (after a replay).
@@ -94,6 +120,10 @@ impl Dispatch {
         for index in 0..state.classes.len() {
             self.head_changed(state, ClassId(index as u32));
         }
+        let kept: Vec<Target> = state.reservations.keys().copied().collect();
+        for target in kept {
+            self.kept(state, target);
+        }
     }
 
     /// The class whose first ready task ranks best, of those that may fit.
@@ -103,6 +133,8 @@ impl Dispatch {
 
     /// The class's first task was started: its next stands in the heap, and the chain that woke it goes on.
     pub fn started(&mut self, state: &State, class: ClassId) {
+        let shared = &state.class(class).shared;
+        self.unset.extend(shared.iter().filter(|(id, _)| is_rate(state, *id)).map(|(id, _)| Lane::Resource(*id)));
         if let Some(lane) = self.woken_by.remove(&class) {
             self.wake(state, lane);
         }
@@ -113,8 +145,8 @@ impl Dispatch {
         let woken_by = self.woken_by.remove(&class);
         let Spot::Heap(rank) = self.spot(class) else { return };
         self.heap.remove(&(rank, class));
-        let lane = lane(blocker, state.class(class));
-        self.parked.insert_weighing((lane, rank, class), weight(state.class(class), lane));
+        let lane = lane(blocker, state, state.class(class));
+        self.enter(state, lane, rank, class);
         *self.spots.at_mut(class.0 as usize) = Spot::Parked(lane, rank);
         self.watch_lane(state, lane);
         if let Some(from) = woken_by {
@@ -129,7 +161,7 @@ impl Dispatch {
 
     /// When the head of some lane will have waited long enough for a reservation.
     pub fn next_watch(&self) -> Option<Time> {
-        self.watch.first().map(|(at, _)| *at)
+        self.watch.first().map(|(at, _)| *at).into_iter().chain(self.alarms.next()).min()
     }
 
     /// The next reservation that is due: for whom, of what. A task has one of each resource, and one agent.
@@ -181,15 +213,13 @@ impl Dispatch {
             Spot::Heap(rank) => {
                 self.heap.remove(&(rank, class));
             }
-            Spot::Parked(lane, rank) => {
-                self.parked.remove(&(lane, rank, class));
-            }
+            Spot::Parked(lane, rank) => self.leave(state, lane, rank, class),
         }
         // A parked class with a better head is looked at again: what it waits for may be kept free for those behind it.
         let next = match (spot, head) {
             (_, None) => Spot::Away,
             (Spot::Parked(lane, old), Some(new)) if new > old => {
-                self.parked.insert_weighing((lane, new, class), weight(state.class(class), lane));
+                self.enter(state, lane, new, class);
                 Spot::Parked(lane, new)
             }
             (_, Some(new)) => {
@@ -209,13 +239,14 @@ impl Dispatch {
     fn restart(&mut self, state: &State, lane: Lane) {
         self.chains.remove(&lane);
         self.wake(state, lane);
+        self.note_unset(state, lane);
     }
 
     /// A reservation ended, or what will be free behind it changed.
     fn reservation_changed(&mut self, state: &State, target: Target) {
         // Whom it is for is looked at first, however many stand before it in the lane.
         if let Some(held) = state.reservations.get(&target) {
-            self.rouse(state.task(held.task).class);
+            self.rouse(state, state.task(held.task).class);
         }
         match target {
             Target::Resource(resource) => self.reconsider(state, Lane::Resource(resource)),
@@ -232,9 +263,9 @@ impl Dispatch {
         self.watch_lane(state, lane);
     }
 
-    fn rouse(&mut self, class: ClassId) {
+    fn rouse(&mut self, state: &State, class: ClassId) {
         let Spot::Parked(lane, rank) = self.spot(class) else { return };
-        self.parked.remove(&(lane, rank, class));
+        self.leave(state, lane, rank, class);
         self.heap.insert((rank, class));
         *self.spots.at_mut(class.0 as usize) = Spot::Heap(rank);
     }
@@ -247,7 +278,7 @@ impl Dispatch {
         }
         let Some((rank, class)) = self.next_fitting(state, lane, chain.cursor) else { return };
         debug_assert_eq!(self.spot(class), Spot::Parked(lane, rank));
-        self.rouse(class);
+        self.rouse(state, class);
         self.woken_by.insert(class, lane);
     }
 
@@ -264,7 +295,8 @@ impl Dispatch {
     }
 
     fn watch_lane(&mut self, state: &State, lane: Lane) {
-        if self.watched.contains_key(&lane) {
+        // A window cannot be kept free for anybody.
+        if self.watched.contains_key(&lane) || matches!(lane, Lane::Window(_)) {
             return;
         }
         if let Some(head) = self.head(lane) {
@@ -278,10 +310,11 @@ impl Dispatch {
     }
 }
 
-fn lane(blocker: Blocker, class: &Class) -> Lane {
+fn lane(blocker: Blocker, state: &State, class: &Class) -> Lane {
     match blocker {
+        Blocker::Window(window) => Lane::Window(window),
         Blocker::Resource(resource) | Blocker::Reserved(Target::Resource(resource)) => Lane::Resource(resource),
-        Blocker::Agents(_) | Blocker::Reserved(Target::Agent(_)) => Lane::Pool(class.pool),
+        Blocker::Agents(_) | Blocker::Reserved(Target::Agent(_)) => Lane::Pool(state.pool_of(class)),
     }
 }
 
@@ -289,6 +322,7 @@ fn lane(blocker: Blocker, class: &Class) -> Lane {
 fn weight(class: &Class, lane: Lane) -> Weight {
     match lane {
         Lane::Resource(resource) => [need_of(class, resource).0, 0],
+        Lane::Window(_) => [0, 0],
         Lane::Pool(_) => [need_of(class, ResourceId(0)).0, need_of(class, ResourceId(1)).0],
     }
 }
@@ -298,6 +332,7 @@ fn is_reserved(state: &State, lane: Lane) -> bool {
     let reserved = |target| state.reservations.contains_key(&target);
     match lane {
         _ if state.reservations.is_empty() => false,
+        Lane::Window(_) => false,
         Lane::Resource(resource) => reserved(Target::Resource(resource)),
         Lane::Pool(pool) => state.pools[pool.0 as usize].agents.iter().any(|agent| reserved(Target::Agent(*agent))),
     }
@@ -308,8 +343,12 @@ fn rooms(state: &State, lane: Lane) -> SmallVec<[Weight; 2]> {
     let mut rooms = SmallVec::new();
     match lane {
         Lane::Resource(resource) => {
-            let entry = state.resource(resource);
-            rooms.push([entry.capacity.0.saturating_sub(entry.used.0), u64::MAX]);
+            rooms.push([state.resource(resource).free(state.now).0, u64::MAX]);
+        }
+        Lane::Window(window) => {
+            if state.window(window).is_open(state.now) {
+                rooms.push([u64::MAX, u64::MAX]);
+            }
         }
         Lane::Pool(pool) => {
             let agents = state.pools[pool.0 as usize].agents.iter().map(|id| state.agent(*id));
@@ -329,6 +368,7 @@ fn rooms(state: &State, lane: Lane) -> SmallVec<[Weight; 2]> {
 /// What to keep free so that the head of a lane gets its turn; nothing if it is kept free already, for it or another.
 fn target_of(state: &State, lane: Lane, task: TaskId) -> Option<Target> {
     match lane {
+        Lane::Window(_) => None,
         Lane::Resource(resource) => {
             let target = Target::Resource(resource);
             (!state.reservations.contains_key(&target)).then_some(target)
@@ -349,6 +389,100 @@ fn target_of(state: &State, lane: Lane, task: TaskId) -> Option<Target> {
             };
             free.max_by_key(|id| (room(*id), std::cmp::Reverse(*id))).map(Target::Agent)
         }
+    }
+}
+
+// ── what time alone changes ─────────────────────────────────────────────────────────────────────────────────────────
+
+fn is_rate(state: &State, resource: ResourceId) -> bool {
+    state.resource(resource).bucket.is_some()
+}
+
+impl Dispatch {
+    /// A class stands in a lane from now on.
+    fn enter(&mut self, state: &State, lane: Lane, rank: Rank, class: ClassId) {
+        let weight = weight(state.class(class), lane);
+        self.parked.insert_weighing((lane, rank, class), weight);
+        if let Lane::Resource(resource) = lane
+            && is_rate(state, resource)
+        {
+            self.asked.insert((resource, weight[0], class));
+        }
+        self.note_unset(state, lane);
+    }
+
+    /// A class stands there no longer.
+    fn leave(&mut self, state: &State, lane: Lane, rank: Rank, class: ClassId) {
+        self.parked.remove(&(lane, rank, class));
+        if let Lane::Resource(resource) = lane
+            && is_rate(state, resource)
+        {
+            self.asked.remove(&(resource, weight(state.class(class), lane)[0], class));
+        }
+        self.note_unset(state, lane);
+    }
+
+    fn note_unset(&mut self, state: &State, lane: Lane) {
+        let timed = match lane {
+            Lane::Resource(resource) => is_rate(state, resource),
+            Lane::Window(_) => true,
+            Lane::Pool(_) => false,
+        };
+        if timed && !self.unset.contains(&lane) {
+            self.unset.push(lane);
+        }
+    }
+
+    fn time_has_come(&mut self, state: &State, lane: Lane) {
+        if let Lane::Resource(resource) = lane
+            && let Some(held) = state.reservations.get(&Target::Resource(resource))
+        {
+            let class = state.task(held.task).class;
+            if matches!(self.spot(class), Spot::Parked(at, _) if at == lane) {
+                self.rouse(state, class);
+            }
+        }
+        self.restart(state, lane);
+    }
+
+    /// Something is kept free for a task: when its window closes, others may have it.
+    pub fn kept(&mut self, state: &State, target: Target) {
+        let class = state.reservations.get(&target).map(|held| state.class_of(held.task));
+        let closes = class.and_then(|class| class.window).and_then(|window| state.window(window).closes(state.now));
+        self.alarms.set(Alarm::Kept(target), closes);
+    }
+
+    /// At the end of a turn: when each lane is to be looked at again, if nothing but time passes.
+    pub fn set_alarms(&mut self, state: &State) {
+        while let Some(lane) = self.unset.pop() {
+            let at = match lane {
+                Lane::Window(window) => self.head(lane).and_then(|_| state.window(window).opens(state.now)),
+                Lane::Resource(resource) => self.rate_fits(state, resource),
+                Lane::Pool(_) => None,
+            };
+            // What fits now is being looked at already, or what is in its way is no matter of time.
+            self.alarms.set(Alarm::Lane(lane), at.filter(|at| *at > state.now));
+        }
+    }
+
+    /// When there is enough of a rate for one of those parked behind it.
+    fn rate_fits(&self, state: &State, resource: ResourceId) -> Option<Time> {
+        let entry = state.resource(resource);
+        let bucket = entry.bucket.as_ref()?;
+        let when = |need: u64| bucket.when(entry.capacity, Amount(need), state.now).filter(|at| *at > state.now);
+        let (_, least, _) = self.asked.first_from(&(resource, 0, ClassId(0))).filter(|(id, _, _)| *id == resource)?;
+        let lane = Lane::Resource(resource);
+        let Some(held) = state.reservations.get(&Target::Resource(resource)) else { return when(*least) };
+        // Kept free for a task: it goes first, then those before it; one behind it needs enough for both.
+        let class = state.task(held.task).class;
+        let need = need_of(state.class(class), resource).0;
+        let is_here = matches!(self.spot(class), Spot::Parked(at, _) if at == lane);
+        let own = if is_here { when(need) } else { None };
+        let before = state.rank(held.task);
+        let ahead = self.parked.iter_from(&(lane, Rank::FIRST, ClassId(0)));
+        let ahead = ahead.take_while(|(at, rank, _)| *at == lane && *rank < before).take(AHEAD_LOOKS);
+        let ahead = ahead.filter_map(|(_, _, class)| when(need_of(state.class(*class), resource).0)).min();
+        [own, ahead, when(least.saturating_add(need)), when(*least)].into_iter().flatten().min()
     }
 }
 

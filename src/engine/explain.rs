@@ -4,7 +4,7 @@
 use super::arrival::{self, Decision};
 use super::definition::StageEnd;
 use super::fact::Target;
-use super::ids::{AgentId, Amount, ResourceId, StageId, TaskId, Time};
+use super::ids::{AgentId, Amount, ResourceId, StageId, TaskId, Time, WindowId};
 use super::place::{Blocker, Closed, amount_in, fits_on, need_of};
 use super::state::{Phase, Shown, State, Task};
 
@@ -76,6 +76,24 @@ pub enum Reason {
         /// Who holds it and how much (the first few).
         holders: Vec<(TaskId, Amount)>,
     },
+    /// It starts only within a window, which is closed.
+    Window {
+        /// Which.
+        window: WindowId,
+        /// When it opens; never again without.
+        opens: Option<Time>,
+    },
+    /// So much of a rate is used up that it must wait for more.
+    Rate {
+        /// Which.
+        resource: ResourceId,
+        /// Asked for.
+        need: Amount,
+        /// Left.
+        free: Amount,
+        /// When there will be enough, if nobody takes it before; never without.
+        at: Option<Time>,
+    },
     /// No agent offers what it asks: it can never start unless one comes.
     NoAgent {
         /// The names that no single agent offers together.
@@ -114,6 +132,9 @@ pub fn explain(state: &State, id: TaskId) -> Vec<Reason> {
         reasons.push(Reason::Delayed { until });
     }
     reasons.extend(state.closed().map(Reason::Closed));
+    if let Some(window) = state.closed_window(state.class_of(id)) {
+        reasons.push(Reason::Window { window, opens: state.window(window).opens(state.now) });
+    }
     reasons.extend(short_of(state, id));
     reasons.extend(agents(state, id));
     if reasons.is_empty()
@@ -177,9 +198,13 @@ fn short_of(state: &State, id: TaskId) -> Vec<Reason> {
     let class = state.class_of(id);
     let short = class.shared.iter().filter_map(|(resource, need)| {
         let entry = state.resource(*resource);
-        let free = Amount(entry.capacity.0.saturating_sub(entry.used.0));
+        let free = entry.free(state.now);
         if *need <= free {
             return None;
+        }
+        if let Some(bucket) = &entry.bucket {
+            let at = bucket.when(entry.capacity, *need, state.now);
+            return Some(Reason::Rate { resource: *resource, need: *need, free, at });
         }
         let holder = |id: TaskId| Some((id, amount_in(&state.task(id).live.as_ref()?.holds, *resource)));
         let holders = state.holders_of(*resource).take(NAMED).filter_map(holder).collect();
@@ -190,7 +215,7 @@ fn short_of(state: &State, id: TaskId) -> Vec<Reason> {
 
 fn agents(state: &State, id: TaskId) -> Option<Reason> {
     let class = state.class_of(id);
-    let pool = &state.pools[class.pool.0 as usize];
+    let pool = &state.pools[state.pool_of(class).0 as usize];
     if pool.agents.is_empty() {
         return Some(Reason::NoAgent { capabilities: pool.capabilities.clone() });
     }

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::definition::{
     AgentDefinition, ExecutionPhase, FallbackDefinition, ResourceDefinition, Settings, StateTransition, TaskDefinition,
-    WorkflowStage,
+    WindowDefinition, WorkflowStage,
 };
-use super::ids::{AgentId, Attempt, FallbackId, PhaseId, ResourceId, StageId, TaskId, Time, TransitionId};
+use super::ids::{AgentId, Amount, Attempt, FallbackId, PhaseId, ResourceId, StageId, TaskId, Time, TransitionId};
 use super::message::{Command, Exit, Origin, Process, StartProblem, StopReason, StopSignal, Usage};
 
 /// Version of this format. Written by [`Fact::Opened`]; a higher one in a file means read-only.
@@ -320,6 +320,35 @@ pub enum Fact {
         /// The task that failed.
         task: TaskId,
     },
+    // ── limits and flow control ──────────────────────────────────────────────────────────────────────────────────
+    /// A window in which tasks may start is known.
+    WindowAdded(WindowDefinition),
+    /// How much there is of a resource; what is in use beyond it stays in use until it is given back.
+    CapacitySet {
+        /// Which.
+        resource: ResourceId,
+        /// On this agent, if each has its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<AgentId>,
+        /// New value.
+        amount: Amount,
+    },
+    /// How many tasks run at once over all agents.
+    MaxRunningSet {
+        /// New value; no limit without one.
+        most: Option<u32>,
+    },
+    /// So many attempts failed that nothing starts until then.
+    BreakerOpened {
+        /// How many.
+        failures: u32,
+        /// Until when.
+        until: Time,
+    },
+    /// The next task that starts is let through to try.
+    BreakerProbes,
+    /// All is let through again.
+    BreakerClosed,
 
     // ── the schedule ─────────────────────────────────────────────────────────────────────────────────────────────
     /// A ready task that waited long has the next room there: only what does not delay it goes ahead. The reservation

@@ -53,6 +53,10 @@ id!(
     PhaseId
 );
 id!(
+    /// A set of time windows of the workflow.
+    WindowId
+);
+id!(
     /// The number of an attempt of one task, from 1. An attempt number is executed at most once, over all consoles.
     Attempt
 );

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::definition::{CommandSpec, Workflow};
-use super::ids::{AgentId, Attempt, FallbackId, PhaseId, Span, TaskId, Time};
+use super::ids::{AgentId, Amount, Attempt, FallbackId, PhaseId, ResourceId, Span, TaskId, Time};
 
 /// One thing that happens to the engine, with its time.
 #[derive(Debug, Clone)]
@@ -114,6 +114,23 @@ pub enum Command {
         /// How many tasks at once.
         slots: u32,
     },
+    /// How much there is of a resource from now on.
+    SetCapacity {
+        /// Which.
+        resource: ResourceId,
+        /// On this agent, if each has its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<AgentId>,
+        /// How much.
+        amount: Amount,
+    },
+    /// How many tasks run at once over all agents.
+    SetMaxRunning {
+        /// At least 1; no limit without it.
+        most: Option<u32>,
+    },
+    /// Close the circuit breaker: start again at once.
+    CloseBreaker,
     /// Take back the last command that can be taken back.
     Undo,
     /// Do again what was last taken back.

@@ -3,7 +3,10 @@
 //! environment, and names nothing of ours outside this folder.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
+pub mod alarms;
 pub mod arrival;
+pub mod breaker;
+pub mod bucket;
 pub mod check;
 pub mod checkpoint;
 pub mod condition;
@@ -15,9 +18,11 @@ pub mod fact;
 pub mod graph;
 pub mod ids;
 pub mod interests;
+mod limits;
 pub mod message;
 pub mod order;
 pub mod place;
 pub mod state;
 pub mod table;
 pub mod values;
+pub mod window;

@@ -1,8 +1,9 @@
 //! Whether and where a ready task can start now: the one predicate that the dispatcher, `explain` and the tests' brute
 //! force speak of. Reads the State, changes nothing.
 
+use super::breaker::Gate;
 use super::fact::Target;
-use super::ids::{AgentId, Amount, ResourceId, Span, TaskId, Time};
+use super::ids::{AgentId, Amount, ResourceId, Span, TaskId, Time, WindowId};
 use super::state::{Agent, Class, PoolId, Reservation, Shown, State};
 
 /// What keeps the session as a whole from starting anything.
@@ -14,11 +15,17 @@ pub enum Closed {
     Ending,
     /// So many run already.
     MaxRunning(u32),
+    /// Too much failed: nothing starts until then.
+    Breaker(Time),
+    /// One task tries whether all is well again.
+    Probing(TaskId),
 }
 
 /// The first thing that keeps a ready task from starting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Blocker {
+    /// Its time window is closed.
+    Window(WindowId),
     /// Too little of it is free.
     Resource(ResourceId),
     /// No agent that offers what it asks has a free slot with enough beside it.
@@ -36,17 +43,24 @@ impl State {
         if self.paused {
             return Some(Closed::Paused);
         }
+        match self.breaker.gate {
+            Gate::Open { until, .. } => return Some(Closed::Breaker(until)),
+            Gate::HalfOpen(Some(task)) => return Some(Closed::Probing(task)),
+            Gate::Closed | Gate::HalfOpen(None) => {}
+        }
         self.settings.max_running.filter(|most| self.live >= *most).map(Closed::MaxRunning)
     }
 
     /// Where a ready task would start now (the session being open), or the first thing in its way.
     ///
-    /// Order of checks: resources of the session, then agents; a reservation counts against those ranked behind its task.
+    /// Order of checks: its window, resources of the session, then agents; a reservation counts against those ranked behind its task.
     pub fn place(&self, id: TaskId) -> Result<AgentId, Blocker> {
         let class = self.class_of(id);
+        if let Some(window) = self.closed_window(class) {
+            return Err(Blocker::Window(window));
+        }
         for (resource, amount) in &class.shared {
-            let entry = self.resource(*resource);
-            if amount.0 > entry.capacity.0.saturating_sub(entry.used.0) {
+            if *amount > self.resource(*resource).free(self.now) {
                 return Err(Blocker::Resource(*resource));
             }
             let target = Target::Resource(*resource);
@@ -61,8 +75,9 @@ impl State {
 
     fn place_on_agent(&self, id: TaskId, class: &Class) -> Result<AgentId, Blocker> {
         let mut kept: Option<Target> = None;
-        let mut best: Option<((usize, u32), AgentId)> = None;
-        let pool = &self.pools[class.pool.0 as usize];
+        let mut best: Option<((bool, usize, u32), AgentId)> = None;
+        let pool_id = self.pool_of(class);
+        let pool = &self.pools[pool_id.0 as usize];
         for (load, agent_id) in self.free_agents.iter() {
             if pool.agents.binary_search(agent_id).is_err() {
                 continue;
@@ -78,8 +93,9 @@ impl State {
                 kept = kept.or(Some(target));
                 continue;
             }
-            // The least gifted that will do, then the least loaded: the GPU stays free for what needs it.
-            let score = (agent.definition.capabilities.len() - pool.capabilities.len(), *load);
+            // The one it prefers; the least gifted that will do, then the least loaded: the GPU stays free for what needs it.
+            let elsewhere = class.prefer.is_some_and(|prefer| prefer != *agent_id);
+            let score = (elsewhere, agent.definition.capabilities.len() - pool.capabilities.len(), *load);
             if best.is_none_or(|(other, _)| score < other) {
                 best = Some((score, *agent_id));
             }
@@ -87,7 +103,7 @@ impl State {
         match (best, kept) {
             (Some((_, agent)), _) => Ok(agent),
             (None, Some(target)) => Err(Blocker::Reserved(target)),
-            (None, None) => Err(Blocker::Agents(class.pool)),
+            (None, None) => Err(Blocker::Agents(pool_id)),
         }
     }
 
@@ -96,7 +112,8 @@ impl State {
     fn reservation_before(&self, target: Target, id: TaskId) -> Option<&Reservation> {
         let held = self.reservations.get(&target)?;
         let before = held.task != id && self.shown(held.task) == Shown::Ready && self.rank(held.task) < self.rank(id);
-        (before && self.could_ever_start(self.class_of(held.task))).then_some(held)
+        let class = self.class_of(held.task);
+        (before && self.closed_window(class).is_none() && self.could_ever_start(class)).then_some(held)
     }
 
     /// Taking `amount` of a reserved resource does not delay its task: what was started since the reservation, with this,
@@ -104,6 +121,11 @@ impl State {
     fn leaves_room(&self, target: Target, held: &Reservation, class: &Class, amount: Amount) -> bool {
         let Target::Resource(resource) = target else { return false };
         let need = need_of(self.class_of(held.task), resource);
+        let entry = self.resource(resource);
+        if entry.bucket.is_some() {
+            // Nothing of a rate is given back: what is left must do for both.
+            return entry.free(self.now).0 >= need.0.saturating_add(amount.0);
+        }
         let capacity = self.resource(resource).capacity;
         let spare = capacity.0.saturating_sub(need.0).checked_sub(amount.0);
         if spare.is_some_and(|spare| self.taken_since(resource, None, held.since).0 <= spare) {
@@ -214,7 +236,8 @@ pub(super) fn could_fit(class: &Class, agent: &Agent) -> bool {
 }
 
 pub(super) fn need_of(class: &Class, resource: ResourceId) -> Amount {
-    amount_in(&class.holds, resource)
+    let shared = amount_in(&class.shared, resource);
+    if shared == Amount(0) { amount_in(&class.local, resource) } else { shared }
 }
 
 pub(super) fn amount_in(holds: &[(ResourceId, Amount)], resource: ResourceId) -> Amount {

@@ -10,6 +10,7 @@ use super::why::{detail, duration};
 use super::{
     Action, AgentRow, Alert, Counts, Header, LockRow, Mode, Phase, PhaseLine, Progress, Snapshot, Storage, View,
 };
+use crate::engine::breaker::Gate;
 use crate::engine::decide::Engine;
 use crate::engine::definition::ResourceKind;
 use crate::engine::fact::{Cause, Ending, Outcome};
@@ -146,6 +147,8 @@ fn header(frozen: &Frozen, at: Time) -> Header {
         due: state.deadlines.first().map(|(at, id)| (*at, state.name(*id).to_owned())),
         guard_lost: frozen.guard_lost,
         storage: frozen.storage.clone(),
+        max_running: state.settings.max_running,
+        breaker: super::why::breaker_words(state),
         undo: words(state.undo.back()),
         redo: words(state.redo.back()),
         read_only: frozen.read_only.clone(),
@@ -220,7 +223,11 @@ fn lock_row(frozen: &Frozen, id: ResourceId) -> LockRow {
     };
     let (line, waiting) = frozen.engine.line(id);
     let reserved = state.reservations.get(&crate::engine::fact::Target::Resource(id));
-    let used = match (is_lock, entry.used) {
+    let taken = match entry.bucket {
+        Some(_) => Amount(entry.capacity.0.saturating_sub(entry.free(state.now).0)),
+        None => entry.used,
+    };
+    let used = match (is_lock, taken) {
         (false, used) => format!("{}/{}", amount(used), amount(entry.capacity)),
         (true, Amount(0)) => "free".to_owned(),
         (true, Amount::WHOLE_LOCK) => "1/1".to_owned(),
@@ -233,12 +240,13 @@ fn lock_row(frozen: &Frozen, id: ResourceId) -> LockRow {
         share: if is_lock {
             f64::from(u8::from(entry.used.0 > 0))
         } else {
-            entry.used.0 as f64 / entry.capacity.0.max(1) as f64
+            taken.0 as f64 / entry.capacity.0.max(1) as f64
         },
         holders: state.holders_of(id).take(8).filter_map(held).collect(),
         waiting,
         line: line.into_iter().map(|task| state.name(task).to_owned()).collect(),
         reserved_for: reserved.map(|held| state.name(held.task).to_owned()),
+        capacity: (!is_lock).then_some(entry.capacity),
     }
 }
 
@@ -325,6 +333,9 @@ fn alerts(frozen: &Frozen, at: Time) -> Vec<Alert> {
     for (deadline, id) in state.deadlines.iter().take(50).take_while(|(deadline, _)| *deadline < at) {
         let late = duration(at.since(*deadline));
         add(*deadline, format!("{} is over its deadline by {late}", state.name(*id)), Some(*id), false);
+    }
+    if let (Gate::Open { since, .. }, Some(words)) = (state.breaker.gate, super::why::breaker_words(state)) {
+        add(since, words, None, true);
     }
     for (at, text, bad) in frozen.notes.iter() {
         add(*at, text.clone(), None, *bad);
@@ -436,6 +447,15 @@ pub fn in_words(state: &State, command: &Command) -> String {
             let name = state.agents.get(agent.index()).map_or("?", |agent| agent.definition.name.as_str());
             format!("slots of {name} to {slots}")
         }
+        Command::SetCapacity { resource, agent, amount: to } => {
+            let name = state.resources.get(resource.index()).map_or("?", |entry| entry.definition.name.as_str());
+            let on = agent.and_then(|agent| state.agents.get(agent.index()));
+            let on = on.map_or_else(String::new, |agent| format!(" on {}", agent.definition.name));
+            format!("{name}{on} to {}", amount(*to))
+        }
+        Command::SetMaxRunning { most: Some(most) } => format!("at most {most} run at once"),
+        Command::SetMaxRunning { most: None } => "no limit of what runs at once".into(),
+        Command::CloseBreaker => "close the circuit breaker".into(),
         Command::Undo => "undo".into(),
         Command::Redo => "redo".into(),
         Command::Load(_) => "load".into(),

@@ -8,7 +8,7 @@ pub mod why;
 
 use std::sync::Arc;
 
-use crate::engine::ids::{AgentId, Attempt, ResourceId, Span, StageId, TaskId, Time};
+use crate::engine::ids::{AgentId, Amount, Attempt, ResourceId, Span, StageId, TaskId, Time};
 
 /// What the screen asks for.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -175,6 +175,10 @@ pub struct Header {
     pub guard_lost: bool,
     /// The journal's health.
     pub storage: Storage,
+    /// At most so many tasks run at once.
+    pub max_running: Option<u32>,
+    /// The circuit breaker lets nothing, or one task, through: in words.
+    pub breaker: Option<String>,
     /// What is undone by `u`, in words.
     pub undo: Option<String>,
     /// What is redone by `U`, in words.
@@ -375,6 +379,8 @@ pub struct LockRow {
     pub line: Vec<String>,
     /// It is kept free for this task.
     pub reserved_for: Option<String>,
+    /// How much there is of it, if that can be changed.
+    pub capacity: Option<Amount>,
 }
 
 /// Progress and rates.

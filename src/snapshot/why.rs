@@ -4,12 +4,13 @@
 use super::build::{Frozen, amount, how, outcome_words, phase};
 use super::rows::{fallback_name, task_row};
 use super::{AttemptLine, Detail, Phase, WhyLine};
+use crate::engine::breaker::Gate;
 use crate::engine::definition::{
     Backoff, CommandLine, CommandSpec, FallbackStrategy, ResourceKind, StageEnd, TaskType,
 };
 use crate::engine::explain::{Reason, explain};
 use crate::engine::fact::{Outcome, Target};
-use crate::engine::ids::{Attempt, Span, StageId, TaskId, Time};
+use crate::engine::ids::{Attempt, ResourceId, Span, StageId, TaskId, Time, WindowId};
 use crate::engine::message::{StopReason, StopSignal};
 use crate::engine::place::Closed;
 use crate::engine::state::{Shown, State};
@@ -160,13 +161,16 @@ pub fn short(frozen: &Frozen, id: TaskId, reason: &Reason) -> String {
             let failed = stages.iter().any(|stage| state.stage(*stage).dead > 0);
             format!("needs stage {}{}", names.join(", "), if failed { ", where something failed" } else { "" })
         }
-        Reason::Closed(Closed::Paused) => "session paused".into(),
-        Reason::Closed(Closed::Ending) => "session is ending".into(),
-        Reason::Closed(Closed::MaxRunning(most)) => format!("{most} run already (MaxRunning)"),
+        Reason::Closed(closed) => closed_words(state, *closed),
+        Reason::Window { window, opens } => window_words(frozen, *window, *opens),
+        Reason::Rate { resource, at, .. } => rate_words(state, *resource, *at),
         Reason::Resource { resource, .. } => {
             let (line, count) = frozen.engine.line(*resource);
             let place = line.iter().position(|other| *other == id).map(|n| format!(" {}/{count}", n + 1));
             let entry = &state.resource(*resource).definition;
+            if entry.limit {
+                return format!("{} reached{}", entry.name, place.unwrap_or_default());
+            }
             let kind = if entry.kind == ResourceKind::Lock { "lock" } else { "pool" };
             format!("{kind} {}{}", entry.name, place.unwrap_or_default())
         }
@@ -179,6 +183,56 @@ pub fn short(frozen: &Frozen, id: TaskId, reason: &Reason) -> String {
             if slots == 0 { "its agents have no slots".into() } else { "waits for a free slot".into() }
         }
         Reason::Reserved { task, .. } => format!("room is kept for {}", state.name(*task)),
+    }
+}
+
+/// The circuit breaker, if it lets not everything through.
+pub(super) fn breaker_words(state: &State) -> Option<String> {
+    match state.breaker.gate {
+        Gate::Closed => None,
+        Gate::Open { until, .. } => Some(closed_words(state, Closed::Breaker(until))),
+        Gate::HalfOpen(Some(task)) => Some(closed_words(state, Closed::Probing(task))),
+        Gate::HalfOpen(None) => Some("circuit breaker half open: the next task tries".into()),
+    }
+}
+
+fn closed_words(state: &State, closed: Closed) -> String {
+    match closed {
+        Closed::Paused => "session paused".into(),
+        Closed::Ending => "session is ending".into(),
+        Closed::MaxRunning(most) => format!("{most} run already (MaxRunning)"),
+        Closed::Breaker(until) => {
+            format!("circuit breaker open: too much failed, tries again in {}", duration(until.since(state.now)))
+        }
+        Closed::Probing(task) => format!("circuit breaker half open: {} tries first", state.name(task)),
+    }
+}
+
+fn window_words(frozen: &Frozen, window: WindowId, opens: Option<Time>) -> String {
+    let state = &frozen.engine.state;
+    let name = &state.window(window).name;
+    match opens {
+        Some(at) => format!("window {name}: opens in {}", duration(at.since(state.now))),
+        None => format!("window {name}: does not open any more"),
+    }
+}
+
+fn rate_words(state: &State, resource: ResourceId, at: Option<Time>) -> String {
+    let entry = state.resource(resource);
+    let per = entry.bucket.as_ref().map_or_else(String::new, |bucket| format!(" per {}", short_span(bucket.per())));
+    let name = &entry.definition.name;
+    let wait = match at {
+        Some(at) => format!("next in {}", short_span(at.since(state.now))),
+        None => "never enough".to_owned(),
+    };
+    format!("{name} used up ({}{per}): {wait}", amount(entry.capacity))
+}
+
+/// With milliseconds below ten seconds: rates are quick.
+fn short_span(span: Span) -> String {
+    match span.0 {
+        0..10_000 if !span.0.is_multiple_of(1000) => format!("{}ms", span.0),
+        _ => duration(span),
     }
 }
 

@@ -36,6 +36,8 @@ pub enum Context {
     Task,
     /// In the agents pane.
     Agents,
+    /// In the locks pane.
+    Locks,
     /// In the log pane.
     Log,
     /// In the log pane while lines are chosen.
@@ -110,6 +112,12 @@ pub enum Act {
     Drain,
     SlotMore,
     SlotLess,
+    AmountMore,
+    AmountLess,
+    RunMore,
+    RunLess,
+    RunAny,
+    CloseBreaker,
     Follow,
     Search,
     NextHit,
@@ -239,6 +247,12 @@ pub static BINDINGS: &[Binding] = {
         bind(Task, &["y w"], CopyWhy, "copy why it waits"),
         bind(Agents, &["+", "="], SlotMore, "agent: one slot more, or as many as typed before").hint("slots"),
         bind(Agents, &["-"], SlotLess, "agent: one slot less"),
+        bind(Locks, &["+", "="], AmountMore, "pool, rate or limit: one more, or as many as typed before").hint("more"),
+        bind(Locks, &["-"], AmountLess, "pool, rate or limit: one less").hint("less"),
+        bind(Anywhere, &[], RunMore, "limit: one more task at once (MaxRunning), or as many as typed before"),
+        bind(Anywhere, &[], RunLess, "limit: one task less at once (MaxRunning)"),
+        bind(Anywhere, &[], RunAny, "limit: as many tasks at once as there is room for (no MaxRunning)"),
+        bind(Anywhere, &[], CloseBreaker, "breaker: close it, start again at once"),
         bind(Log, &["F"], Follow, "follow the end of the log").hint("follow"),
         bind(Log, &["/"], Search, "search the whole log").hint("search"),
         bind(Log, &["n"], NextHit, "next hit").hint("next"),
@@ -420,6 +434,7 @@ pub fn title(context: Context) -> &'static str {
         Context::Anywhere => "Anywhere",
         Context::Task => "The selected task",
         Context::Agents => "Agents",
+        Context::Locks => "Locks",
         Context::Log => "Log",
         Context::Select => "Log, while lines are chosen",
         Context::Question => "A question",
@@ -431,10 +446,11 @@ pub fn title(context: Context) -> &'static str {
 }
 
 /// Contexts in the order of help and docs.
-pub const CONTEXTS: [Context; 10] = [
+pub const CONTEXTS: [Context; 11] = [
     Context::Anywhere,
     Context::Task,
     Context::Agents,
+    Context::Locks,
     Context::Log,
     Context::Select,
     Context::Question,
@@ -480,7 +496,8 @@ mod tests {
         }
         for (context, keys) in seen.keys() {
             for n in 1..keys.len() {
-                for over in [*context, Context::Anywhere, Context::Task, Context::Log, Context::Agents] {
+                for over in [*context, Context::Anywhere, Context::Task, Context::Log, Context::Agents, Context::Locks]
+                {
                     assert!(!seen.contains_key(&(over, keys[..n].to_vec())), "{keys:?} is hidden by a shorter one");
                 }
             }

@@ -549,7 +549,8 @@ impl Model {
             }
             Pane::Log => vec![Context::Log, Context::Task, Context::Anywhere],
             Pane::Agents => vec![Context::Agents, Context::Anywhere],
-            Pane::Locks | Pane::Progress => vec![Context::Anywhere],
+            Pane::Locks => vec![Context::Locks, Context::Anywhere],
+            Pane::Progress => vec![Context::Anywhere],
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::engine::ids::{AgentId, Attempt, ResourceId, Span, StageId, TaskId, Time};
+use crate::engine::ids::{AgentId, Amount, Attempt, ResourceId, Span, StageId, TaskId, Time};
 use crate::engine::message::{Command, Refusal};
 use crate::snapshot::*;
 
@@ -470,6 +470,7 @@ fn locks() -> Vec<LockRow> {
         waiting,
         line: line.iter().map(|name| (*name).to_owned()).collect(),
         reserved_for: (n == 2).then(|| "link:server".to_owned()),
+        capacity: (used != "1/1" && used != "free").then(|| Amount::units(4)),
     };
     vec![
         lock(2, "db-schema", "1/1", 1.0, &["migrate:1"], 3, &["release:notes", "link:server", "vacuum"]),

@@ -9,7 +9,9 @@ use super::schema::{Reader, head, peek};
 use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};
 use super::units::amount_text;
-use crate::engine::definition::{AgentDefinition, Requirements, ResourceDefinition, ResourceKind, TaskDefinition};
+use crate::engine::definition::{
+    AgentDefinition, Requirements, ResourceDefinition, ResourceKind, TaskConstraint, TaskDefinition,
+};
 use crate::engine::ids::{Amount, ResourceId};
 
 /// So many agents are gone through one by one in a hint.
@@ -48,10 +50,11 @@ struct Places<'p> {
 impl Places<'_> {
     fn possible(&self, wanted: &Requirements) -> bool {
         let pools = wanted.resources.iter().all(|used| match self.resources[used.resource.index()].kind {
-            ResourceKind::Pool(all) => used.amount <= all,
+            ResourceKind::Pool(all) | ResourceKind::Rate { amount: all, .. } => used.amount <= all,
             ResourceKind::Lock | ResourceKind::PerAgent => true,
         });
-        pools && self.agents.iter().any(|agent| self.lacks(agent, wanted).is_none())
+        let mut agents = self.agents.iter().enumerate();
+        pools && agents.any(|(index, agent)| allowed(wanted, index) && self.lacks(agent, wanted).is_none())
     }
 
     /// The first thing that `agent` has not, or not as much of as wanted.
@@ -82,7 +85,7 @@ impl Places<'_> {
             let resource = &self.resources[used.resource.index()];
             let most = match resource.kind {
                 ResourceKind::Lock => continue,
-                ResourceKind::Pool(all) => all,
+                ResourceKind::Pool(all) | ResourceKind::Rate { amount: all, .. } => all,
                 ResourceKind::PerAgent => {
                     self.agents.iter().map(|agent| has(agent, used.resource)).max().unwrap_or_default()
                 }
@@ -100,8 +103,10 @@ impl Places<'_> {
         if reader.findings.count() == before {
             let message = format!("`{}` can never start: no agent has all that it needs and uses", shown(&task.id));
             let mut finding = Finding::new(place_of(node, "uses", ""), message).label("not together on one agent");
-            for agent in self.agents.iter().take(MAX_AGENTS_TOLD) {
-                let lacks = self.lacks(agent, &task.requirements).unwrap_or_default();
+            for (index, agent) in self.agents.iter().enumerate().take(MAX_AGENTS_TOLD) {
+                let lacks = self.lacks(agent, &task.requirements);
+                let lacks = lacks.filter(|_| allowed(&task.requirements, index));
+                let lacks = lacks.unwrap_or_else(|| "is ruled out by `agent` or `not_on`".to_owned());
                 finding = finding.help(format!("`{}` {lacks}", shown(&agent.name)));
             }
             reader.report(finding);
@@ -119,6 +124,15 @@ impl Places<'_> {
         });
         reader.report(Finding::new(place_of(node, "needs", name), message).label("offered by none").help(help));
     }
+}
+
+/// Its constraints let it run there.
+fn allowed(wanted: &Requirements, index: usize) -> bool {
+    wanted.constraints.iter().all(|constraint| match constraint {
+        TaskConstraint::OnAgent(only) => only.index() == index,
+        TaskConstraint::NotOnAgent(not) => not.index() != index,
+        TaskConstraint::SameAgentAs(_) | TaskConstraint::PreferAgent(_) | TaskConstraint::Within(_) => true,
+    })
 }
 
 fn has(agent: &AgentDefinition, resource: ResourceId) -> Amount {

@@ -1,7 +1,7 @@
 //! The tree of a file lowered to the engine's [`Workflow`]: defaults filled in, names turned into ids, everything that is
 //! wrong reported. First what the file declares (agents, resources, fallbacks, the `outline`), then each task.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -10,6 +10,7 @@ use super::capacity;
 use super::conditions::{self, Scope};
 use super::diagnostic::{Extent, Finding, is_treacherous, shown};
 use super::foreach::{Each, Matrix};
+use super::limits::{self, Limits};
 use super::order::{self, Graph, Names, Owner, is_glob};
 use super::outline::{Foreach, Group, Outline, too_large};
 use super::params::Params;
@@ -23,9 +24,10 @@ use crate::engine::condition::Condition;
 use crate::engine::definition::{
     AgentDefinition, Backoff, CommandLine, CommandSpec, Deadline, Durability, Entry, FallbackDefinition,
     FallbackStrategy, Join, OnConsoleDeath, OnLost, Requirements, ResourceDefinition, ResourceKind,
-    ResourceRequirement, Retry, Settings, TaskDefinition, TaskType, Workflow, WorkflowStage,
+    ResourceRequirement, Retry, Settings, TaskConstraint, TaskDefinition, TaskType, WindowDefinition, Workflow,
+    WorkflowStage,
 };
-use crate::engine::ids::{Amount, FallbackId, ResourceId, Span, StageId, TaskId, Time};
+use crate::engine::ids::{AgentId, Amount, FallbackId, ResourceId, Span, StageId, TaskId, Time, WindowId};
 
 /// A workflow has no more tasks than this.
 pub const MAX_TASKS: usize = 1_000_000;
@@ -67,6 +69,8 @@ pub(super) fn workflow(
     let Some(fields) = reader.fields(root, &WORKFLOW) else { return Workflow::default() };
     let params = Params::read(reader, fields.get("params"), given);
     let mut settings = settings(reader, &fields);
+    let controls = limits::controls(reader, &fields);
+    (settings.max_running, settings.breaker) = (controls.max_running, controls.breaker);
     let before = reader.findings.count();
     let (agents, resources) = places(reader, &fields, machine);
     let places_are_known = reader.findings.count() == before;
@@ -86,9 +90,11 @@ pub(super) fn workflow(
         fallback_ids,
         nothing: Arc::new(CommandSpec { run: CommandLine::Exec(Vec::new()), env: Vec::new(), cwd: None }),
         bytes: outline.bytes,
+        apart: BTreeSet::new(),
+        windows: Vec::new(),
     };
-    let (stages, tasks) = lowering.stages_and_tasks(&outline, places_are_known);
-    let Lowering { reader, agents, resources, stage_names, task_names, params, .. } = lowering;
+    let (stages, mut tasks) = lowering.stages_and_tasks(&outline, places_are_known);
+    let Lowering { reader, agents, mut resources, stage_names, task_names, params, apart, windows, .. } = lowering;
     let scope = Scope { params: &params, tasks: &task_names, stages: &stage_names };
     let transitions = ways::transitions(reader, &fields, scope);
     let phases = ways::phases(reader, &fields, &stage_names, &task_names);
@@ -96,7 +102,17 @@ pub(super) fn workflow(
         ways::check_reachable(reader, &transitions, &stages, &tasks);
     }
     let transitions = transitions.list;
-    Workflow { settings, resources, agents, stages, transitions, phases, fallbacks, tasks }
+    let mut limits = Limits { resources: &mut resources, tasks: &mut tasks };
+    limits.control(reader, &controls);
+    for (index, stage) in outline.stages.iter().enumerate() {
+        let most = stage.fields.get("max_running").and_then(|node| limits::count(reader, node, "max_running"));
+        if let Some(most) = most {
+            limits.stage(StageId::from(index), stage_names.get(index).text, most);
+        }
+    }
+    phases.iter().for_each(|phase| limits.phase(phase));
+    limits.apart(&apart.into_iter().collect::<Vec<_>>());
+    Workflow { settings, resources, agents, stages, transitions, phases, fallbacks, tasks, windows }
 }
 
 fn stage_list<'n, 'a>(reader: &mut Reader, root: &Node<'_>, fields: &Fields<'n, 'a>) -> &'n [Node<'a>] {
@@ -141,9 +157,6 @@ fn settings(reader: &mut Reader, fields: &Fields<'_, '_>) -> Settings {
     if let Some(node) = fields.get("on_console_death") {
         on_console_death(reader, node, &mut settings.on_console_death);
     }
-    if let Some(node) = fields.get("controls") {
-        settings.max_running = controls(reader, node);
-    }
     settings
 }
 
@@ -164,33 +177,6 @@ fn on_console_death(reader: &mut Reader, node: &Node<'_>, into: &mut OnConsoleDe
     }
 }
 
-fn controls(reader: &mut Reader, node: &Node<'_>) -> Option<u32> {
-    let mut most: Option<(u32, Extent)> = None;
-    for control in reader.list(node, "controls") {
-        match &control.kind {
-            Kind::Tuple(Some(name), items) if name.text == "MaxRunning" && items.len() == 1 => {
-                if let Some((_, earlier)) = most {
-                    let twice = Finding::new(name.at, "`MaxRunning` stands twice in `controls`");
-                    reader.report(twice.label("a second time").also(earlier, "the first time"));
-                }
-                let number = reader.integer(&items[0], "MaxRunning", 1, i64::from(u32::MAX));
-                most = number.and_then(|number| u32::try_from(number).ok()).map(|number| (number, name.at)).or(most);
-            }
-            Kind::Tuple(Some(name), _) | Kind::Struct(Some(name), _) if LATER_CONTROLS.contains(&name.text) => {
-                reader.not_yet(name.text, name.at);
-            }
-            Kind::Word(word) if LATER_CONTROLS.contains(word) => reader.not_yet(word, control.at),
-            _ => {
-                let finding = Finding::new(head(control), format!("{} is no control", describe(control)));
-                reader.report(finding.label("expected MaxRunning(n)").help("for example: controls: [MaxRunning(8)]"));
-            }
-        }
-    }
-    most.map(|(number, _)| number)
-}
-
-const LATER_CONTROLS: [&str; 6] = ["CircuitBreaker", "PauseWhile", "RateLimit", "Throttle", "Window", "Budget"];
-
 // ── agents and resources ────────────────────────────────────────────────────────────────────────────────────────────
 
 /// Agents, and all resources: `cpu` and `mem`, what agents declare, what the session declares.
@@ -199,7 +185,7 @@ fn places(
     fields: &Fields<'_, '_>,
     machine: &Machine,
 ) -> (Vec<AgentDefinition>, Vec<ResourceDefinition>) {
-    let per_agent = |name: &str| ResourceDefinition { name: name.to_owned(), kind: ResourceKind::PerAgent };
+    let per_agent = |name: &str| ResourceDefinition::new(name, ResourceKind::PerAgent);
     let mut resources = vec![per_agent("cpu"), per_agent("mem")];
     let mut declared: HashMap<String, (ResourceId, Option<Extent>)> =
         HashMap::from([("cpu".to_owned(), (CPU, None)), ("mem".to_owned(), (MEM, None))]);
@@ -252,7 +238,7 @@ fn places(
             }
             declared.insert(key.text.to_owned(), (ResourceId::from(resources.len()), Some(key.at)));
             let kind = resource_kind(reader, value, key.text);
-            resources.push(ResourceDefinition { name: key.text.to_owned(), kind });
+            resources.push(ResourceDefinition::new(key.text, kind));
         }
     }
     (agents, resources)
@@ -297,12 +283,14 @@ fn resource_kind(reader: &mut Reader, node: &Node<'_>, name: &str) -> ResourceKi
             return ResourceKind::Pool(reader.amount(&items[0], name).unwrap_or(Amount(u64::MAX)));
         }
         Kind::Tuple(Some(word), _) | Kind::Struct(Some(word), _) if word.text == "Rate" => {
-            reader.not_yet("Rate", word.at);
+            if let Some((amount, per)) = limits::rate(reader, node) {
+                return ResourceKind::Rate { amount, per };
+            }
         }
         Kind::Number(written) => {
             let finding = Finding::new(node.at, format!("`{}` wants a kind of resource", shown(name)));
             let help = format!("did you mean Pool({})?", shown(written));
-            reader.report(finding.label("expected Lock or Pool(n)").help(help));
+            reader.report(finding.label("expected Lock, Pool(n) or Rate(amount, per)").help(help));
         }
         _ => {
             let finding = Finding::new(head(node), format!("{} is no kind of resource", describe(node)));
@@ -312,9 +300,16 @@ fn resource_kind(reader: &mut Reader, node: &Node<'_>, name: &str) -> ResourceKi
                 Kind::Tuple(Some(name), _) | Kind::Struct(Some(name), _) => Some(name.text),
                 _ => None,
             };
-            let near = word.and_then(|word| super::suggest::nearest(word, ["Lock", "Pool"]));
-            let hint = near.map(|near| format!("did you mean {}?", if near == "Pool" { "Pool(n)" } else { "Lock" }));
-            reader.report(finding.label("expected Lock or Pool(n)").maybe_help(hint));
+            let near = word.and_then(|word| super::suggest::nearest(word, ["Lock", "Pool", "Rate"]));
+            let hint = near.map(|near| {
+                let near = match near {
+                    "Pool" => "Pool(n)",
+                    "Rate" => "Rate(amount: 10, per: \"1s\")",
+                    other => other,
+                };
+                format!("did you mean {near}?")
+            });
+            reader.report(finding.label("expected Lock, Pool(n) or Rate(amount, per)").maybe_help(hint));
         }
     }
     ResourceKind::Pool(Amount(u64::MAX))
@@ -446,6 +441,9 @@ struct Lowering<'m, 'n> {
     nothing: Arc<CommandSpec>,
     /// Bytes that `foreach` has made so far.
     bytes: usize,
+    /// Pairs of tasks that must not run side by side.
+    apart: BTreeSet<(u32, u32)>,
+    windows: Vec<WindowDefinition>,
 }
 
 /// Which parts of a task are not the same for all tasks of its `foreach`.
@@ -465,7 +463,7 @@ impl Varies {
         let any = |names: &[&str]| names.iter().filter_map(|name| fields.get(name)).any(|node| matrix.is_within(node));
         Self {
             command: any(&["run", "exec", "env", "cwd"]),
-            requirements: any(&["needs", "uses"]),
+            requirements: any(&["needs", "uses", "agent", "not_on", "prefer", "same_agent_as"]),
             fallback: any(&["fallback"]),
             tags: any(&["tags"]),
             entry: any(&["when"]),
@@ -549,11 +547,13 @@ impl Lowering<'_, '_> {
             let each = if matches!(group.foreach, Foreach::None) { Each::No } else { Each::Unknown };
             self.vary(&mut first, group.node, &fields, each, Varies::ALL);
             let after = self.after(group.first, &wanted, each);
+            self.beside(group.first, &fields, each);
             return push(lowered, first, after);
         };
         let row = matrix.row(0);
         self.vary(&mut first, group.node, &fields, Each::Row(&row), Varies::ALL);
         let after = self.after(group.first, &wanted, Each::Row(&row));
+        self.beside(group.first, &fields, Each::Row(&row));
         if self.reader.findings.count() > before {
             let places = matrix.extents(group.node);
             let depends = |at: Extent| places.iter().any(|key| key.start < at.end && at.start < key.end);
@@ -590,6 +590,7 @@ impl Lowering<'_, '_> {
             task.id = self.task_names.get(group.first + n).text.to_owned();
             self.vary(&mut task, group.node, fields, Each::Row(&row), varies);
             let after = self.after(group.first + n, wanted, Each::Row(&row));
+            self.beside(group.first + n, fields, Each::Row(&row));
             self.bytes += weight(&task, varies);
             if self.reader.findings.count() > before {
                 self.reader.findings.note(before, &format!(", with {row}"), |_| true);
@@ -682,8 +683,69 @@ impl Lowering<'_, '_> {
         self.task_names.resolve(self.reader, own, &words, &self.stage_names)
     }
 
+    /// Notes the tasks beside which this one must not run.
+    fn beside(&mut self, own: usize, fields: &Fields<'_, '_>, each: Each<'_>) {
+        let Some(node) = fields.get("not_beside") else { return };
+        let wanted = self.reader.texts(node, "not_beside");
+        for other in self.after(own, &wanted, each) {
+            let own = u32::try_from(own).expect("a file has fewer tasks");
+            self.apart.insert((own.min(other), own.max(other)));
+            if self.apart.len() > limits::MAX_APART {
+                let message = format!("more than {} pairs of tasks that must not run side by side", limits::MAX_APART);
+                let help = "let them use a lock: uses: { \"the-lock\": Exclusive }";
+                self.reader.report(Finding::new(head(node), message).label("too many").help(help));
+                self.apart.clear();
+                return;
+            }
+        }
+    }
+
+    /// Where and when it may start, besides what it needs and uses.
+    fn constraints(&mut self, fields: &Fields<'_, '_>, each: Each<'_>) -> Vec<TaskConstraint> {
+        let mut list = Vec::new();
+        for (field, make) in [
+            ("agent", TaskConstraint::OnAgent as fn(AgentId) -> TaskConstraint),
+            ("not_on", TaskConstraint::NotOnAgent),
+            ("prefer", TaskConstraint::PreferAgent),
+        ] {
+            let Some(node) = fields.get(field) else { continue };
+            let words = match (&node.kind, field) {
+                (Kind::List(_), "not_on") => self.reader.texts(node, field),
+                _ => self.reader.text(node, field).into_iter().collect(),
+            };
+            for (text, at) in each.fill(self.reader, &words) {
+                let names: Vec<&str> = self.agents.iter().map(|agent| agent.name.as_str()).collect();
+                let found = limits::agent(self.reader, &Word { text: &text, at }, &names);
+                list.extend(found.map(|index| make(AgentId::from(index))));
+            }
+        }
+        if let Some(node) = fields.get("same_agent_as") {
+            let words: Vec<Word<'_>> = self.reader.text(node, "same_agent_as").into_iter().collect();
+            for (text, at) in each.fill(self.reader, &words) {
+                let found = self.task_names.one(self.reader, &Word { text: &text, at }, &self.stage_names);
+                list.extend(found.map(|index| TaskConstraint::SameAgentAs(TaskId::from(index))));
+            }
+        }
+        if let Some(node) = fields.get("window")
+            && let Some(window) = limits::window(self.reader, &self.machine.now, node)
+        {
+            let known = self.windows.iter().position(|known| known.name == window.name);
+            let index = known.unwrap_or(self.windows.len());
+            if known.is_none() {
+                if index == limits::MAX_WINDOWS {
+                    let message = format!("more than {} different windows", limits::MAX_WINDOWS);
+                    self.reader.report(Finding::new(head(node), message).label("one too many"));
+                    return list;
+                }
+                self.windows.push(window);
+            }
+            list.push(TaskConstraint::Within(WindowId::from(index)));
+        }
+        list
+    }
+
     fn requirements(&mut self, fields: &Fields<'_, '_>, each: Each<'_>) -> Requirements {
-        let mut requirements = Requirements::default();
+        let mut requirements = Requirements { constraints: self.constraints(fields, each), ..Requirements::default() };
         if let Some(node) = fields.get("needs") {
             let words = self.reader.texts(node, "needs");
             let words = each.fill(self.reader, &words);

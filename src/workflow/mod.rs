@@ -3,7 +3,7 @@
 //! `syntax` makes a tree of the text, `schema` knows the words and reads values, `foreach` makes many tasks of one,
 //! `params` and `command` say what tasks run, `outline` lists stages and tasks, `lower` turns names into ids, `order`
 //! finds circles of waiting, `capacity` what could never start, `ways` what leads from stage to stage, `join` how many of an `after` are enough,
-//! `conditions` reads conditions, `kind` the types of tasks that run nothing, `diagnostic` draws what was found. Pure but for [`open`]: the machine and the time come in. Knows nothing of sessions or screens.
+//! `conditions` reads conditions, `kind` the types of tasks that run nothing, `limits` what runs at once and when, `diagnostic` draws what was found. Pure but for [`open`]: the machine and the time come in. Knows nothing of sessions or screens.
 
 mod capacity;
 mod command;
@@ -12,6 +12,7 @@ mod diagnostic;
 mod foreach;
 mod join;
 mod kind;
+mod limits;
 mod lower;
 mod order;
 mod outline;
@@ -33,6 +34,7 @@ use std::path::Path;
 pub use command::MAX_COMMAND_BYTES;
 pub use diagnostic::{Diagnostic, Diagnostics, MAX_DIAGNOSTICS};
 pub use foreach::MAX_KEYS;
+pub use limits::{MAX_APART, MAX_WINDOWS};
 pub use lower::{MAX_ATTEMPTS, MAX_EXPANDED_BYTES, MAX_NAME_BYTES, MAX_NAME_CELLS, MAX_SLOTS, MAX_TASKS};
 pub use order::MAX_DEPENDENCIES;
 pub use quick::quick;

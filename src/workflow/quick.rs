@@ -47,7 +47,7 @@ pub fn quick(commands: &[String], machine: &Machine) -> Result<Workflow, Diagnos
     if findings.count() > 0 {
         return Err(findings.locate(&Source { name: "command line", text: "" }));
     }
-    let per_agent = |name: &str| ResourceDefinition { name: name.to_owned(), kind: ResourceKind::PerAgent };
+    let per_agent = |name: &str| ResourceDefinition::new(name, ResourceKind::PerAgent);
     Ok(Workflow {
         settings: Settings { name: "commands".to_owned(), ..Settings::default() },
         resources: vec![per_agent("cpu"), per_agent("mem")],

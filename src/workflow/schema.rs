@@ -48,19 +48,44 @@ pub(super) const AGENT: Shape =
     Shape { name: "Agent", fields: &["name", "slots", "capabilities", "resources"], later: &["launcher", "executor"] };
 
 pub(super) const STAGE: Shape =
-    Shape { name: "Stage", fields: &["id", "after", "when", "tasks"], later: &["foreach", "max_running", "condition"] };
+    Shape { name: "Stage", fields: &["id", "after", "when", "max_running", "tasks"], later: &["foreach"] };
 
 pub(super) const TRANSITION: Shape =
     Shape { name: "Transition", fields: &["from", "to", "on", "when", "at_most"], later: &[] };
 
 pub(super) const PHASE: Shape =
-    Shape { name: "Phase", fields: &["id", "stages", "on_failure"], later: &["max_running"] };
+    Shape { name: "Phase", fields: &["id", "stages", "on_failure", "max_running"], later: &[] };
 
 pub(super) const TASK: Shape = Shape {
     name: "Task",
     fields: &[
-        "id", "run", "exec", "after", "needs", "uses", "priority", "deadline", "timeout", "estimate", "retry",
-        "fallback", "tags", "env", "cwd", "foreach", "enough", "rest", "trigger", "type", "when",
+        "id",
+        "run",
+        "exec",
+        "after",
+        "needs",
+        "uses",
+        "priority",
+        "deadline",
+        "timeout",
+        "estimate",
+        "retry",
+        "fallback",
+        "tags",
+        "env",
+        "cwd",
+        "foreach",
+        "enough",
+        "rest",
+        "trigger",
+        "type",
+        "when",
+        "agent",
+        "not_on",
+        "prefer",
+        "same_agent_as",
+        "not_beside",
+        "window",
     ],
     later: &[
         "restore",
@@ -72,7 +97,6 @@ pub(super) const TASK: Shape = Shape {
         "barrier",
         "launcher",
         "executor",
-        "agent",
         "sandbox",
         "terminal",
     ],
@@ -81,6 +105,13 @@ pub(super) const TASK: Shape = Shape {
 pub(super) const RETRY: Shape = Shape { name: "Retry", fields: &["attempts", "backoff"], later: &[] };
 
 pub(super) const EXPONENTIAL: Shape = Shape { name: "Exponential", fields: &["base", "max", "jitter"], later: &[] };
+
+pub(super) const START_RATE: Shape = Shape { name: "StartRate", fields: &["amount", "per"], later: &[] };
+
+pub(super) const BREAKER: Shape =
+    Shape { name: "CircuitBreaker", fields: &["failures", "within", "cool_down"], later: &[] };
+
+pub(super) const WINDOW: Shape = Shape { name: "Window", fields: &["from", "to", "days"], later: &[] };
 
 pub(super) const ADOPT: Shape = Shape { name: "Adopt", fields: &["grace"], later: &[] };
 

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::conditions::{self, Scope};
 use super::diagnostic::{Extent, Finding, shown};
 use super::foreach::Each;
+use super::limits;
 use super::lower::required_name;
 use super::order::Names;
 use super::schema::{Fields, PHASE, Reader, TRANSITION, Word, head};
@@ -133,6 +134,9 @@ pub(super) fn phases(
             }
             taken.push((id, word.at));
             phase.stages.push(id);
+        }
+        if let Some(node) = fields.get("max_running") {
+            phase.max_running = limits::count(reader, node, "max_running");
         }
         if let Some(node) = fields.get("on_failure") {
             let choices = [("GoOn", OnFailure::GoOn), ("Finish", OnFailure::Finish), ("Stop", OnFailure::Stop)];

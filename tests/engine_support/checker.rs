@@ -62,6 +62,24 @@ pub struct Checker {
     /// Who holds what: a grant is entered once and taken out once.
     grants: BTreeMap<(ResourceId, TaskId), (Amount, AgentId)>,
     pub starts: u64,
+    windows: Vec<WindowDefinition>,
+    /// Amounts that are no longer as declared.
+    capacities: BTreeMap<(ResourceId, Option<AgentId>), u64>,
+    /// What was taken of each rate, since its capacity was last changed.
+    taken_of: BTreeMap<ResourceId, Vec<(Time, u64)>>,
+    /// Where each task's last attempt was started.
+    ran_on: BTreeMap<TaskId, AgentId>,
+    breaker: BreakerSeen,
+    /// When attempts failed since the breaker was last opened or closed.
+    failures: Vec<Time>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+enum BreakerSeen {
+    #[default]
+    Closed,
+    Open(Time),
+    Half(Option<TaskId>),
 }
 
 impl Checker {
@@ -121,6 +139,25 @@ impl Checker {
             Fact::Loaded { tasks } => {
                 assert_eq!(*tasks as usize, self.tasks.len());
                 self.loaded = true;
+            }
+            Fact::WindowAdded(window) => self.windows.push(window.clone()),
+            Fact::CapacitySet { resource, agent, amount } => {
+                self.capacities.insert((*resource, *agent), amount.0);
+                self.taken_of.remove(resource);
+            }
+            Fact::MaxRunningSet { most } => self.settings.max_running = *most,
+            Fact::BreakerOpened { failures, until } => self.open_breaker(*failures, *until),
+            Fact::BreakerProbes => {
+                if let BreakerSeen::Open(until) = self.breaker {
+                    assert!(until <= self.now, "the breaker lets one through before its time");
+                } else {
+                    assert!(matches!(self.breaker, BreakerSeen::Half(_)), "the breaker is closed and tries");
+                }
+                self.breaker = BreakerSeen::Half(None);
+            }
+            Fact::BreakerClosed => {
+                assert!(self.breaker != BreakerSeen::Closed, "the breaker is closed twice");
+                (self.breaker, self.failures) = (BreakerSeen::Closed, Vec::new());
             }
             Fact::Paused => self.paused = true,
             Fact::Resumed => (self.paused, self.ending) = (false, false),
@@ -253,12 +290,31 @@ impl Checker {
         self.may_come(&definition);
         let running = self.seen.iter().filter(|seen| seen.live.is_some()).count() as u32;
         assert!(self.settings.max_running.is_none_or(|most| running < most), "{name} starts beyond max_running");
-        let at = &self.agents[agent.index()];
+        let at = self.agents[agent.index()].clone();
         for capability in &definition.requirements.capabilities {
             assert!(at.capabilities.contains(capability), "{name} needs {capability}");
         }
-        for TaskConstraint::OnAgent(only) in &definition.requirements.constraints {
-            assert_eq!(*only, agent, "{name} starts elsewhere");
+        for constraint in &definition.requirements.constraints {
+            match constraint {
+                TaskConstraint::OnAgent(only) => assert_eq!(*only, agent, "{name} starts elsewhere"),
+                TaskConstraint::NotOnAgent(not) => assert_ne!(*not, agent, "{name} starts where it must not"),
+                TaskConstraint::SameAgentAs(other) => {
+                    let runs_on = self.seen[other.index()].live.as_ref().map(|live| live.agent);
+                    let there = runs_on.or_else(|| self.ran_on.get(other).copied());
+                    assert!(there.is_none_or(|there| there == agent), "{name} starts elsewhere than {other}");
+                }
+                TaskConstraint::PreferAgent(_) => {}
+                TaskConstraint::Within(window) => {
+                    let open = &self.windows[window.index()].open;
+                    let is_open = open.iter().any(|(from, to)| *from <= self.now && self.now < *to);
+                    assert!(is_open, "{name} starts outside of its window");
+                }
+            }
+        }
+        match self.breaker {
+            BreakerSeen::Closed => {}
+            BreakerSeen::Half(None) => self.breaker = BreakerSeen::Half(Some(task)),
+            other => panic!("{name} starts while the breaker is {other:?}"),
         }
         self.seen[task.index()].attempt += 1;
         self.seen[task.index()].tries += 1;
@@ -266,7 +322,7 @@ impl Checker {
         for need in &definition.requirements.resources {
             let twice = self.grants.insert((need.resource, task), (need.amount, agent));
             assert!(twice.is_none(), "{name} is granted twice");
-            self.within_capacity(need.resource, agent);
+            self.within_capacity(need.resource, agent, need.amount);
         }
         let busy = self.seen.iter().filter_map(|seen| seen.live.as_ref()).filter(|live| live.agent == agent).count();
         assert!(busy <= self.slots[agent.index()] as usize, "{name} starts beyond the slots of {}", at.name);
@@ -372,8 +428,21 @@ impl Checker {
         assert!(definition.join.enough.is_some_and(|enough| enough <= done), "it is not enough for {task}");
     }
 
-    fn within_capacity(&self, resource: ResourceId, agent: AgentId) {
-        let definition = &self.resources[resource.index()];
+    /// Enough failed within the time it says; or the one that tried failed.
+    fn open_breaker(&mut self, failures: u32, until: Time) {
+        let breaker = self.settings.breaker.expect("a breaker opens that is not declared");
+        assert_eq!(until, self.now.plus(breaker.cool_down));
+        if self.breaker == BreakerSeen::Closed {
+            let recent = self.failures.iter().filter(|at| self.now.since(**at) <= breaker.within).count();
+            assert!(recent >= breaker.failures as usize, "the breaker opens after {recent} failures of {failures}");
+        } else {
+            assert!(matches!(self.breaker, BreakerSeen::Half(Some(_))), "the breaker opens again without a try");
+        }
+        (self.breaker, self.failures) = (BreakerSeen::Open(until), Vec::new());
+    }
+
+    fn within_capacity(&mut self, resource: ResourceId, agent: AgentId, granted: Amount) {
+        let definition = self.resources[resource.index()].clone();
         let held = self.grants.iter().filter(|((id, _), _)| *id == resource);
         let here = held.filter(|(_, (_, at))| definition.kind != ResourceKind::PerAgent || *at == agent);
         let amounts: Vec<u64> = here.map(|(_, (amount, _))| amount.0).collect();
@@ -383,10 +452,26 @@ impl Checker {
                 let exclusive = amounts.contains(&Amount::WHOLE_LOCK.0);
                 assert!(!exclusive || amounts.len() == 1, "{} is granted beyond one holder", definition.name);
             }
-            ResourceKind::Pool(capacity) => assert!(used <= capacity.0, "{} is over its capacity", definition.name),
+            ResourceKind::Pool(capacity) => {
+                let capacity = self.capacities.get(&(resource, None)).copied().unwrap_or(capacity.0);
+                assert!(used <= capacity, "{} is over its capacity", definition.name);
+            }
+            ResourceKind::Rate { amount, per } => {
+                let capacity = self.capacities.get(&(resource, None)).copied().unwrap_or(amount.0);
+                let now = self.now;
+                let taken = self.taken_of.entry(resource).or_default();
+                taken.push((now, granted.0));
+                let mut sum = 0;
+                for (at, amount) in taken.iter().rev() {
+                    sum += u128::from(*amount) * u128::from(per.0);
+                    let filled = u128::from(capacity) * u128::from(per.0 + now.since(*at).0);
+                    assert!(sum <= filled, "more of {} than its rate", definition.name);
+                }
+            }
             ResourceKind::PerAgent => {
                 let at = &self.agents[agent.index()];
-                let capacity = at.resources.iter().find(|(id, _)| *id == resource).map_or(0, |(_, amount)| amount.0);
+                let declared = at.resources.iter().find(|(id, _)| *id == resource).map_or(0, |(_, amount)| amount.0);
+                let capacity = self.capacities.get(&(resource, Some(agent))).copied().unwrap_or(declared);
                 assert!(used <= capacity, "{} of {} is over its capacity", definition.name, at.name);
             }
         }
@@ -447,7 +532,11 @@ impl Checker {
             let limit = if self.seen[task.index()].on_fallback { 1 } else { self.tasks[task.index()].retry.attempts };
             assert!(self.seen[task.index()].tries < limit, "{task} is retried beyond its rule");
         }
+        self.ran_on.insert(task, live.agent);
         self.release(task);
+        if matches!(outcome, Outcome::Failed(_)) {
+            self.failures.push(self.now);
+        }
         let on_lost = self.settings.on_lost;
         let seen = &mut self.seen[task.index()];
         match then {

@@ -24,17 +24,17 @@ use super::{command, replay, task, through_ron};
 pub fn parse(text: &str) -> Workflow {
     let mut flow = Workflow::default();
     for name in ["cpu", "mem"] {
-        flow.resources.push(ResourceDefinition { name: name.into(), kind: ResourceKind::PerAgent });
+        flow.resources.push(ResourceDefinition::new(name, ResourceKind::PerAgent));
     }
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let (kind, name, rest) = (words[0], words[1], &words[2..]);
         match kind {
             "set" => set(&mut flow.settings, name, rest[0]),
-            "lock" => flow.resources.push(ResourceDefinition { name: name.into(), kind: ResourceKind::Lock }),
+            "lock" => flow.resources.push(ResourceDefinition::new(name, ResourceKind::Lock)),
             "pool" => {
                 let kind = ResourceKind::Pool(amount(rest[0]));
-                flow.resources.push(ResourceDefinition { name: name.into(), kind });
+                flow.resources.push(ResourceDefinition::new(name, kind));
             }
             "agent" => flow.agents.push(agent(name, rest)),
             "fallback" => {
@@ -426,6 +426,14 @@ impl Case {
             Fact::Cancelled { task, why } => format!("cancelled {}{}", t(task), because(why)),
             Fact::Excused { task, why } => format!("excused {}: {why}", t(task)),
             Fact::Enough { task, done, of } => format!("enough {} {done}/{of}", t(task)),
+            Fact::WindowAdded(_) => return None,
+            Fact::CapacitySet { resource, agent: _, amount } => {
+                format!("capacity {} {}", self.flow.resources[resource.index()].name, amount.0)
+            }
+            Fact::MaxRunningSet { most } => format!("most {most:?}"),
+            Fact::BreakerOpened { failures, until } => format!("breaker open {failures} until {}", until.0),
+            Fact::BreakerProbes => "breaker tries".into(),
+            Fact::BreakerClosed => "breaker closed".into(),
             Fact::Requeued { task } => format!("requeued {}", t(task)),
             Fact::Starting { task, attempt, agent } => {
                 let agent = &self.flow.agents[agent.index()].name;

@@ -98,6 +98,51 @@ pub fn random_workflow(rng: &mut Rng) -> Workflow {
     flow
 }
 
+/// Rates, windows, a breaker, and where tasks may run.
+pub fn add_controls(rng: &mut Rng, flow: &mut Workflow) {
+    flow.settings.breaker = rng.maybe(30, |rng| Breaker {
+        failures: 1 + rng.below(4) as u32,
+        within: Span::secs(1 + rng.below(20)),
+        cool_down: Span::secs(1 + rng.below(10)),
+    });
+    if rng.chance(50) {
+        let kind = ResourceKind::Rate { amount: Amount::units(1 + rng.below(4)), per: Span(500 + rng.below(5_000)) };
+        flow.resources.push(ResourceDefinition::limit("rate", kind));
+    }
+    if rng.chance(40) {
+        // Times of a run begin at a million.
+        let mut at = 1_000_000 + rng.below(20_000);
+        let mut open = Vec::new();
+        for _ in 0..30 {
+            let end = at + 1 + rng.below(5_000);
+            open.push((Time(at), Time(end)));
+            at = end + 1 + rng.below(20_000);
+        }
+        open.push((Time(at), Time(u64::MAX)));
+        flow.windows.push(WindowDefinition { name: "now and then".into(), open });
+    }
+    let rate = flow.resources.last().filter(|last| last.limit).map(|_| ResourceId::from(flow.resources.len() - 1));
+    let (tasks, agents) = (flow.tasks.len() as u64, flow.agents.len() as u64);
+    for task in &mut flow.tasks {
+        let needs = &mut task.requirements;
+        if let Some(resource) = rate.filter(|_| rng.chance(40)) {
+            needs.resources.push(ResourceRequirement { resource, amount: Amount::units(1) });
+        }
+        if !flow.windows.is_empty() && rng.chance(25) {
+            needs.constraints.push(TaskConstraint::Within(WindowId(0)));
+        }
+        if rng.chance(15) {
+            needs.constraints.push(TaskConstraint::NotOnAgent(AgentId::from(rng.below(agents) as usize)));
+        }
+        if rng.chance(15) {
+            needs.constraints.push(TaskConstraint::PreferAgent(AgentId::from(rng.below(agents) as usize)));
+        }
+        if rng.chance(10) {
+            needs.constraints.push(TaskConstraint::SameAgentAs(TaskId(rng.below(tasks) as u32)));
+        }
+    }
+}
+
 /// Makes all tasks of few kinds that ask much, with few dependencies and early reservations.
 fn contend(rng: &mut Rng, flow: &mut Workflow) {
     flow.settings.reserve_after = Span(*rng.pick(&[0, 0, 1_000]));
@@ -106,7 +151,7 @@ fn contend(rng: &mut Rng, flow: &mut Workflow) {
         agent.slots = 3 + rng.below(6) as u32;
         agent.resources[0].1 = Amount::units(6);
     }
-    flow.resources.push(ResourceDefinition { name: "scarce".into(), kind: ResourceKind::Pool(Amount::units(6)) });
+    flow.resources.push(ResourceDefinition::new("scarce", ResourceKind::Pool(Amount::units(6))));
     let scarce = ResourceId::from(flow.resources.len() - 1);
     let kinds: Vec<_> = (0..2 + rng.below(4))
         .map(|_| {
@@ -135,14 +180,14 @@ fn contend(rng: &mut Rng, flow: &mut Workflow) {
 fn varied_workflow(rng: &mut Rng) -> Workflow {
     let mut resources = Vec::new();
     for name in ["cpu", "mem", "gpu"] {
-        resources.push(ResourceDefinition { name: name.into(), kind: ResourceKind::PerAgent });
+        resources.push(ResourceDefinition::new(name, ResourceKind::PerAgent));
     }
     for n in 0..rng.below(3) {
-        resources.push(ResourceDefinition { name: format!("lock{n}"), kind: ResourceKind::Lock });
+        resources.push(ResourceDefinition::new(format!("lock{n}"), ResourceKind::Lock));
     }
     for n in 0..rng.below(3) {
         let kind = ResourceKind::Pool(Amount::units(1 + rng.below(4)));
-        resources.push(ResourceDefinition { name: format!("pool{n}"), kind });
+        resources.push(ResourceDefinition::new(format!("pool{n}"), kind));
     }
     let agents: Vec<_> = (0..1 + rng.below(3)).map(|n| random_agent(rng, n)).collect();
     let stages: Vec<_> = (0..1 + rng.below(4) as u32)
@@ -167,7 +212,7 @@ fn varied_workflow(rng: &mut Rng) -> Workflow {
     let transitions = if rng.chance(40) { random_transitions(rng, stages.len() as u64) } else { Vec::new() };
     let phases = if rng.chance(30) { random_phases(rng, stages.len()) } else { Vec::new() };
     let settings = random_settings(rng);
-    Workflow { settings, resources, agents, stages, transitions, phases, fallbacks, tasks }
+    Workflow { settings, resources, agents, stages, transitions, phases, fallbacks, tasks, windows: Vec::new() }
 }
 
 /// One that reads what most random workflows have, with a value that changes, never comes or is always there.

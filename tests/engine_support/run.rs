@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use quarterdeck::engine::decide::{Engine, Turn};
+use quarterdeck::engine::definition::Workflow;
 use quarterdeck::engine::explain::explain;
 use quarterdeck::engine::fact::{Fact, Stamped};
 use quarterdeck::engine::ids::*;
 use quarterdeck::engine::message::*;
+use quarterdeck::engine::state::State;
 
 use super::checker::Checker;
 use super::world::World;
-use super::{Rng, random_workflow, replay, through_ron};
+use super::{Rng, add_controls, random_workflow, replay, through_ron};
 
 /// A run of the real engine in a random world, checked after every turn.
 pub struct Run {
@@ -26,9 +28,22 @@ pub struct Run {
 }
 
 impl Run {
+    /// With what the brute force knows.
     pub fn begin(seed: u64) -> Self {
         let mut rng = Rng(seed);
         let workflow = random_workflow(&mut rng);
+        Self::of(workflow, rng)
+    }
+
+    /// With rates, windows, a breaker and where tasks may run besides.
+    pub fn begin_with_all(seed: u64) -> Self {
+        let mut rng = Rng(seed);
+        let mut workflow = random_workflow(&mut rng);
+        add_controls(&mut rng, &mut workflow);
+        Self::of(workflow, rng)
+    }
+
+    fn of(workflow: Workflow, rng: Rng) -> Self {
         let tasks = workflow.tasks.len() as u32;
         let mut run = Self {
             engine: Engine::default(),
@@ -179,6 +194,13 @@ impl Run {
             22..25 => Command::Resume,
             25 => rng.pick(&[Command::Drain, Command::Stop, Command::StopNow, Command::Detach]).clone(),
             26..28 => Command::SetSlots { agent: AgentId(rng.below(4) as u32), slots: *rng.pick(&[0, 1, 2, 4]) },
+            32 => Command::SetMaxRunning { most: rng.maybe(60, |rng| 1 + rng.below(4) as u32) },
+            33 => {
+                let agent = rng.maybe(50, |rng| AgentId(rng.below(3) as u32));
+                let resource = ResourceId(rng.below(8) as u32);
+                Command::SetCapacity { resource, agent, amount: Amount(rng.below(5) * 1000) }
+            }
+            34 => Command::CloseBreaker,
             28..30 => Command::Undo,
             30..32 => Command::Redo,
             _ if depth == 0 => {
@@ -252,13 +274,13 @@ impl Run {
             } else {
                 let deadline = self.engine.next_deadline();
                 let state = &self.engine.state;
-                let at = deadline.unwrap_or_else(|| panic!("it hangs: {:?}", state.tasks.iter().collect::<Vec<_>>()));
+                let at = deadline.unwrap_or_else(|| panic!("it hangs: {}", said(state)));
                 assert!(at > self.now || !self.facts.is_empty());
                 self.now = self.now.max(at);
                 self.decide(What::Tick);
             }
         }
-        panic!("it does not end: {:?}", self.engine.state.tasks.iter().collect::<Vec<_>>());
+        panic!("it does not end: {}", said(&self.engine.state));
     }
 
     pub fn all_is_explained(&self) {
@@ -274,4 +296,19 @@ impl Run {
         });
         assert_eq!(all, state.exit_code() == 0, "{:?}", state.counts);
     }
+}
+
+/// Every task that is not over, and why it does not run.
+fn said(state: &State) -> String {
+    let open = (0..state.tasks.len()).map(TaskId::from).filter(|id| state.task(*id).phase.is_open());
+    let lines =
+        open.map(|id| format!("\n{id} {:?} {:?} {:?}", state.task(id).phase, explain(state, id), state.class_of(id)));
+    format!(
+        "now {:?}, {:?} breaker {:?} pools {:?} {}",
+        state.now,
+        state.reservations,
+        state.breaker,
+        state.pools,
+        lines.collect::<String>()
+    )
 }

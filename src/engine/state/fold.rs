@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{Done, DoneWhat, Live, Past, Phase, Reservation, State};
+use crate::engine::breaker::{Gate, Tripped};
 use crate::engine::definition::{OnLost, ResourceKind};
 use crate::engine::fact::{Fact, Outcome, Stamped, Target, Then};
 use crate::engine::ids::{AgentId, Attempt, TaskId};
@@ -120,6 +121,7 @@ impl State {
                         None => t.queue(now),
                     }
                 });
+                self.note_followers(*task);
             }
             Fact::Stopping { task, reason, signal, .. } => self.edit(*task, |t| {
                 let Some(live) = &mut t.live else { return };
@@ -144,6 +146,12 @@ impl State {
             Fact::FallbackChosen { task, fallback, .. } => {
                 self.edit(*task, |t| t.fall_back(*fallback));
             }
+            Fact::WindowAdded(definition) => Arc::make_mut(&mut self.windows).push(definition.clone()),
+            Fact::CapacitySet { resource, agent, amount } => self.set_capacity(*resource, *agent, *amount),
+            Fact::MaxRunningSet { most } => self.set_max_running(*most),
+            Fact::BreakerOpened { until, .. } => self.open_breaker(*until),
+            Fact::BreakerProbes => self.breaker.gate = Gate::HalfOpen(None),
+            Fact::BreakerClosed => self.breaker = Tripped::default(),
             Fact::Reserved { task, on } => {
                 self.reservations.insert(*on, Reservation { task: *task, since: now });
             }
@@ -182,9 +190,7 @@ impl State {
     fn set_slots(&mut self, id: AgentId, slots: u32) {
         self.change_agent(id, |agent| agent.slots = slots);
         self.note_agent(id);
-        // What is kept free for a task counts only while that task could start at all: that may be otherwise now.
-        let reserved: Vec<Target> = self.reservations.keys().copied().collect();
-        self.note_reservations(reserved);
+        self.note_all_reservations();
     }
 
     // ── attempts ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -192,6 +198,7 @@ impl State {
     fn start(&mut self, id: TaskId, attempt: Attempt, agent: AgentId) {
         let class = self.class_of(id);
         let (holds, estimate) = (class.holds.clone(), class.estimate);
+        let shared = class.shared.clone();
         for (resource, amount) in holds.iter() {
             self.holders.insert((*resource, id));
             let entry = self.resources.at_mut(resource.index());
@@ -199,6 +206,15 @@ impl State {
                 entry.used.0 += amount.0;
             }
         }
+        let at = self.now;
+        for (resource, amount) in shared {
+            let entry = self.resources.at_mut(resource.index());
+            if let Some(bucket) = &mut entry.bucket {
+                bucket.take(entry.capacity, amount, at);
+            }
+        }
+        self.probe(id);
+        self.note_followers(id);
         self.change_agent(agent, |agent| {
             agent.busy += 1;
             for (resource, amount) in holds.iter() {
@@ -300,6 +316,9 @@ impl State {
         match outcome {
             Outcome::Succeeded => self.ended_attempts.0 += 1,
             _ => self.ended_attempts.1 += 1,
+        }
+        if matches!(outcome, Outcome::Failed(_)) {
+            self.note_failure();
         }
         if *outcome == Outcome::Succeeded && self.task(id).fallback.is_some() {
             self.by_fallback += 1;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::{Agent, Class, ClassId, Joining, Phase, Pool, PoolId, Resource, Stage, State, Tally, Task};
+use crate::engine::bucket::Bucket;
 use crate::engine::definition::{
     AgentDefinition, Deadline, Join, ResourceDefinition, ResourceKind, Settings, TaskConstraint, TaskDefinition,
     Trigger, WorkflowStage,
@@ -29,8 +30,14 @@ impl State {
             ResourceKind::Lock => Amount::WHOLE_LOCK,
             ResourceKind::Pool(amount) => amount,
             ResourceKind::PerAgent => Amount(0),
+            ResourceKind::Rate { amount, .. } => amount,
         };
-        self.resources.push(Resource { definition: definition.clone(), capacity, used: Amount(0) });
+        let bucket = match definition.kind {
+            ResourceKind::Rate { amount, per } => Some(Bucket::full(amount, per, self.now)),
+            _ => None,
+        };
+        let (definition, peak, used) = (definition.clone(), capacity, Amount(0));
+        self.resources.push(Resource { definition, capacity, used, peak, bucket });
     }
 
     pub(super) fn add_agent(&mut self, definition: &AgentDefinition) {
@@ -49,6 +56,7 @@ impl State {
         }
         let member = |pool: &Pool| {
             pool.only.is_none_or(|only| only == id)
+                && !pool.not.contains(&id)
                 && pool.capabilities.iter().all(|name| definition.capabilities.contains(name))
         };
         let pools: Vec<PoolId> =
@@ -123,23 +131,45 @@ impl State {
             .iter()
             .map(|need| (need.resource, need.amount))
             .partition(|(resource, _)| per_agent(*resource));
-        let only = requirements.constraints.iter().map(|TaskConstraint::OnAgent(agent)| *agent).next();
-        let pool = self.pool_for(&requirements.capabilities, only);
-        let holds = Arc::new(shared.iter().chain(&local).copied().collect());
+        let (mut only, mut not, mut window, mut same_as, mut prefer) = (None, Vec::new(), None, None, None);
+        for constraint in &requirements.constraints {
+            match constraint {
+                TaskConstraint::OnAgent(agent) => only = Some(*agent),
+                TaskConstraint::NotOnAgent(agent) => not.push(*agent),
+                TaskConstraint::SameAgentAs(task) => same_as = Some(*task),
+                TaskConstraint::PreferAgent(agent) => prefer = Some(*agent),
+                TaskConstraint::Within(id) => window = Some(*id),
+            }
+        }
+        not.sort_unstable();
+        let pool = self.pool_for(&requirements.capabilities, only, &not);
+        if let Some(task) = same_as {
+            // One for each agent on which that task may run, and one for those on which this one must not.
+            for agent in
+                self.pools[pool.0 as usize].agents.iter().copied().chain([super::control::NOWHERE]).collect::<Vec<_>>()
+            {
+                self.pool_for(&requirements.capabilities, Some(agent), &not);
+            }
+            let class = ClassId(self.classes.len() as u32);
+            Arc::make_mut(&mut self.followers).entry(task).or_default().push(class);
+        }
+        let held = |(resource, _): &&(ResourceId, Amount)| self.resource(*resource).bucket.is_none();
+        let holds = Arc::new(shared.iter().filter(held).chain(&local).copied().collect());
         let id = ClassId(self.classes.len() as u32);
-        self.classes.push(Class { requirements, estimate, shared, local, holds, pool });
+        self.classes.push(Class { requirements, estimate, shared, local, window, same_as, prefer, holds, pool });
         Arc::make_mut(&mut self.class_ids).insert(key, id);
         id
     }
 
-    fn pool_for(&mut self, capabilities: &[String], only: Option<AgentId>) -> PoolId {
-        let key = (capabilities.to_vec(), only);
+    fn pool_for(&mut self, capabilities: &[String], only: Option<AgentId>, not: &[AgentId]) -> PoolId {
+        let key = (capabilities.to_vec(), only, not.to_vec());
         if let Some(id) = self.pool_ids.get(&key) {
             return *id;
         }
         let id = PoolId(self.pools.len() as u32);
         let offers = |agent: &AgentId| {
             only.is_none_or(|only| only == *agent)
+                && !not.contains(agent)
                 && capabilities.iter().all(|name| self.agent(*agent).definition.capabilities.contains(name))
         };
         let agents: Vec<AgentId> = (0..self.agents.len()).map(AgentId::from).filter(offers).collect();
@@ -147,7 +177,12 @@ impl State {
             self.agents.at_mut(agent.index()).pools.push(id);
         }
         Arc::make_mut(&mut self.pool_ids).insert(key, id);
-        Arc::make_mut(&mut self.pools).push(Pool { capabilities: capabilities.to_vec(), only, agents });
+        Arc::make_mut(&mut self.pools).push(Pool {
+            capabilities: capabilities.to_vec(),
+            only,
+            not: not.to_vec(),
+            agents,
+        });
         id
     }
 

@@ -17,6 +17,7 @@
 //! In reading order: `records` (what it is made of), here the whole and what can be asked of it, `fold` (a fact comes in),
 //! `load` (definitions come in), `rounds` (a stage is entered), `indexes` (`edit`).
 
+mod control;
 mod fold;
 mod indexes;
 mod load;
@@ -28,7 +29,10 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::definition::{CommandSpec, FallbackDefinition, FallbackStrategy, Requirements, Settings, TaskDefinition};
+use super::breaker::Tripped;
+use super::definition::{
+    CommandSpec, FallbackDefinition, FallbackStrategy, Requirements, Settings, TaskDefinition, WindowDefinition,
+};
 use super::fact::{Ending, Target};
 use super::ids::{AgentId, FallbackId, PhaseId, ResourceId, Span, StageId, TaskId, Time, TransitionId};
 use super::message::Command;
@@ -43,8 +47,8 @@ pub use records::{
     PoolId, Rank, Reservation, Resource, RunPhase, Shown, Stage, Tally, Task, Transition,
 };
 
-/// Names asked for, and the only agent allowed.
-type PoolKey = (Vec<String>, Option<AgentId>);
+/// Names asked for, the only agent allowed, and those that are not.
+type PoolKey = (Vec<String>, Option<AgentId>, Vec<AgentId>);
 
 /// The fold of the facts.
 #[derive(Debug, Clone, Default)]
@@ -82,9 +86,16 @@ pub struct State {
     /// Requirement classes.
     pub classes: Table<Class>,
     class_ids: Arc<BTreeMap<(Requirements, Option<Span>), ClassId>>,
+    /// For each task on whose agent others must run, their classes.
+    followers: Arc<BTreeMap<TaskId, Vec<ClassId>>>,
     /// Sets of agents.
     pub pools: Arc<Vec<Pool>>,
     pool_ids: Arc<BTreeMap<PoolKey, PoolId>>,
+
+    /// When tasks may start, by id.
+    pub windows: Arc<Vec<WindowDefinition>>,
+    /// How the circuit breaker stands.
+    pub breaker: Tripped,
 
     /// Ready tasks by class and rank.
     pub ready: Order<(ClassId, Rank)>,
@@ -153,6 +164,8 @@ impl PartialEq for State {
             && self.dependents == other.dependents
             && self.classes == other.classes
             && self.pools == other.pools
+            && self.windows == other.windows
+            && self.breaker == other.breaker
             && self.deadlines.iter().eq(other.deadlines.iter())
             && self.actions == other.actions
             && self.retries == other.retries
@@ -305,9 +318,10 @@ impl State {
     /// A class would start if everything were free: there is enough of all it asks, and an agent that offers it.
     pub fn could_ever_start(&self, class: &Class) -> bool {
         let enough = class.shared.iter().all(|(resource, need)| *need <= self.resource(*resource).capacity);
-        let pool = &self.pools[class.pool.0 as usize];
+        let pool = &self.pools[self.pool_of(class).0 as usize];
         let able = || pool.agents.iter().any(|agent| super::place::could_fit(class, self.agent(*agent)));
-        self.settings.max_running != Some(0) && enough && able()
+        let opens = class.window.is_none_or(|window| self.window(window).ever_opens(self.now));
+        self.settings.max_running != Some(0) && enough && opens && able()
     }
 
     /// Tasks that failed, but for those whose failure is excused.

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::bucket::Bucket;
 use crate::engine::definition::{
     AgentDefinition, ExecutionPhase, Requirements, ResourceDefinition, StateTransition, WorkflowStage,
 };
 use crate::engine::fact::{Outcome, Target};
 use crate::engine::ids::{
-    AgentId, Amount, Attempt, FallbackId, PhaseId, ResourceId, Span, StageId, TaskId, Time, TransitionId,
+    AgentId, Amount, Attempt, FallbackId, PhaseId, ResourceId, Span, StageId, TaskId, Time, TransitionId, WindowId,
 };
 use crate::engine::message::{Command, Exit, Origin, Process, StopReason, StopSignal, Usage};
 use crate::engine::table::Table;
@@ -221,7 +222,13 @@ pub struct Class {
     pub shared: Vec<(ResourceId, Amount)>,
     /// Of the per-agent resources.
     pub local: Vec<(ResourceId, Amount)>,
-    /// Both, as a live attempt holds them.
+    /// They start only while this is open.
+    pub window: Option<WindowId>,
+    /// They start where this one ran last.
+    pub same_as: Option<TaskId>,
+    /// They start here if there is room.
+    pub prefer: Option<AgentId>,
+    /// Both but for rates, as a live attempt holds them.
     pub holds: Arc<Vec<(ResourceId, Amount)>>,
     /// Which agents can do it.
     pub pool: PoolId,
@@ -234,6 +241,8 @@ pub struct Pool {
     pub capabilities: Vec<String>,
     /// Only this agent.
     pub only: Option<AgentId>,
+    /// None of these, sorted.
+    pub not: Vec<AgentId>,
     /// Sorted.
     pub agents: Vec<AgentId>,
 }
@@ -247,6 +256,20 @@ pub struct Resource {
     pub capacity: Amount,
     /// How much is taken.
     pub used: Amount,
+    /// The most there ever was of it: what is taken is never more.
+    pub peak: Amount,
+    /// What a rate has left.
+    pub bucket: Option<Bucket>,
+}
+
+impl Resource {
+    /// How much a task could take now.
+    pub fn free(&self, now: Time) -> Amount {
+        match &self.bucket {
+            Some(bucket) => bucket.free(self.capacity, now),
+            None => Amount(self.capacity.0.saturating_sub(self.used.0)),
+        }
+    }
 }
 
 /// An agent's changing part.
@@ -474,6 +497,8 @@ pub struct Changes {
     pub noted: bool,
     /// Classes whose first ready task may be another.
     pub classes: Vec<ClassId>,
+    /// Classes that may have to run elsewhere than before.
+    pub moved: Vec<ClassId>,
     /// Resources of which some was given back.
     pub resources: Vec<ResourceId>,
     /// Agents with new room.

@@ -1,6 +1,7 @@
 //! What is asked of the engine: about the task under the cursor, an agent, the whole session. Each act has one place that
 //! says whether it can be done now and, if not, why: hint line, palette, menu and toasts all read it.
 
+use crate::engine::ids::Amount;
 use crate::engine::message::Command;
 use crate::snapshot::{Mode, Phase, Snapshot, TaskRow};
 
@@ -49,6 +50,21 @@ pub fn check(act: Act, model: &Model, snapshot: &Snapshot) -> Result<(), String>
             let none = act == Act::SlotLess && agent.slots == 0;
             if none { Err(format!("{} has no slot left to take", agent.name)) } else { Ok(()) }
         }
+        Act::AmountMore | Act::AmountLess => {
+            let lock = snapshot.locks.get(model.lock_row).ok_or_else(|| "no resource is selected".to_owned())?;
+            match lock.capacity {
+                None => Err(format!("{} is a lock: there is one of it", lock.name)),
+                Some(amount) if act == Act::AmountLess && amount.0 == 0 => {
+                    Err(format!("nothing is left of {}", lock.name))
+                }
+                Some(_) => Ok(()),
+            }
+        }
+        Act::RunLess if snapshot.header.max_running == Some(1) => {
+            Err("one at least: pause the session to start nothing (P)".into())
+        }
+        Act::RunAny if snapshot.header.max_running.is_none() => Err("there is no limit to take away".into()),
+        Act::CloseBreaker if snapshot.header.breaker.is_none() => Err("the circuit breaker is closed".into()),
         Act::CopyLogPath if model.detail(snapshot).is_some_and(|detail| detail.log.is_none()) => {
             Err("it has written nothing".into())
         }
@@ -110,6 +126,12 @@ fn changes(act: Act) -> bool {
             | Drain
             | SlotMore
             | SlotLess
+            | AmountMore
+            | AmountLess
+            | RunMore
+            | RunLess
+            | RunAny
+            | CloseBreaker
     )
 }
 
@@ -150,6 +172,16 @@ pub fn act(model: &mut Model, act: Act, count: Option<u32>, snapshot: &Snapshot)
             return confirm(model, "Finish what runs, then end?", lines, "finish and end", Command::Drain);
         }
         Act::SlotMore | Act::SlotLess => return slots(model, act == Act::SlotMore, count, snapshot),
+        Act::AmountMore | Act::AmountLess => return amount(model, act == Act::AmountMore, count, snapshot),
+        Act::RunMore | Act::RunLess => {
+            let busy = snapshot.counts.running + snapshot.counts.stopping;
+            let now = snapshot.header.max_running.unwrap_or(u32::try_from(busy).unwrap_or(u32::MAX));
+            let step = count.unwrap_or(1);
+            let most = if act == Act::RunMore { now.saturating_add(step) } else { now.saturating_sub(step) };
+            return send(Command::SetMaxRunning { most: Some(most.max(1)) });
+        }
+        Act::RunAny => return send(Command::SetMaxRunning { most: None }),
+        Act::CloseBreaker => return send(Command::CloseBreaker),
         _ => {}
     }
     let Some(row) = model.task(snapshot).cloned() else { return vec![] };
@@ -239,6 +271,16 @@ fn priority(model: &mut Model, row: &TaskRow, up: bool, count: Option<u32>) -> V
     let asked = base.saturating_add(if up { step } else { -step }).clamp(-MAX_PRIORITY, MAX_PRIORITY);
     model.priority = Some(Intent { id: row.task, seen: row.priority, asked });
     vec![Request::Send(Command::SetPriority { task: row.task, priority: asked })]
+}
+
+/// Of the resource under the cursor.
+fn amount(model: &Model, more: bool, count: Option<u32>, snapshot: &Snapshot) -> Vec<Request> {
+    let Some((lock, has)) = snapshot.locks.get(model.lock_row).and_then(|lock| Some((lock, lock.capacity?))) else {
+        return vec![];
+    };
+    let step = Amount::units(u64::from(count.unwrap_or(1))).0;
+    let amount = Amount(if more { has.0.saturating_add(step) } else { has.0.saturating_sub(step) });
+    vec![Request::Send(Command::SetCapacity { resource: lock.resource, agent: None, amount })]
 }
 
 fn slots(model: &mut Model, more: bool, count: Option<u32>, snapshot: &Snapshot) -> Vec<Request> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::engine::definition::TaskDefinition;
+use crate::engine::definition::{TaskDefinition, TaskType};
 use crate::engine::fact::{Cause, Ending, Fact, Outcome, Stamped, Then};
 use crate::engine::ids::{Span, TaskId, Time};
 use crate::engine::message::{Command, Origin, StopReason, StopSignal};
@@ -134,6 +134,11 @@ pub fn summary(state: &State, elapsed: Span) -> String {
             let excused = if excused > 0 { format!(" ({excused} excused)") } else { String::new() };
             parts.push(format!("{} {word}{excused}", count(shown)));
         }
+    }
+    if state.waits_for_people() {
+        let asking = count(Shown::Awaiting);
+        let word = if asking == 1 { "awaits" } else { "await" };
+        parts.push(format!("{asking} {word} approval: qd resume … --approve TASK"));
     }
     let open = count(Shown::Ready)
         + count(Shown::Delayed)
@@ -270,7 +275,12 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
         }
         Fact::Awaiting { until, .. } => {
             let most = until.map_or_else(String::new, |at| format!(", for {} at most", took(at.since(item.fact.at))));
-            ("◔", format!("awaits    {name}{most}"))
+            match item.task.as_ref().map(|task| &task.task_type) {
+                Some(TaskType::Approval(approval)) => {
+                    ("◔", format!("asks      {name}: {} (approve or reject{most})", text::clean(&approval.text)))
+                }
+                _ => ("◔", format!("awaits    {name}{most}")),
+            }
         }
         Fact::Settled { outcome: Outcome::Succeeded, why, .. } => {
             ("✓", format!("done      {name}{}", because(why.as_deref())))
@@ -511,6 +521,11 @@ fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
             (line.name, line.message, line.holds) = (item.way.as_deref(), Some(why.as_str()), Some(*holds));
             "StageDecided"
         }
+        Fact::Voted { approves, by, note, .. } => {
+            (line.by, line.holds) = (Some(by.as_str()), Some(*approves));
+            line.message = Some(note.as_str()).filter(|note| !note.is_empty());
+            "Voted"
+        }
         Fact::Admitted { .. } => "Admitted",
         Fact::Awaiting { until, .. } => {
             line.until_ms = until.map(|at| at.0);
@@ -628,6 +643,7 @@ fn outcome_of<'a>(line: &mut Line<'a>, outcome: &'a Outcome) -> &'static str {
                         (Some("start"), problem.code, Some(problem.message.as_str()));
                 }
                 Cause::OutOfMemory => line.cause = Some("memory"),
+                Cause::Rejected => line.cause = Some("rejected"),
             }
             "Failed"
         }
@@ -677,6 +693,7 @@ fn command_name(command: &Command) -> &'static str {
         Command::SetCapacity { .. } => "set_capacity",
         Command::SetMaxRunning { .. } => "set_max_running",
         Command::CloseBreaker => "close_breaker",
+        Command::Vote { .. } => "vote",
         Command::Undo => "undo",
         Command::Redo => "redo",
         Command::All(_) => "all",
@@ -693,6 +710,7 @@ pub fn task_of(fact: &Fact) -> Option<TaskId> {
         | Fact::Cancelled { task, .. }
         | Fact::Excused { task, .. }
         | Fact::Enough { task, .. }
+        | Fact::Voted { task, .. }
         | Fact::Admitted { task }
         | Fact::Awaiting { task, .. }
         | Fact::Settled { task, .. }

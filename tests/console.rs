@@ -100,6 +100,35 @@ fn a_raised_task_moves_up_and_is_started_next_and_undo_takes_it_back() {
 }
 
 #[test]
+fn what_asks_is_approved_and_rejected_by_keys_after_a_question() {
+    let tasks = [
+        r#"Task(id: "ask", type: Approval("Ship it?")),"#.to_owned(),
+        r#"Task(id: "other", type: Approval("And this?")),"#.to_owned(),
+        task("ship", "true", "after: [\"ask\"]"),
+    ];
+    let place = Place::with(&flow(1, &tasks));
+    let mut robot = console(&place, WIDE);
+    robot.shows("asks: Ship it?");
+    robot.go_to("ask");
+    robot.keys("A");
+    robot.shows("Approve ask?");
+    robot.until("the question in the dialog", |lines| {
+        lines.iter().filter(|line| line.contains("asks: Ship it?")).count() > 1
+    });
+    robot.keys("n");
+    robot.row_says("ask", "awaiting");
+    robot.keys("Ay");
+    robot.row_says("ship", "done");
+    robot.go_to("other");
+    robot.keys("D");
+    robot.shows("Reject other?");
+    robot.keys("y");
+    robot.row_says("other", "failed");
+    robot.shows("FINISHED");
+    assert_eq!(quit(&mut robot), 1);
+}
+
+#[test]
 fn a_fallback_takes_the_place_of_a_task_that_runs_waits_or_fails() {
     let with = "fallback: [\"plan-b\"]";
     let tasks = [

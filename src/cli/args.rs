@@ -134,6 +134,23 @@ pub struct Run {
     /// Run a file of another user without asking if it has this hash (a refusal names it).
     #[arg(long, value_name = "HASH")]
     pub trust: Option<String>,
+    /// Answers to what tasks ask.
+    #[command(flatten)]
+    pub votes: Votes,
+}
+
+/// Answers to what tasks of the type `Approval` ask.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Votes {
+    /// Say yes to what this task asks, now or when it asks; may be given several times.
+    #[arg(long, value_name = "TASK")]
+    pub approve: Vec<String>,
+    /// Say no to what this task asks; may be given several times.
+    #[arg(long, value_name = "TASK")]
+    pub reject: Vec<String>,
+    /// A note that is kept with the answers.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub note: String,
 }
 
 fn parse_param(text: &str) -> Result<(String, String), String> {
@@ -154,6 +171,9 @@ pub struct Resume {
     /// Queue failed and lost tasks again first.
     #[arg(long)]
     pub retry_failed: bool,
+    /// Answers to what tasks ask.
+    #[command(flatten)]
+    pub votes: Votes,
 }
 
 /// `qd sessions`.

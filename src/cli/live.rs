@@ -34,6 +34,8 @@ pub struct New {
     pub text: String,
     /// Name of the session, if one was given.
     pub name: Option<String>,
+    /// What is asked for as soon as it is loaded.
+    pub first_commands: Vec<Command>,
 }
 
 /// A session open for writing.
@@ -88,7 +90,7 @@ pub fn begin(new: New, show: Show, side: ConsoleSide) -> Result<i32> {
         writer,
         engine: Engine::default(),
         opening: vec![opened()],
-        first_commands: Vec::new(),
+        first_commands: new.first_commands,
         workflow: Some(new.workflow),
         adoption: None,
         clock,

@@ -8,6 +8,7 @@ mod live;
 mod resume;
 mod run;
 mod shell;
+mod votes;
 
 use std::process::ExitCode;
 

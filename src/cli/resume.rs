@@ -50,11 +50,13 @@ pub fn resume(args: Resume, side: ConsoleSide) -> Result<i32> {
         resumed.lost.map(|lost| Fact::Recovered { lost_bytes: lost.bytes }).into_iter().collect();
     opening.push(live::opened());
     let clock = Clock::new(state.now);
+    let mut first_commands = first_commands(&state, args.retry_failed);
+    first_commands.extend(super::votes::of_state(&args.votes, &state)?);
     let open = Open {
         folder,
         lock,
         writer: resumed.writer,
-        first_commands: first_commands(&state, args.retry_failed),
+        first_commands,
         engine: Engine::new(state),
         opening,
         workflow: None,

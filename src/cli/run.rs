@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::args::{Bare, Run, Show};
 use super::live::{self, New};
 use crate::engine::definition::Workflow;
+use crate::engine::message::Command;
 use crate::error::{Error, Result};
 use crate::guard::ConsoleSide;
 use crate::session::folder::Surroundings;
@@ -51,7 +52,8 @@ pub fn run(args: Run, side: ConsoleSide) -> Result<i32> {
         set_slots(&mut workflow, slots);
     }
     let cwd = Surroundings::of_process()?.cwd;
-    start(args.show, args.session, workflow, &text, cwd, side)
+    let votes = super::votes::of_workflow(&args.votes, &workflow)?;
+    start(args.show, args.session, workflow, &text, cwd, side, votes)
 }
 
 /// `qd` alone.
@@ -62,11 +64,11 @@ pub fn bare(args: Bare, side: ConsoleSide) -> Result<i32> {
         let text = read(&file)?;
         trusted(&file, &text, args.trust.as_deref(), false)?;
         let workflow = parse(FOLDER_FILE, &text, &[], &machine())?;
-        return start(args.show, args.session, workflow, &text, cwd, side);
+        return start(args.show, args.session, workflow, &text, cwd, side, Vec::new());
     }
     let place = demo_folder()?;
     let workflow = parse("the built-in demo", DEMO, &[], &machine())?;
-    let code = start(args.show, args.session, workflow, DEMO, place.clone(), side);
+    let code = start(args.show, args.session, workflow, DEMO, place.clone(), side, Vec::new());
     // What the demo made is of no use to anybody; a session that was left early may still go on there.
     if code.as_ref().is_ok_and(|code| *code == 0) {
         let _ = std::fs::remove_dir_all(&place);
@@ -81,9 +83,10 @@ fn start(
     text: &str,
     cwd: PathBuf,
     side: ConsoleSide,
+    first_commands: Vec<Command>,
 ) -> Result<i32> {
     workflow.settings.cwd = Some(cwd.to_string_lossy().into_owned());
-    live::begin(New { workflow: Arc::new(workflow), text: text.to_owned(), name }, show, side)
+    live::begin(New { workflow: Arc::new(workflow), text: text.to_owned(), name, first_commands }, show, side)
 }
 
 fn set_slots(workflow: &mut Workflow, slots: u32) {

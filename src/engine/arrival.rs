@@ -7,9 +7,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::condition::{Condition, EvalError};
-use super::definition::TaskType;
-use super::fact::{Fact, Outcome};
+use super::definition::{Deadline, TaskType};
+use super::fact::{Cause, Fact, Outcome};
 use super::ids::TaskId;
 use super::interests::{Asker, Interests};
 use super::state::{Phase, State};
@@ -92,8 +94,76 @@ pub fn decide(state: &State, id: TaskId) -> Decision {
     facts.push(match &definition.task_type {
         TaskType::Run(_) => Fact::Admitted { task: id },
         TaskType::Noop => Fact::Settled { task: id, outcome: Outcome::Succeeded, why: None },
+        TaskType::Approval(approval) => match &state.task(id).vote {
+            Some(vote) => settled(id, vote.approves, vote.words()),
+            None => Fact::Awaiting { task: id, until: approval.timeout.map(|span| state.now.plus(span)) },
+        },
+        TaskType::Wait(Deadline::After(span)) => Fact::Awaiting { task: id, until: Some(state.now.plus(*span)) },
+        TaskType::Wait(Deadline::At(time)) => Fact::Awaiting { task: id, until: Some(*time) },
     });
     Decision::Now(facts)
+}
+
+/// A person's answer.
+fn settled(task: TaskId, approves: bool, why: String) -> Fact {
+    let outcome = if approves { Outcome::Succeeded } else { Outcome::Failed(Cause::Rejected) };
+    Fact::Settled { task, outcome, why: Some(why) }
+}
+
+/// The time has come until which a task was awaiting.
+pub fn overdue(state: &State, id: TaskId) -> Fact {
+    let (outcome, why) = match &state.definition(id).task_type {
+        TaskType::Approval(approval) if !approval.silence_approves => {
+            (Outcome::Failed(Cause::TimedOut), Some("nobody has answered".to_owned()))
+        }
+        TaskType::Approval(_) => (Outcome::Succeeded, Some("approved by silence: nobody has answered".to_owned())),
+        _ => (Outcome::Succeeded, None),
+    };
+    Fact::Settled { task: id, outcome, why }
+}
+
+/// What a person's yes or no comes to.
+///
+/// # Errors
+/// It asks nobody, or has its answer.
+pub fn vote(state: &State, id: TaskId, approves: bool, by: &str, note: &str) -> Result<Vec<Fact>, String> {
+    let (task, name) = (state.task(id), state.name(id));
+    if !matches!(state.definition(id).task_type, TaskType::Approval(_)) {
+        return Err(format!("{name} asks nobody"));
+    }
+    if !task.phase.is_open() {
+        return Err(format!("{name} has its answer: it is {}", super::decide::word(task.phase)));
+    }
+    if task.held {
+        return Err(format!("{name} is held: release it first"));
+    }
+    let vote = Vote { approves, by: by.into(), note: note.into() };
+    let words = vote.words();
+    let mut facts = vec![Fact::Voted { task: id, approves, by: vote.by, note: vote.note }];
+    if task.phase == Phase::Awaiting {
+        facts.push(settled(id, approves, words));
+    }
+    Ok(facts)
+}
+
+/// What a person has said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vote {
+    /// Yes.
+    pub approves: bool,
+    /// Who.
+    pub by: String,
+    /// What was said with it.
+    pub note: String,
+}
+
+impl Vote {
+    /// `approved by ana: looks good`
+    pub fn words(&self) -> String {
+        let word = if self.approves { "approved" } else { "rejected" };
+        let note = if self.note.is_empty() { String::new() } else { format!(": {}", self.note) };
+        format!("{word} by {}{note}", self.by)
+    }
 }
 
 /// The condition of its stage, asked once; a decision if it ends the matter.

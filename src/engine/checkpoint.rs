@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::arrival::Vote;
 use super::breaker::Tripped;
 use super::bucket::Bucket;
 use super::definition::{
@@ -115,6 +116,8 @@ struct StoredTask {
     past: Option<Arc<Vec<Past>>>,
     #[serde(default, skip_serializing_if = "is_default")]
     because: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vote: Option<Vote>,
     #[serde(default, skip_serializing_if = "is_default")]
     excused: bool,
     /// Of a join: what it waits for that is not done, what of it never can be, and whether it was said that it is enough.
@@ -167,6 +170,7 @@ impl State {
                 live: task.live.clone(),
                 past: task.past.clone(),
                 because: task.because.clone(),
+                vote: task.vote.as_deref().cloned(),
                 excused: task.excused,
                 join: task.join.as_ref().map(|join| (join.unmet, join.dead, join.settled)),
             }
@@ -338,6 +342,7 @@ impl State {
         task.live = stored.live;
         task.past = stored.past;
         task.because = stored.because;
+        task.vote = stored.vote.map(Arc::new);
         task.excused = stored.excused;
         if let (Some(join), Some(stored)) = (&mut task.join, stored.join) {
             (join.unmet, join.dead, join.settled) = stored;

@@ -478,7 +478,7 @@ impl Engine {
             let reason = entry.live.as_ref().and_then(|live| live.stop).map(|(reason, _, _)| reason);
             let fact = match entry.phase {
                 Phase::Delayed => Fact::Due { task },
-                Phase::Awaiting => Fact::Awaiting { task, until: None },
+                Phase::Awaiting => arrival::overdue(&self.state, task),
                 Phase::Starting | Phase::Running => stop(StopReason::TimedOut, StopSignal::Term),
                 Phase::Stopping => stop(reason.unwrap_or(StopReason::Cancelled), StopSignal::Kill),
                 Phase::Lingering => stop(reason.unwrap_or(StopReason::Leaked), StopSignal::Kill),
@@ -627,6 +627,10 @@ fn intend(state: &State, command: &Command) -> Result<Intent, Refusal> {
             phase => refuse(format!("{} is {}: too late to skip", state.name(*task), word(phase))),
         },
         Command::Unskip { task } => intend_unskip(state, *task),
+        Command::Vote { task, approves, by, note } => {
+            let facts = arrival::vote(state, *task, *approves, by, note).map_err(Refusal)?;
+            Ok(Intent { facts, inverse: None })
+        }
         Command::Fallback { task } => intend_fallback(state, *task),
         Command::Pause if state.paused => refuse("paused already"),
         Command::Pause => back(Fact::Paused, Command::Resume),
@@ -774,6 +778,7 @@ fn task_of(command: &Command) -> Option<TaskId> {
         | Command::Retry { task }
         | Command::Skip { task }
         | Command::Unskip { task }
+        | Command::Vote { task, .. }
         | Command::Fallback { task } => Some(*task),
         _ => None,
     }

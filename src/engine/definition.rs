@@ -403,6 +403,24 @@ pub enum TaskType {
     Run(Arc<CommandSpec>),
     /// Nothing: done as soon as everything before it is.
     Noop,
+    /// A person says yes or no. It holds nothing meanwhile.
+    Approval(Approval),
+    /// Done at a time: so long after everything before it, or when the clock shows it. It holds nothing meanwhile.
+    Wait(Deadline),
+}
+
+/// What a person is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approval {
+    /// The question.
+    pub text: String,
+    /// Nobody is waited for longer than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    /// What silence means then: yes, or no.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub silence_approves: bool,
 }
 
 impl TaskType {
@@ -410,7 +428,7 @@ impl TaskType {
     pub fn command(&self) -> Option<&Arc<CommandSpec>> {
         match self {
             Self::Run(command) => Some(command),
-            Self::Noop => None,
+            Self::Noop | Self::Approval(_) | Self::Wait(_) => None,
         }
     }
 }

@@ -276,7 +276,10 @@ impl Dispatch {
         if chain.looks >= BACKFILL_LOOKS && is_reserved(state, lane) {
             return;
         }
-        let Some((rank, class)) = self.next_fitting(state, lane, chain.cursor) else { return };
+        let Some((rank, class)) = self.next_fitting(state, lane, chain.cursor) else {
+            // The chain ends here: what is left is looked at when time has changed something.
+            return self.note_unset(state, lane);
+        };
         debug_assert_eq!(self.spot(class), Spot::Parked(lane, rank));
         self.rouse(state, class);
         self.woken_by.insert(class, lane);

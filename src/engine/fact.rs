@@ -296,6 +296,19 @@ pub enum Fact {
         of: u32,
     },
 
+    /// A person said yes or no to what a task asks, also before it asks.
+    Voted {
+        /// Which.
+        task: TaskId,
+        /// Yes.
+        approves: bool,
+        /// Who.
+        by: String,
+        /// What was said with it.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        note: String,
+    },
+
     // ── transitions and phases ───────────────────────────────────────────────────────────────────────────────────
     /// A stage was over and this led on from it: its target is entered, all its tasks wait again.
     TransitionTaken {
@@ -431,4 +444,6 @@ pub enum Cause {
     CouldNotStart(StartProblem),
     /// The kernel killed it for want of memory.
     OutOfMemory,
+    /// A person said no.
+    Rejected,
 }

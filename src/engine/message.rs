@@ -131,6 +131,18 @@ pub enum Command {
     },
     /// Close the circuit breaker: start again at once.
     CloseBreaker,
+    /// Say yes or no to what a task asks; also before it asks.
+    Vote {
+        /// Which.
+        task: TaskId,
+        /// Yes.
+        approves: bool,
+        /// Who.
+        by: String,
+        /// What is said with it.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        note: String,
+    },
     /// Take back the last command that can be taken back.
     Undo,
     /// Do again what was last taken back.

@@ -594,7 +594,9 @@ impl Runtime {
     fn end(&self) -> Option<End> {
         let state = &self.engine.state;
         let detached = state.ending == Some(crate::engine::fact::Ending::Detach);
-        let over = state.is_finished() && (self.parts.headless || state.ending.is_some());
+        // Without a screen nobody can answer: what only a person can go on with ends, and is taken up by `qd resume`.
+        let asks = self.parts.headless && state.waits_for_people();
+        let over = asks || (state.is_finished() && (self.parts.headless || state.ending.is_some()));
         // What was to start when the storage broke will never be spawned: it waits for no report.
         let runs = |id: &TaskId| state.task(*id).live.as_ref().is_some_and(|live| live.process.is_some());
         let broken = matches!(self.storage, Storage::Broken { .. });

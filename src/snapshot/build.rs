@@ -13,6 +13,7 @@ use super::{
 use crate::engine::breaker::Gate;
 use crate::engine::decide::Engine;
 use crate::engine::definition::ResourceKind;
+use crate::engine::definition::TaskType;
 use crate::engine::fact::{Cause, Ending, Outcome};
 use crate::engine::ids::{AgentId, Amount, ResourceId, Span, TaskId, Time};
 use crate::engine::message::{Command, Origin};
@@ -334,6 +335,12 @@ fn alerts(frozen: &Frozen, at: Time) -> Vec<Alert> {
         let late = duration(at.since(*deadline));
         add(*deadline, format!("{} is over its deadline by {late}", state.name(*id)), Some(*id), false);
     }
+    for id in shown_as(state, Shown::Awaiting).take(50) {
+        if let TaskType::Approval(approval) = &state.definition(id).task_type {
+            let text = format!("{} asks: {} (A approve, D reject)", state.name(id), approval.text);
+            add(state.task(id).since, text, Some(id), false);
+        }
+    }
     if let (Gate::Open { since, .. }, Some(words)) = (state.breaker.gate, super::why::breaker_words(state)) {
         add(since, words, None, true);
     }
@@ -404,6 +411,7 @@ pub fn outcome_words(outcome: &Outcome) -> String {
         Outcome::Failed(Cause::TimedOut) => "timed out".into(),
         Outcome::Failed(Cause::CouldNotStart(problem)) => format!("could not start: {}", problem.message),
         Outcome::Failed(Cause::OutOfMemory) => "out of memory".into(),
+        Outcome::Failed(Cause::Rejected) => "rejected".into(),
         Outcome::Cancelled => "cancelled".into(),
         Outcome::Aborted(_) => "stopped".into(),
         Outcome::Lost(why) => format!("lost: {why}"),
@@ -437,6 +445,8 @@ pub fn in_words(state: &State, command: &Command) -> String {
         Command::Skip { task } => format!("skip {}", name(task)),
         Command::Unskip { task } => format!("requeue {}", name(task)),
         Command::Fallback { task } => format!("fallback of {}", name(task)),
+        Command::Vote { task, approves: true, .. } => format!("approve {}", name(task)),
+        Command::Vote { task, .. } => format!("reject {}", name(task)),
         Command::Pause => "pause".into(),
         Command::Resume => "go on".into(),
         Command::Drain => "finish what runs, then end".into(),

@@ -6,7 +6,7 @@ use super::rows::{fallback_name, task_row};
 use super::{AttemptLine, Detail, Phase, WhyLine};
 use crate::engine::breaker::Gate;
 use crate::engine::definition::{
-    Backoff, CommandLine, CommandSpec, FallbackStrategy, ResourceKind, StageEnd, TaskType,
+    Backoff, CommandLine, CommandSpec, Deadline, FallbackStrategy, ResourceKind, StageEnd, TaskType,
 };
 use crate::engine::explain::{Reason, explain};
 use crate::engine::fact::{Outcome, Target};
@@ -43,8 +43,11 @@ pub(super) fn note(frozen: &Frozen, id: TaskId, at: Time) -> String {
             format!("{why}, retry {}/{} in {}", task.tries + 1, state.attempts_allowed(id), duration(until.since(at)))
         }
         Phase::Held => task.because.as_ref().map_or_else(|| "held by you".into(), |why| format!("held: {why}")),
-        Phase::Awaiting => "awaits what settles it".into(),
+        Phase::Awaiting => awaiting_words(state, id, at),
         Phase::Lost | Phase::Failed => {
+            if let (None, Some(why)) = (last, &task.because) {
+                return why.to_string();
+            }
             let cause = last.map_or_else(|| "failed".into(), |past| outcome_words(&past.outcome));
             if let Some(why) = &task.because {
                 return format!("{cause}, {}{why}", if task.excused { "excused: " } else { "" });
@@ -60,9 +63,20 @@ pub(super) fn note(frozen: &Frozen, id: TaskId, at: Time) -> String {
     }
 }
 
+/// What a task that holds nothing is settled by.
+fn awaiting_words(state: &State, id: TaskId, at: Time) -> String {
+    let left = state.task(id).due.map(|due| duration(due.since(at)));
+    match (&state.definition(id).task_type, left) {
+        (TaskType::Approval(approval), None) => format!("asks: {}", approval.text),
+        (TaskType::Approval(approval), Some(left)) => format!("asks for {left} more: {}", approval.text),
+        (_, Some(left)) => format!("waits {left} more"),
+        (_, None) => "waits".into(),
+    }
+}
+
 fn succeeded_note(state: &State, id: TaskId) -> String {
     let task = state.task(id);
-    let mut parts = Vec::new();
+    let mut parts: Vec<String> = task.because.iter().map(|why| why.to_string()).collect();
     if let Some(fallback) = task.fallback {
         parts.push(format!("by fallback {}", fallback_name(&state.fallbacks, fallback)));
     }
@@ -127,7 +141,7 @@ pub fn short(frozen: &Frozen, id: TaskId, reason: &Reason) -> String {
         Reason::Held => "held by you".into(),
         Reason::HeldByRule(why) => format!("held: {why}"),
         Reason::Undecided(condition) => format!("no answer yet: {condition}"),
-        Reason::Awaiting => "awaits what settles it".into(),
+        Reason::Awaiting => awaiting_words(state, id, state.now),
         Reason::Delayed { .. } => "waits out a delay".into(),
         Reason::After { tasks, count } => {
             let first = tasks[0];
@@ -259,6 +273,9 @@ pub(super) fn detail(frozen: &Frozen, id: TaskId, at: Time) -> Detail {
         command: match &definition.task_type {
             TaskType::Run(command) => command_text(command),
             TaskType::Noop => "nothing: it is done as soon as it is reached".into(),
+            TaskType::Approval(approval) => format!("asks: {}", approval.text),
+            TaskType::Wait(Deadline::After(span)) => format!("waits {}", duration(*span)),
+            TaskType::Wait(Deadline::At(_)) => "waits for a time of the clock".into(),
         },
         replaced_by,
         facts: facts(frozen, id),

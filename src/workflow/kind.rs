@@ -1,25 +1,36 @@
 //! What a task is that runs no command: its `type`. Knows nothing of commands.
 
 use super::diagnostic::Finding;
-use super::schema::{Fields, Reader, describe, head};
+use super::lower::next_time;
+use super::schema::{APPROVAL, Fields, Reader, Zero, describe, head};
 use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};
-use crate::engine::definition::TaskType;
+use super::units;
+use crate::engine::definition::{Approval, Deadline, TaskType};
+
+/// A question is no longer than this, in bytes.
+pub const MAX_QUESTION_BYTES: usize = 1_000;
 
 /// The types that can be written.
-const TYPES: [&str; 1] = ["Noop"];
+const TYPES: [&str; 3] = ["Noop", "Approval", "Wait"];
 
 /// Types that this version does not have.
-const LATER: [&str; 6] = ["Approval", "Wait", "Sensor", "Message", "Subworkflow", "Barrier"];
+const LATER: [&str; 4] = ["Sensor", "Message", "Subworkflow", "Barrier"];
 
 /// Fields that only a command has.
 const OF_COMMANDS: [&str; 7] = ["run", "exec", "env", "cwd", "retry", "timeout", "fallback"];
 
 /// Reads `type`, if the task has one.
-pub(super) fn read(reader: &mut Reader, fields: &Fields<'_, '_>) -> Option<TaskType> {
+pub(super) fn read(reader: &mut Reader, now: &jiff::Zoned, fields: &Fields<'_, '_>) -> Option<TaskType> {
     let node = fields.get("type")?;
     let found = match &node.kind {
         Kind::Word("Noop") => TaskType::Noop,
+        Kind::Struct(Some(name), _) | Kind::Tuple(Some(name), _) if name.text == "Approval" => {
+            TaskType::Approval(approval(reader, node)?)
+        }
+        Kind::Tuple(Some(name), items) if name.text == "Wait" && items.len() == 1 => {
+            TaskType::Wait(wait(reader, now, &items[0])?)
+        }
         Kind::Word(word) if LATER.contains(word) => {
             reader.not_yet(word, node.at);
             return None;
@@ -41,6 +52,64 @@ pub(super) fn read(reader: &mut Reader, fields: &Fields<'_, '_>) -> Option<TaskT
         }
     }
     Some(found)
+}
+
+const QUESTION: &str =
+    "for example type: Approval(\"Ship it?\"), or Approval(text: \"Ship it?\", timeout: \"1h\", on_timeout: Reject)";
+
+fn approval(reader: &mut Reader, node: &Node<'_>) -> Option<Approval> {
+    let question = |reader: &mut Reader, node: &Node<'_>| {
+        let word = reader.text(node, "Approval")?;
+        if word.text.trim().is_empty() || word.text.len() > MAX_QUESTION_BYTES {
+            let message = format!("a question is a text of 1 to {MAX_QUESTION_BYTES} bytes");
+            reader.report(Finding::new(node.at, message).label("what is asked?").help(QUESTION));
+            return None;
+        }
+        Some(word.text.to_owned())
+    };
+    if let Kind::Tuple(_, items) = &node.kind
+        && items.len() == 1
+    {
+        return Some(Approval { text: question(reader, &items[0])?, timeout: None, silence_approves: false });
+    }
+    let fields = reader.fields(node, &APPROVAL)?;
+    let timeout = fields.get("timeout").map(|node| reader.duration(node, "timeout", Zero::Refused));
+    let silence = fields.get("on_timeout").map(|node| {
+        if fields.get("timeout").is_none() {
+            let finding = Finding::new(head(node), "`on_timeout` without `timeout`: it asks without end");
+            reader.report(finding.label("after how long?").help(QUESTION));
+        }
+        reader.choice(node, "on_timeout", &[("Reject", false), ("Approve", true)])
+    });
+    let Some(text) = fields.get("text") else {
+        let finding = Finding::new(head(node), "this approval asks nothing");
+        reader.report(finding.label("`text` is missing").help(QUESTION));
+        return None;
+    };
+    let text = question(reader, text)?;
+    Some(Approval {
+        text,
+        timeout: timeout.map_or(Some(None), |span| span.map(Some))?,
+        silence_approves: silence.unwrap_or(Some(false))?,
+    })
+}
+
+/// `"10m"` from when everything before it is done, or the next `"14:00"`.
+fn wait(reader: &mut Reader, now: &jiff::Zoned, node: &Node<'_>) -> Option<Deadline> {
+    let word = reader.text(node, "Wait")?;
+    let found = if word.text.contains(':') {
+        let clock = units::clock(word.text).ok_or_else(|| "not a time of a day".to_owned());
+        clock
+            .and_then(|clock| next_time(now, clock).ok_or_else(|| "beyond the end of the calendar".to_owned()))
+            .map(Deadline::At)
+    } else {
+        units::duration(word.text).map(Deadline::After)
+    };
+    if let Err(why) = &found {
+        let finding = Finding::new(node.at, format!("`Wait`: {why}")).label("not a time");
+        reader.report(finding.help("a length of time: Wait(\"10m\"), or a clock time: Wait(\"14:00\")"));
+    }
+    found.ok()
 }
 
 fn unknown(reader: &mut Reader, node: &Node<'_>) {

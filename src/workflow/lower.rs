@@ -637,7 +637,7 @@ impl Lowering<'_, '_> {
         task.timeout = fields.get("timeout").and_then(|node| self.reader.duration(node, "timeout", Zero::Refused));
         task.estimate = fields.get("estimate").and_then(|node| self.reader.duration(node, "estimate", Zero::Allowed));
         task.join = join::read(self.reader, fields);
-        if let Some(kind) = kind::read(self.reader, fields) {
+        if let Some(kind) = kind::read(self.reader, &self.machine.now, fields) {
             task.task_type = kind;
         }
         task.retry = fields.get("retry").and_then(|node| retry(self.reader, node)).unwrap_or_default();
@@ -892,7 +892,7 @@ fn weight(task: &TaskDefinition, varies: Varies) -> usize {
 const DEADLINE_HELP: &str = "from the start of the run: \"90s\", \"10m\", \"1h30m\"; or a clock time: \"14:00\"";
 
 /// The next time that the clock shows `clock`, in the time zone of `now`; in a gap of that day, just after it.
-fn next_time(now: &jiff::Zoned, clock: jiff::civil::Time) -> Option<Time> {
+pub(super) fn next_time(now: &jiff::Zoned, clock: jiff::civil::Time) -> Option<Time> {
     let on = |date: jiff::civil::Date| date.to_datetime(clock).to_zoned(now.time_zone().clone()).ok();
     let today = on(now.date())?;
     let next = if today > *now { today } else { on(now.date().tomorrow().ok()?)? };

@@ -34,6 +34,7 @@ use std::path::Path;
 pub use command::MAX_COMMAND_BYTES;
 pub use diagnostic::{Diagnostic, Diagnostics, MAX_DIAGNOSTICS};
 pub use foreach::MAX_KEYS;
+pub use kind::MAX_QUESTION_BYTES;
 pub use limits::{MAX_APART, MAX_WINDOWS};
 pub use lower::{MAX_ATTEMPTS, MAX_EXPANDED_BYTES, MAX_NAME_BYTES, MAX_NAME_CELLS, MAX_SLOTS, MAX_TASKS};
 pub use order::MAX_DEPENDENCIES;

@@ -106,6 +106,8 @@ pub(super) const RETRY: Shape = Shape { name: "Retry", fields: &["attempts", "ba
 
 pub(super) const EXPONENTIAL: Shape = Shape { name: "Exponential", fields: &["base", "max", "jitter"], later: &[] };
 
+pub(super) const APPROVAL: Shape = Shape { name: "Approval", fields: &["text", "timeout", "on_timeout"], later: &[] };
+
 pub(super) const START_RATE: Shape = Shape { name: "StartRate", fields: &["amount", "per"], later: &[] };
 
 pub(super) const BREAKER: Shape =

@@ -320,7 +320,7 @@ fn read(pty: &Pty, seen: &Mutex<Seen>, deaf: &AtomicBool, over: &AtomicBool) {
 
 /// The line of the queue that is this task's: its name stands right after a phase's glyph.
 pub fn row_of(lines: &[String], task: &str) -> Option<usize> {
-    const GLYPHS: &str = "●◍◎↻○⊘‽✗◌⊗»✓";
+    const GLYPHS: &str = "●◍◎↻◔○⊘‽✗◌⊗»✓";
     lines.iter().position(|line| {
         let Some((before, after)) = line.split_once(&format!(" {task}")) else { return false };
         let whole = after.chars().next().is_none_or(|c| c == ' ');

@@ -29,6 +29,10 @@ struct Seen {
     by_rule: bool,
     /// What it asks for at its arrival was granted.
     admitted: bool,
+    /// It asks, or waits until then.
+    awaits: Option<Option<Time>>,
+    /// What a person said.
+    vote: Option<bool>,
 }
 
 #[derive(Debug, Clone)]
@@ -111,9 +115,30 @@ impl Checker {
                 self.arrived(*task);
                 self.idle(*task).admitted = true;
             }
-            Fact::Awaiting { task, .. } => self.arrived(*task),
+            Fact::Awaiting { task, until } => {
+                self.arrived(*task);
+                assert!(until.is_none_or(|at| at >= Time(0)), "awaits the past");
+                self.idle(*task).awaits = Some(*until);
+            }
+            Fact::Voted { task, approves, .. } => {
+                let seen = self.idle(*task);
+                assert!(!seen.at_rest && !seen.satisfied && !seen.held, "{task} is asked when it is over or held");
+                seen.vote = Some(*approves);
+            }
             Fact::Settled { task, outcome, .. } => {
                 self.arrived(*task);
+                let (now, kind) = (self.now, self.tasks[task.index()].task_type.clone());
+                let seen = self.idle(*task);
+                let late = seen.awaits.flatten().is_some_and(|until| until <= now);
+                match (kind, seen.vote) {
+                    (TaskType::Noop, _) => {}
+                    (TaskType::Approval(_), Some(yes)) => assert_eq!(yes, *outcome == Outcome::Succeeded, "{task}"),
+                    (TaskType::Approval(_) | TaskType::Wait(_), _) => {
+                        assert!(late, "{task} is settled before its time")
+                    }
+                    (TaskType::Run(_), _) => panic!("{task} runs a command and is settled"),
+                }
+                (seen.vote, seen.awaits) = (None, None);
                 let seen = self.idle(*task);
                 (seen.at_rest, seen.held) = (true, false);
                 seen.satisfied = *outcome == Outcome::Succeeded;
@@ -180,7 +205,7 @@ impl Checker {
                 assert!(seen.at_rest, "requeued though it was not over: {task}");
                 assert!(!seen.succeeded_once, "{task} has succeeded and is run again");
                 (seen.at_rest, seen.satisfied, seen.tries, seen.not_before) = (false, false, 0, Time(0));
-                (seen.excused, seen.admitted) = (false, false);
+                (seen.excused, seen.admitted, seen.awaits, seen.vote) = (false, false, None, None);
             }
             Fact::Excused { task, .. } => {
                 let seen = self.idle(*task);

@@ -19,7 +19,7 @@ use super::{command, replay, task, through_ron};
 /// A workflow from lines: `set KEY N`, `lock N`, `pool N AMOUNT`, `agent NAME slots N [cpu N] [mem N] [can a,b]`,
 /// `stage N [after a,b] [when CEL]`, `fallback N`, `task N [after a,b] [uses db,db:shared,cpu:2] [needs a,b] [on AGENT] [prio N]
 /// [deadline MS] [timeout MS] [estimate MS] [tries N] [backoff MS|BASE..MAX~JITTER] [or a,b] [stage S] [enough N]
-/// [rest cancel] [trigger over] [when CEL] [type noop]` (no spaces in a CEL), after the stages `transition FROM to TO [on failure|over] [most N]`, `phase N stages a,b
+/// [rest cancel] [trigger over] [when CEL] [type noop|wait:MS|ask[:MS]|silence:MS]` (no spaces in a CEL), after the stages `transition FROM to TO [on failure|over] [most N]`, `phase N stages a,b
 /// [end finish|stop]`.
 pub fn parse(text: &str) -> Workflow {
     let mut flow = Workflow::default();
@@ -172,7 +172,20 @@ fn one_task(flow: &Workflow, name: &str, rest: &[&str]) -> TaskDefinition {
             "rest" => task.join.rest = Rest::Cancel,
             "trigger" => task.join.trigger = Trigger::AllOver,
             "when" => task.entry = Some(Arc::new(Entry { when: Some(condition(value)) })),
-            "type" => task.task_type = TaskType::Noop,
+            "type" => {
+                let (kind, span) = value.split_once(':').unwrap_or((value, ""));
+                let span = (!span.is_empty()).then(|| Span(number(span)));
+                task.task_type = match (kind, span) {
+                    ("noop", _) => TaskType::Noop,
+                    ("wait", Some(span)) => TaskType::Wait(Deadline::After(span)),
+                    ("ask" | "silence", timeout) => TaskType::Approval(Approval {
+                        text: "well?".into(),
+                        timeout,
+                        silence_approves: kind == "silence",
+                    }),
+                    other => panic!("what is {other:?}?"),
+                };
+            }
             "or" => {
                 let names = value.split(',');
                 task.fallback =
@@ -323,6 +336,10 @@ impl Case {
                 let agent = self.flow.agents.iter().position(|agent| agent.name == words[1]).unwrap_or(99);
                 Command::SetSlots { agent: AgentId::from(agent), slots: number(words[2]) }
             }
+            "approve" | "reject" => {
+                let (approves, by, note) = (words[0] == "approve", words[2].to_owned(), String::new());
+                Command::Vote { task: self.id(words[1]), approves, by, note }
+            }
             "undo" => Command::Undo,
             "redo" => Command::Redo,
             "all" => Command::All(words[1..].split(|word| *word == ";").map(|words| self.command(words)).collect()),
@@ -415,6 +432,7 @@ impl Case {
             Fact::StageDecided { stage, holds, why } => {
                 format!("stage {} {holds}: {why}", self.flow.stages[stage.index()].name)
             }
+            Fact::Voted { task, approves, by, note } => format!("vote {} {approves} by {by}{note}", t(task)),
             Fact::Admitted { task } => format!("admit {}", t(task)),
             Fact::Awaiting { task, until } => {
                 let until = until.map_or_else(String::new, |at| format!(" until {}", at.0));

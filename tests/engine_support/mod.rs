@@ -327,7 +327,17 @@ fn random_task(
         retry: Retry { attempts: 1 + rng.below(3) as u32, backoff },
         fallback: (0..rng.below(3) as u32).map(FallbackId).collect(),
         entry: rng.maybe(12, |rng| Arc::new(Entry { when: Some(random_condition(rng)) })),
-        task_type: if rng.chance(6) { TaskType::Noop } else { TaskType::Run(command("true")) },
+        task_type: match rng.below(100) {
+            0..6 => TaskType::Noop,
+            6..10 => TaskType::Wait(Deadline::After(Span(rng.below(9_000)))),
+            10..12 => TaskType::Wait(Deadline::At(Time(1_000_000 + rng.below(30_000)))),
+            12..16 => TaskType::Approval(Approval {
+                text: "well?".into(),
+                timeout: Some(Span(rng.below(20_000))),
+                silence_approves: rng.chance(50),
+            }),
+            _ => TaskType::Run(command("true")),
+        },
         ..task(&format!("t{n}"))
     }
 }

@@ -180,7 +180,7 @@ impl Run {
     pub fn random_command(&mut self, depth: u32) -> Command {
         let rng = &mut self.rng;
         let task = TaskId(rng.below(u64::from(self.tasks) + 1) as u32);
-        match rng.below(34) {
+        match rng.below(37) {
             0..4 => Command::SetPriority { task, priority: rng.below(9) as i32 - 4 },
             4..7 => Command::Hold { task },
             7..11 => Command::Release { task },
@@ -201,6 +201,7 @@ impl Run {
                 Command::SetCapacity { resource, agent, amount: Amount(rng.below(5) * 1000) }
             }
             34 => Command::CloseBreaker,
+            35..37 => Command::Vote { task, approves: rng.chance(60), by: "ana".into(), note: String::new() },
             28..30 => Command::Undo,
             30..32 => Command::Redo,
             _ if depth == 0 => {

@@ -18,6 +18,7 @@ impl State {
             && let Some(classes) = self.followers.get(&id)
         {
             self.changes.moved.extend(classes);
+            self.note_all_reservations();
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{Done, DoneWhat, Live, Past, Phase, Reservation, State};
+use crate::engine::arrival::Vote;
 use crate::engine::breaker::{Gate, Tripped};
 use crate::engine::definition::{OnLost, ResourceKind};
 use crate::engine::fact::{Fact, Outcome, Stamped, Target, Then};
@@ -82,12 +83,16 @@ impl State {
             Fact::Requeued { task } => {
                 let arrives = self.arrives(*task);
                 self.edit(*task, |t| {
-                    t.tries = 0;
+                    (t.tries, t.vote) = (0, None);
                     t.arrive(arrives, now);
                 });
             }
             Fact::StageDecided { stage, holds, why } => {
                 self.stages.at_mut(stage.index()).decided = Some((*holds, why.as_str().into()));
+            }
+            Fact::Voted { task, approves, by, note } => {
+                let vote = Vote { approves: *approves, by: by.clone(), note: note.clone() };
+                self.edit(*task, |t| t.vote = Some(Arc::new(vote)));
             }
             Fact::Admitted { task } => self.edit(*task, |t| t.queue(now)),
             Fact::Awaiting { task, until } => self.edit(*task, |t| {

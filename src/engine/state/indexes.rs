@@ -362,7 +362,9 @@ pub(in crate::engine) fn display_key(settings: &Settings, stage: StageId, id: Ta
 /// When something is due for a task: the end of its delay, its time-out, its grace.
 pub(in crate::engine) fn timer(settings: &Settings, timeout: &Option<Span>, task: &Task) -> Option<Time> {
     match task.phase {
-        Phase::Delayed | Phase::Awaiting => task.due,
+        Phase::Delayed => task.due,
+        // What is held is not settled by time.
+        Phase::Awaiting => task.due.filter(|_| !task.held),
         Phase::Starting | Phase::Running => {
             let since = task.live.as_ref()?.process.as_ref()?.1;
             timeout.map(|span| since.plus(span))

@@ -109,6 +109,7 @@ impl State {
             live: None,
             past: None,
             because: None,
+            vote: None,
             excused: false,
             join: joining(definition),
         });

@@ -303,6 +303,13 @@ impl State {
         coming == 0 && (self.counts.of(Shown::Ready) == 0 || !self.any_could_start())
     }
 
+    /// Only a person can go on with it: nothing runs, waits out a time or could start, and something asks.
+    pub fn waits_for_people(&self) -> bool {
+        let quiet = self.loaded && self.live == 0 && self.ending.is_none() && self.timers.is_empty();
+        let asks = self.counts.of(Shown::Awaiting) > 0;
+        quiet && asks && (self.counts.of(Shown::Ready) == 0 || !self.any_could_start())
+    }
+
     /// Some ready task could start if everything were free. Looks at classes until one can: at the first, but when stuck.
     fn any_could_start(&self) -> bool {
         let mut from = ClassId(0);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::arrival::Vote;
 use crate::engine::bucket::Bucket;
 use crate::engine::definition::{
     AgentDefinition, ExecutionPhase, Requirements, ResourceDefinition, StateTransition, WorkflowStage,
@@ -108,6 +109,8 @@ pub struct Task {
     pub past: Option<Arc<Vec<Past>>>,
     /// Why a rule put it where it stands (skipped, held, settled), if one did.
     pub because: Option<Arc<str>>,
+    /// What a person said to what it asks.
+    pub vote: Option<Arc<Vote>>,
     /// It failed, and that does not count against the run.
     pub excused: bool,
     /// It does not simply wait for all that it waits for to succeed.

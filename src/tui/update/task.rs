@@ -94,6 +94,11 @@ fn check_task(act: Act, model: &Model, snapshot: &Snapshot) -> Result<(), String
         Act::Unskip if !matches!(row.phase, Phase::Skipped | Phase::Cancelled) => {
             no(&format!("{word}, neither skipped nor cancelled"))
         }
+        Act::Approve | Act::Reject if over => no(&format!("{word} already")),
+        Act::Approve | Act::Reject => match model.detail(snapshot) {
+            Some(detail) if !detail.command.starts_with(ASKS) => Err(format!("{} asks nobody", row.name)),
+            _ => Ok(()),
+        },
         Act::Raise | Act::Lower if over => no(&format!("{word} already")),
         Act::Fallback if matches!(row.phase, Phase::Succeeded | Phase::Skipped) => no(&format!("{word} already")),
         Act::Fallback => match model.detail(snapshot) {
@@ -118,6 +123,8 @@ fn changes(act: Act) -> bool {
             | Kill
             | Retry
             | Fallback
+            | Approve
+            | Reject
             | Skip
             | Unskip
             | Pause
@@ -147,6 +154,8 @@ pub fn of_task(act: Act) -> bool {
             | Kill
             | Retry
             | Fallback
+            | Approve
+            | Reject
             | Skip
             | Unskip
             | CopyName
@@ -188,6 +197,16 @@ pub fn act(model: &mut Model, act: Act, count: Option<u32>, snapshot: &Snapshot)
     let task = row.task;
     match act {
         Act::Raise | Act::Lower => priority(model, &row, act == Act::Raise, count),
+        Act::Approve | Act::Reject => {
+            let (approves, by) = (act == Act::Approve, me());
+            let title = format!("{} {}?", if approves { "Approve" } else { "Reject" }, row.name);
+            let question = row.note.clone();
+            let then =
+                if approves { "What waits for it goes on." } else { "It fails, and what waits for it is blocked." };
+            let lines = vec![question, then.to_owned()];
+            let yes = if approves { "approve" } else { "reject" };
+            confirm(model, &title, lines, yes, Command::Vote { task, approves, by, note: String::new() })
+        }
         Act::Hold if row.phase == Phase::Held => send(Command::Release { task }),
         Act::Hold => send(Command::Hold { task }),
         Act::Retry => send(Command::Retry { task }),
@@ -271,6 +290,15 @@ fn priority(model: &mut Model, row: &TaskRow, up: bool, count: Option<u32>) -> V
     let asked = base.saturating_add(if up { step } else { -step }).clamp(-MAX_PRIORITY, MAX_PRIORITY);
     model.priority = Some(Intent { id: row.task, seen: row.priority, asked });
     vec![Request::Send(Command::SetPriority { task: row.task, priority: asked })]
+}
+
+/// How the details of a task begin that asks a person.
+const ASKS: &str = "asks: ";
+
+/// Who sits at the keys.
+fn me() -> String {
+    let name = ["LOGNAME", "USER"].iter().find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
+    name.unwrap_or_else(|| "operator".to_owned())
 }
 
 /// Of the resource under the cursor.

@@ -1,5 +1,5 @@
 //! Flow control and constraints: limits, rates, the circuit breaker, windows, where tasks may run. What the binary does with
-//! the words of a file, and what it says. The engine's side is in the random tests, whose checker knows all of it.
+//! the words of a file, and what it says. The engine's side is in the random tests.
 
 mod common;
 

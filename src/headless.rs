@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::engine::definition::{TaskDefinition, TaskType};
+use crate::engine::definition::{GoalKind, TaskDefinition, TaskType};
 use crate::engine::fact::{Cause, Ending, Fact, Outcome, Stamped, Then};
 use crate::engine::ids::{Span, TaskId, Time};
 use crate::engine::message::{Command, Origin, StopReason, StopSignal};
@@ -134,6 +134,10 @@ pub fn summary(state: &State, elapsed: Span) -> String {
             let excused = if excused > 0 { format!(" ({excused} excused)") } else { String::new() };
             parts.push(format!("{} {word}{excused}", count(shown)));
         }
+    }
+    let missed: Vec<&str> = state.missed().map(|goal| goal.definition.name.as_str()).take(5).collect();
+    if !missed.is_empty() {
+        parts.push(text::clean(&format!("missed {}", missed.join(", "))).into_owned());
     }
     if state.waits_for_people() {
         let asking = count(Shown::Awaiting);
@@ -290,6 +294,14 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
             ("✗", format!("failed    {name}: {cause}{}", because(why.as_deref())))
         }
         Fact::Held { why, .. } => ("⊘", format!("held      {name}{}", because(why.as_deref()))),
+        // That an objective is met as things stand is no news before the end.
+        Fact::GoalJudged { holds: true, .. } if item.way.as_deref().is_some_and(|way| way.starts_with("objective")) => {
+            return None;
+        }
+        Fact::GoalJudged { holds, why, .. } => {
+            let (mark, word) = if *holds { ("◆", "reached  ") } else { ("◇", "not met  ") };
+            (mark, format!("{word} {}: {}", way(item), text::clean(why)))
+        }
         Fact::CapacitySet { amount, .. } => {
             ("▸", format!("set       {} to {}", way(item), crate::snapshot::build::amount(*amount)))
         }
@@ -325,6 +337,11 @@ pub fn way_of(state: &State, fact: &Fact) -> Option<String> {
             Some(state.transition_words(*transition))
         }
         Fact::PhaseFailed { phase, .. } => Some(state.phase(*phase).definition.name.clone()),
+        Fact::GoalJudged { goal, .. } => {
+            let goal = &state.goals[goal.index()].definition;
+            let kind = if goal.kind == GoalKind::Objective { "objective" } else { "milestone" };
+            Some(format!("{kind} {}", goal.name))
+        }
         Fact::CapacitySet { resource, .. } => Some(state.resource(*resource).definition.name.clone()),
         Fact::StageDecided { stage, .. } => Some(state.stage_name(*stage).to_owned()),
         _ => None,
@@ -536,6 +553,14 @@ fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
             outcome_of(line, outcome)
         }
         Fact::TransitionAdded(_) => "TransitionAdded",
+        Fact::GoalAdded(goal) => {
+            line.name = Some(&goal.name);
+            "GoalAdded"
+        }
+        Fact::GoalJudged { holds, why, .. } => {
+            (line.name, line.message, line.holds) = (item.way.as_deref(), Some(why.as_str()), Some(*holds));
+            "GoalJudged"
+        }
         Fact::PhaseAdded(definition) => {
             line.name = Some(&definition.name);
             "PhaseAdded"

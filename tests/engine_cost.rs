@@ -34,6 +34,7 @@ fn flow(tasks: Vec<TaskDefinition>, locks: usize) -> Workflow {
     resources.extend((0..locks).map(|n| ResourceDefinition::new(format!("lock{n}"), ResourceKind::Lock)));
     Workflow {
         windows: Vec::new(),
+        goals: Vec::new(),
         settings: Settings::default(),
         resources,
         agents: vec![AgentDefinition {

@@ -253,6 +253,7 @@ fn workflow(count: usize, own_class: bool) -> Workflow {
     let stage = |name: &str| WorkflowStage { name: name.into(), after: Vec::new(), when: None };
     Workflow {
         windows: Vec::new(),
+        goals: Vec::new(),
         settings: Settings { name: "bench".into(), ..Settings::default() },
         resources: std::iter::once(cpu).chain((0..LOCKS).map(lock)).collect(),
         agents: (0..AGENTS).map(agent).collect(),

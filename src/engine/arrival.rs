@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::condition::{Condition, EvalError};
 use super::definition::{Deadline, TaskType};
 use super::fact::{Cause, Fact, Outcome};
+use super::goals::Goals;
 use super::ids::TaskId;
 use super::interests::{Asker, Interests};
 use super::state::{Phase, State};
@@ -31,13 +32,15 @@ pub struct Arrivals {
     queue: BTreeSet<TaskId>,
     parked: BTreeMap<TaskId, Condition>,
     interests: Interests,
+    goals: Goals,
 }
 
 impl Arrivals {
     /// All that stand there (after a replay).
     pub fn rebuild(&mut self, state: &mut State) {
         *self = Self::default();
-        state.changes.asked = false;
+        self.goals.rebuild(state, &mut self.interests);
+        state.changes.asked = !state.goals.is_empty();
         if state.counts.of(super::state::Shown::Waiting) > 0 {
             let all = (0..state.tasks.len()).map(TaskId::from);
             self.queue = all.filter(|id| state.task(*id).phase == Phase::Arrived).collect();
@@ -47,15 +50,11 @@ impl Arrivals {
     /// The next to be decided, by what changed since.
     pub fn next(&mut self, state: &mut State) -> Option<TaskId> {
         self.queue.extend(std::mem::take(&mut state.changes.arrived));
-        for changed in std::mem::take(&mut state.changes.read) {
-            for Asker::Arrival(task) in self.interests.touched(state, &changed) {
-                self.queue.insert(task);
-            }
-        }
+        self.absorb(state);
         while let Some(task) = self.queue.pop_first() {
             if let Some(condition) = self.parked.remove(&task) {
                 self.interests.forget(state, Asker::Arrival(task), &condition);
-                state.changes.asked = !self.parked.is_empty();
+                state.changes.asked = !self.parked.is_empty() || !state.goals.is_empty();
             }
             let entry = state.task(task);
             if entry.phase == Phase::Arrived && !entry.held {
@@ -63,6 +62,23 @@ impl Arrivals {
             }
         }
         None
+    }
+
+    /// The next new answer of a milestone or an objective.
+    pub fn next_goal(&mut self, state: &mut State) -> Option<Fact> {
+        self.absorb(state);
+        self.goals.next(state)
+    }
+
+    fn absorb(&mut self, state: &mut State) {
+        for changed in std::mem::take(&mut state.changes.read) {
+            for asker in self.interests.touched(state, &changed) {
+                match asker {
+                    Asker::Arrival(task) => _ = self.queue.insert(task),
+                    Asker::Goal(goal) => self.goals.touch(goal),
+                }
+            }
+        }
     }
 
     /// It has no answer: it is asked again when something changes that the condition reads.

@@ -11,8 +11,8 @@ use super::arrival::Vote;
 use super::breaker::Tripped;
 use super::bucket::Bucket;
 use super::definition::{
-    AgentDefinition, ExecutionPhase, FallbackDefinition, ResourceDefinition, ResourceKind, Settings, StateTransition,
-    TaskDefinition, WindowDefinition, WorkflowStage,
+    AgentDefinition, ExecutionPhase, FallbackDefinition, Goal, ResourceDefinition, ResourceKind, Settings,
+    StateTransition, TaskDefinition, WindowDefinition, WorkflowStage,
 };
 use super::fact::{Ending, Fact, Stamped, Target};
 use super::ids::{AgentId, Amount, FallbackId, ResourceId, StageId, TaskId, Time};
@@ -20,7 +20,10 @@ use super::message::Command;
 use super::state::{Changes, Done, Live, Past, Phase, Reservation, Resource, State, Transition};
 
 /// Form of what follows. Another one is not read.
-pub const CHECKPOINT_VERSION: u32 = 3;
+pub const CHECKPOINT_VERSION: u32 = 4;
+
+/// What was last said of a goal.
+type Said = Option<(bool, Time, Arc<str>)>;
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
@@ -38,6 +41,8 @@ struct Stored {
     transitions: Vec<StoredTransition>,
     /// Each with whether it ended by a failure.
     phases: Vec<(ExecutionPhase, bool)>,
+    /// Each with what was last said of it.
+    goals: Vec<(Goal, Said)>,
     fallbacks: Vec<FallbackDefinition>,
     /// What the condition of each stage came to.
     decided: Vec<Option<(bool, Arc<str>)>>,
@@ -187,6 +192,7 @@ impl State {
             stages: self.stages.iter().map(|stage| (*stage.definition).clone()).collect(),
             rounds: self.stages.iter().map(|stage| (stage.entered, stage.round)).collect(),
             transitions: self.transitions.iter().map(stored_transition).collect(),
+            goals: self.goals.iter().map(|goal| (goal.definition.clone(), goal.said.clone())).collect(),
             phases: self.phases.iter().map(|phase| (phase.definition.clone(), phase.ended)).collect(),
             decided: self.stages.iter().map(|stage| stage.decided.clone()).collect(),
             fallbacks: (*self.fallbacks).clone(),
@@ -250,6 +256,9 @@ impl State {
             (kept.busy_ms, kept.busy_since) = (agent.busy_ms, agent.busy_since);
         }
         state.count_stages();
+        for (index, (_, said)) in stored.goals.iter().enumerate() {
+            Arc::make_mut(&mut state.goals)[index].said.clone_from(said);
+        }
         for (index, (_, ended)) in stored.phases.iter().enumerate() {
             Arc::make_mut(&mut state.phases)[index].ended = *ended;
         }
@@ -273,7 +282,8 @@ impl State {
         let stages = stored.stages.iter().cloned().map(Fact::StageAdded);
         let transitions = stored.transitions.iter().map(|stored| Fact::TransitionAdded(stored.definition.clone()));
         let phases = stored.phases.iter().map(|(definition, _)| Fact::PhaseAdded(definition.clone()));
-        let stages = stages.chain(transitions).chain(phases);
+        let goals = stored.goals.iter().map(|(goal, _)| Fact::GoalAdded(goal.clone()));
+        let stages = stages.chain(transitions).chain(phases).chain(goals);
         let fallbacks = stored.fallbacks.iter().cloned().map(Fact::FallbackAdded);
         let tasks = stored.definitions.iter().cloned().map(Fact::TaskAdded);
         let settings = std::iter::once(Fact::Configured(Box::new(stored.settings.clone())));

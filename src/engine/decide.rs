@@ -275,6 +275,9 @@ impl Engine {
         for transition in &workflow.transitions {
             self.record(turn, Fact::TransitionAdded(transition.clone()));
         }
+        for goal in &workflow.goals {
+            self.record(turn, Fact::GoalAdded(goal.clone()));
+        }
         for phase in &workflow.phases {
             self.record(turn, Fact::PhaseAdded(phase.clone()));
         }
@@ -289,6 +292,9 @@ impl Engine {
         }
         let tasks = workflow.tasks.len() as u32;
         self.record(turn, Fact::Loaded { tasks });
+        if !self.state.goals.is_empty() {
+            self.arrivals.rebuild(&mut self.state);
+        }
         Ok(())
     }
 
@@ -492,6 +498,9 @@ impl Engine {
     fn settle(&mut self, turn: &mut Turn) {
         loop {
             while self.decide_graph(turn) | self.decide_arrivals(turn) {}
+            while let Some(fact) = self.arrivals.next_goal(&mut self.state).filter(|_| !self.unsafe_to_start) {
+                self.record(turn, fact);
+            }
             while let Some(fact) = self.state.breaker_next().filter(|_| !self.unsafe_to_start) {
                 self.record(turn, fact);
             }

@@ -32,6 +32,8 @@ pub struct Workflow {
     pub tasks: Vec<TaskDefinition>,
     /// When tasks may start, for those that say so.
     pub windows: Vec<WindowDefinition>,
+    /// Milestones, then objectives, each in the order of the file.
+    pub goals: Vec<Goal>,
 }
 
 /// What holds for the whole run.
@@ -172,6 +174,27 @@ pub enum ResourceKind {
         /// In so long it fills up from nothing.
         per: Span,
     },
+}
+
+/// What is watched for the whole run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Goal {
+    /// Its name.
+    pub name: String,
+    /// Which of the two.
+    pub kind: GoalKind,
+    /// The condition.
+    pub holds: Condition,
+}
+
+/// What a goal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GoalKind {
+    /// A point of the run: reached once.
+    Milestone,
+    /// What is aimed at: met or missed, in the end by what the run came to.
+    Objective,
 }
 
 /// When tasks may start.

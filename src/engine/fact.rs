@@ -6,10 +6,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::definition::{
-    AgentDefinition, ExecutionPhase, FallbackDefinition, ResourceDefinition, Settings, StateTransition, TaskDefinition,
-    WindowDefinition, WorkflowStage,
+    AgentDefinition, ExecutionPhase, FallbackDefinition, Goal, ResourceDefinition, Settings, StateTransition,
+    TaskDefinition, WindowDefinition, WorkflowStage,
 };
-use super::ids::{AgentId, Amount, Attempt, FallbackId, PhaseId, ResourceId, StageId, TaskId, Time, TransitionId};
+use super::ids::{
+    AgentId, Amount, Attempt, FallbackId, GoalId, PhaseId, ResourceId, StageId, TaskId, Time, TransitionId,
+};
 use super::message::{Command, Exit, Origin, Process, StartProblem, StopReason, StopSignal, Usage};
 
 /// Version of this format. Written by [`Fact::Opened`]; a higher one in a file means read-only.
@@ -333,6 +335,19 @@ pub enum Fact {
         /// The task that failed.
         task: TaskId,
     },
+    // ── goals ────────────────────────────────────────────────────────────────────────────────────────────────────
+    /// A milestone or an objective is known.
+    GoalAdded(Goal),
+    /// A milestone is reached; an objective is met or missed as things stand.
+    GoalJudged {
+        /// Which.
+        goal: GoalId,
+        /// It holds.
+        holds: bool,
+        /// The condition with its values.
+        why: String,
+    },
+
     // ── limits and flow control ──────────────────────────────────────────────────────────────────────────────────
     /// A window in which tasks may start is known.
     WindowAdded(WindowDefinition),

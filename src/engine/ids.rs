@@ -53,6 +53,10 @@ id!(
     PhaseId
 );
 id!(
+    /// A milestone or an objective, in the order of the file.
+    GoalId
+);
+id!(
     /// A set of time windows of the workflow.
     WindowId
 );

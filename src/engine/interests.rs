@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::condition::{Condition, Name, Read, Root};
-use super::ids::{StageId, TaskId};
+use super::ids::{GoalId, StageId, TaskId};
 use super::state::{Changed, State};
 
 /// Whose condition it is.
@@ -12,6 +12,8 @@ use super::state::{Changed, State};
 pub enum Asker {
     /// A task that arrived and whose condition has no answer yet.
     Arrival(TaskId),
+    /// A milestone or an objective.
+    Goal(GoalId),
 }
 
 /// What is read.

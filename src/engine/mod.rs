@@ -15,6 +15,7 @@ pub mod definition;
 pub mod dispatch;
 pub mod explain;
 pub mod fact;
+pub mod goals;
 pub mod graph;
 pub mod ids;
 pub mod interests;

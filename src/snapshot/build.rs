@@ -284,6 +284,12 @@ fn progress(frozen: &Frozen, at: Time) -> Progress {
         attempts: (state.ended_attempts.0 as usize, state.ended_attempts.1 as usize),
         eta: None,
         eta_why_not: Some("no forecast yet".into()),
+        goals: state
+            .goals
+            .iter()
+            .take(LISTED)
+            .map(|goal| (goal.definition.name.clone(), goal.said.as_ref().map(|said| said.0)))
+            .collect(),
         phases: state.phases.iter().map(|phase| phase_line(state, phase)).collect(),
     }
 }

@@ -406,6 +406,8 @@ pub struct Progress {
     pub eta: Option<Time>,
     /// What is missing for an `eta`.
     pub eta_why_not: Option<String>,
+    /// Milestones and objectives: name, and whether it holds if that is known; the first few of the file.
+    pub goals: Vec<(String, Option<bool>)>,
     /// The phases, in the order of the file.
     pub phases: Vec<PhaseLine>,
 }

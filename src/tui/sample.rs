@@ -490,6 +490,7 @@ fn locks() -> Vec<LockRow> {
 
 fn progress() -> Progress {
     Progress {
+        goals: vec![("tested".into(), Some(true)), ("shipped".into(), None)],
         phases: Vec::new(),
         throughput: vec![0.5, 1.0, 1.0, 1.5, 2.0, 1.5, 2.5, 3.0, 2.5, 2.0, 2.5, 2.4],
         per_minute: 2.4,

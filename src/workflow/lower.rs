@@ -19,7 +19,7 @@ use super::schema::{
 };
 use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};
-use super::{Machine, command, join, kind, units, ways};
+use super::{Machine, command, goals, join, kind, units, ways};
 use crate::engine::condition::Condition;
 use crate::engine::definition::{
     AgentDefinition, Backoff, CommandLine, CommandSpec, Deadline, Durability, Entry, FallbackDefinition,
@@ -97,6 +97,7 @@ pub(super) fn workflow(
     let Lowering { reader, agents, mut resources, stage_names, task_names, params, apart, windows, .. } = lowering;
     let scope = Scope { params: &params, tasks: &task_names, stages: &stage_names };
     let transitions = ways::transitions(reader, &fields, scope);
+    let goals = goals::read(reader, &fields, scope);
     let phases = ways::phases(reader, &fields, &stage_names, &task_names);
     if reader.findings.count() == 0 {
         ways::check_reachable(reader, &transitions, &stages, &tasks);
@@ -112,7 +113,7 @@ pub(super) fn workflow(
     }
     phases.iter().for_each(|phase| limits.phase(phase));
     limits.apart(&apart.into_iter().collect::<Vec<_>>());
-    Workflow { settings, resources, agents, stages, transitions, phases, fallbacks, tasks, windows }
+    Workflow { settings, resources, agents, stages, transitions, phases, fallbacks, tasks, windows, goals }
 }
 
 fn stage_list<'n, 'a>(reader: &mut Reader, root: &Node<'_>, fields: &Fields<'n, 'a>) -> &'n [Node<'a>] {

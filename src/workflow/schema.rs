@@ -33,6 +33,8 @@ pub(super) const WORKFLOW: Shape = Shape {
         "phases",
         "fallbacks",
         "controls",
+        "milestones",
+        "objectives",
         "on_lost",
         "grace",
         "aging",
@@ -41,7 +43,7 @@ pub(super) const WORKFLOW: Shape = Shape {
         "durability",
         "on_console_death",
     ],
-    later: &["gates", "barriers", "milestones", "objectives", "policy", "plan", "conditions", "include"],
+    later: &["gates", "barriers", "policy", "plan", "conditions", "include"],
 };
 
 pub(super) const AGENT: Shape =

@@ -67,6 +67,8 @@ pub struct Checker {
     grants: BTreeMap<(ResourceId, TaskId), (Amount, AgentId)>,
     pub starts: u64,
     windows: Vec<WindowDefinition>,
+    /// With what was last said of each.
+    goals: Vec<(Goal, Option<bool>)>,
     /// Amounts that are no longer as declared.
     capacities: BTreeMap<(ResourceId, Option<AgentId>), u64>,
     /// What was taken of each rate, since its capacity was last changed.
@@ -164,6 +166,17 @@ impl Checker {
             Fact::Loaded { tasks } => {
                 assert_eq!(*tasks as usize, self.tasks.len());
                 self.loaded = true;
+            }
+            Fact::GoalAdded(goal) => self.goals.push((goal.clone(), None)),
+            Fact::GoalJudged { goal, holds, .. } => {
+                let (goal, said) = &mut self.goals[goal.index()];
+                assert_ne!(*said, Some(*holds), "{} is said twice", goal.name);
+                assert!(
+                    goal.kind == GoalKind::Objective || (*holds && said.is_none()),
+                    "{} is reached again",
+                    goal.name
+                );
+                *said = Some(*holds);
             }
             Fact::WindowAdded(window) => self.windows.push(window.clone()),
             Fact::CapacitySet { resource, agent, amount } => {

@@ -444,7 +444,10 @@ impl Case {
             Fact::Cancelled { task, why } => format!("cancelled {}{}", t(task), because(why)),
             Fact::Excused { task, why } => format!("excused {}: {why}", t(task)),
             Fact::Enough { task, done, of } => format!("enough {} {done}/{of}", t(task)),
-            Fact::WindowAdded(_) => return None,
+            Fact::WindowAdded(_) | Fact::GoalAdded(_) => return None,
+            Fact::GoalJudged { goal, holds, why } => {
+                format!("goal {} {holds}: {why}", self.flow.goals[goal.index()].name)
+            }
             Fact::CapacitySet { resource, agent: _, amount } => {
                 format!("capacity {} {}", self.flow.resources[resource.index()].name, amount.0)
             }

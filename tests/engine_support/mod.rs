@@ -121,6 +121,10 @@ pub fn add_controls(rng: &mut Rng, flow: &mut Workflow) {
         open.push((Time(at), Time(u64::MAX)));
         flow.windows.push(WindowDefinition { name: "now and then".into(), open });
     }
+    for n in 0..rng.below(4) {
+        let kind = *rng.pick(&[GoalKind::Milestone, GoalKind::Objective]);
+        flow.goals.push(Goal { name: format!("goal{n}"), kind, holds: random_condition(rng) });
+    }
     let rate = flow.resources.last().filter(|last| last.limit).map(|_| ResourceId::from(flow.resources.len() - 1));
     let (tasks, agents) = (flow.tasks.len() as u64, flow.agents.len() as u64);
     for task in &mut flow.tasks {
@@ -212,7 +216,18 @@ fn varied_workflow(rng: &mut Rng) -> Workflow {
     let transitions = if rng.chance(40) { random_transitions(rng, stages.len() as u64) } else { Vec::new() };
     let phases = if rng.chance(30) { random_phases(rng, stages.len()) } else { Vec::new() };
     let settings = random_settings(rng);
-    Workflow { settings, resources, agents, stages, transitions, phases, fallbacks, tasks, windows: Vec::new() }
+    Workflow {
+        settings,
+        resources,
+        agents,
+        stages,
+        transitions,
+        phases,
+        fallbacks,
+        tasks,
+        windows: Vec::new(),
+        goals: Vec::new(),
+    }
 }
 
 /// One that reads what most random workflows have, with a value that changes, never comes or is always there.

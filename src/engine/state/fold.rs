@@ -40,6 +40,8 @@ impl State {
             Fact::StageAdded(definition) => self.add_stage(definition),
             Fact::TransitionAdded(definition) => self.add_transition(definition),
             Fact::PhaseAdded(definition) => self.add_phase(definition),
+            Fact::GoalAdded(goal) => self.add_goal(goal),
+            Fact::GoalJudged { goal, holds, why } => self.judge(*goal, *holds, why),
             Fact::FallbackAdded(definition) => Arc::make_mut(&mut self.fallbacks).push(definition.clone()),
             Fact::TaskAdded(definition) => self.add_task(definition),
             Fact::Loaded { .. } => self.load(),

@@ -34,6 +34,7 @@ use super::definition::{
     CommandSpec, FallbackDefinition, FallbackStrategy, Requirements, Settings, TaskDefinition, WindowDefinition,
 };
 use super::fact::{Ending, Target};
+use super::goals::RunGoal;
 use super::ids::{AgentId, FallbackId, PhaseId, ResourceId, Span, StageId, TaskId, Time, TransitionId};
 use super::message::Command;
 use super::order::Order;
@@ -71,6 +72,8 @@ pub struct State {
     pub transitions: Arc<Vec<Transition>>,
     /// By id.
     pub phases: Arc<Vec<RunPhase>>,
+    /// Milestones and objectives.
+    pub goals: Arc<Vec<RunGoal>>,
     /// By id.
     pub fallbacks: Arc<Vec<FallbackDefinition>>,
     /// By id: what never changes.
@@ -161,6 +164,7 @@ impl PartialEq for State {
             && self.fallbacks == other.fallbacks
             && self.transitions == other.transitions
             && self.phases == other.phases
+            && self.goals == other.goals
             && self.dependents == other.dependents
             && self.classes == other.classes
             && self.pools == other.pools

@@ -25,6 +25,10 @@ pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>, area: Rect) {
     if !phases.is_empty() {
         rows.insert(0, ("phases", strip(phases)));
     }
+    let goals = &scene.snapshot.progress.goals;
+    if !goals.is_empty() {
+        rows.insert(usize::from(!phases.is_empty()), ("goals", aims(goals)));
+    }
     for (i, (label, words)) in rows.iter().enumerate().take(usize::from(area.height)) {
         let y = area.y + i as u16;
         pen.text(area.x + 1, y, LABEL, label, Meaning::Muted);
@@ -40,6 +44,21 @@ pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>, area: Rect) {
         }
         pen.words(x, y, room, words);
     }
+}
+
+/// Milestones and objectives: `◆ tested  ◇ shipped  ✗ fast`.
+fn aims(goals: &[(String, Option<bool>)]) -> Words {
+    let mut words = Words::new();
+    for (name, holds) in goals {
+        let (mark, meaning) = match holds {
+            Some(true) => ("◆ ", Meaning::Good),
+            Some(false) => ("✗ ", Meaning::Bad),
+            None => ("◇ ", Meaning::Muted),
+        };
+        words.push(w(mark, meaning));
+        words.push(w(format!("{name}  "), if holds.is_some() { Meaning::Base } else { Meaning::Muted }));
+    }
+    words
 }
 
 /// The phases side by side: `verify ●2 5/8 ▸ ship 0/3`.

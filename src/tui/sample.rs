@@ -124,6 +124,19 @@ pub const LOG: &str = "\
 12:04:29 W slow statement 17.1 s
 ";
 
+/// A log as cargo writes one to a terminal.
+pub const LOG_COLOURED: &str = concat!(
+    "\x1b[1m\x1b[92m   Compiling\x1b[0m core v0.1.0 (/srv/build/core)\n",
+    "\x1b[1m\x1b[33mwarning\x1b[0m\x1b[1m: unused variable: `step`\x1b[0m\n",
+    "  \x1b[1m\x1b[94m--> \x1b[0msrc/main.rs:3:9\n",
+    "   \x1b[1m\x1b[94m|\x1b[0m\n",
+    "\x1b[1m\x1b[94m3\x1b[0m  \x1b[1m\x1b[94m|\x1b[0m     let step = 1;\n",
+    "   \x1b[1m\x1b[94m|\x1b[0m         \x1b[1m\x1b[33m^^^^\x1b[0m \x1b[1m\x1b[33mhelp: if this is intentional, prefix it: `_step`\x1b[0m\n",
+    "\x1b[31mred \x1b[32mgreen \x1b[33myellow \x1b[34mblue \x1b[35mmagenta \x1b[36mcyan \x1b[90mgrey \x1b[97mwhite\x1b[0m plain\n",
+    "\x1b[7m reversed \x1b[0m \x1b[41;97m on red \x1b[0m \x1b[2mdim\x1b[0m \x1b[3mitalic\x1b[0m \x1b[4munderlined\x1b[0m \x1b[38;5;208morange\x1b[0m\n",
+    "\x1b[1m\x1b[92m    Finished\x1b[0m `dev` profile in 2.14s, step 7 of 7\n",
+);
+
 /// The log of its first attempt.
 pub const LOG_FAILED: &str = "\
 12:01:02 db: connected to primary, schema v40

@@ -124,7 +124,7 @@ impl LogDesk {
 
     /// Types keys as the key table writes them, one after another.
     fn keys(&mut self, keys: &str) -> &mut Self {
-        for key in keys.split(' ') {
+        for key in keys.split(' ').filter(|key| !key.is_empty()) {
             update(&mut self.model, Message::Key(keymap::parse(key)[0]), &self.snapshot);
             self.serve();
         }
@@ -210,6 +210,128 @@ fn hostile_output_split_at_each_byte_reaches_no_cell_however_it_is_shown() {
             }
         }
     }
+}
+
+/// `QD_PICTURES=folder cargo test --lib pictures_of_the_log -- --ignored` draws the log desk to be looked at.
+#[test]
+#[ignore = "writes files where it is told to"]
+fn pictures_of_the_log_desk() {
+    let folder = std::path::PathBuf::from(std::env::var_os("QD_PICTURES").expect("QD_PICTURES names a folder"));
+    let states =
+        [("plain", ""), ("search", "/ s t e p <Enter>"), ("beside", "t |"), ("merged", "t M"), ("chosen", "v k k")];
+    for size in SIZES {
+        for theme in ["dark", "light", "terminal16"] {
+            for (name, keys) in states {
+                let mut desk = log_desk(size);
+                let depth = if theme == "terminal16" { Depth::Ansi16 } else { Depth::True };
+                (desk.model.theme, desk.model.depth) = (theme::Theme::built_in(theme, depth).unwrap(), depth);
+                std::fs::write(desk.folder.path().join("2"), sample::LOG_COLOURED).unwrap();
+                desk.keys(keys);
+                let picture = svg::render(&drawn(&desk.model, &desk.snapshot), [255; 3], [0; 3]);
+                std::fs::write(folder.join(format!("log-{name}-{}-{theme}.svg", size_name(size))), picture).unwrap();
+            }
+        }
+    }
+}
+
+/// `cargo test --release --lib figures_of -- --ignored --nocapture` prints what the log desk costs on 1 GiB.
+#[test]
+#[ignore = "writes a gibibyte and prints figures"]
+fn figures_of_a_log_of_a_gibibyte() {
+    use std::io::Write;
+    let memory = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap().trim().to_owned()
+    };
+    let mut desk = log_desk((160, 45));
+    let path = desk.folder.path().join("2");
+    let mut out = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
+    let mut written = 0;
+    for n in 0u64.. {
+        let needle = if n % 1_000_000 == 500_000 { "a needle" } else { "hay" };
+        let line = format!(
+            "12:04:31.{:03} worker-{} step {n}: {needle} in the \x1b[32mstack\x1b[0m of job {}\n",
+            n % 1000,
+            n % 7,
+            n / 9
+        );
+        out.write_all(line.as_bytes()).unwrap();
+        written += line.len();
+        if written >= 1 << 30 {
+            println!("{written} bytes, {n} lines");
+            break;
+        }
+    }
+    out.flush().unwrap();
+    let before = memory();
+    desk.readers = Readers::default();
+    desk.model.log = log::Log::default();
+    let began = Instant::now();
+    desk.serve();
+    let buffer = drawn(&desk.model, &desk.snapshot);
+    println!("open and first frame: {:.2?}; resident {before} before, {} after", began.elapsed(), memory());
+    assert!(words(&buffer).contains("step"));
+    for (needle, hits) in [
+        ("needle", true),
+        ("re:need.e in", true),
+        ("re:(worker|job)-?[3] step .*99: a", true),
+        ("nowhere at all", false),
+    ] {
+        let typed = desk.words(needle).replace("   ", " <Space> ");
+        desk.keys("G");
+        let began = Instant::now();
+        desk.keys("/").keys(&typed).keys("<Enter>");
+        let mut first = None;
+        loop {
+            desk.serve();
+            first = first.or(desk.model.log.hit.map(|_| began.elapsed()));
+            if desk.model.log.tally.percent == 100 && (first.is_some() || desk.model.log.missed) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let (all, tally) = (began.elapsed(), desk.model.log.tally);
+        println!(
+            "search “{needle}”: first hit {first:.2?}, all {all:.2?}, {} lines; resident {}",
+            tally.lines,
+            memory()
+        );
+        assert!(hits || desk.model.log.missed);
+        desk.keys("<Esc>");
+    }
+    let began = Instant::now();
+    for _ in 0..100 {
+        desk.keys("<PageUp>");
+        drawn(&desk.model, &desk.snapshot);
+    }
+    println!("a page up, with its frame: {:.2?}", began.elapsed() / 100);
+    desk.keys("G");
+    for (lines, what) in [(1, "one line"), (10, "ten lines"), (1000, "a thousand lines")] {
+        let mut shown = drawn(&desk.model, &desk.snapshot);
+        let mut bytes = 0;
+        let began = Instant::now();
+        for n in 0..100 {
+            let mut file = std::fs::File::options().append(true).open(&path).unwrap();
+            for line in 0..lines {
+                writeln!(file, "12:04:31.000 worker-1 step {}: hay in the stack of job {line}", n * lines + line)
+                    .unwrap();
+            }
+            desk.serve();
+            let next = drawn(&desk.model, &desk.snapshot);
+            let mut frame = Vec::new();
+            let mut backend = ratatui::backend::CrosstermBackend::new(&mut frame);
+            ratatui::backend::Backend::draw(&mut backend, shown.diff(&next).into_iter()).unwrap();
+            bytes += frame.len();
+            shown = next;
+        }
+        println!("following, {what} a frame at 160x45: {} bytes a frame, {:.2?}", bytes / 100, began.elapsed() / 100);
+    }
+    std::fs::File::create(&path).unwrap().set_len(1 << 30).unwrap();
+    desk.readers = Readers::default();
+    let began = Instant::now();
+    desk.serve();
+    drawn(&desk.model, &desk.snapshot);
+    println!("1 GiB without a newline: open and first frame {:.2?}; resident {}", began.elapsed(), memory());
 }
 
 #[test]

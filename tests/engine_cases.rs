@@ -1931,8 +1931,11 @@ fn a_retry_waits_for_what_is_run_again_meanwhile() {
          end b/1 Exit(1), again at 1000
          > why b
          after 1: a
-         > +2000 exit a/2 0
+         Delayed { until: Time(1000) }
+         > +500 exit a/2 0
          end a/2 Succeeded
+         > +500 tick
+         due b
          start b/2",
     );
 }

@@ -51,3 +51,14 @@ fn what_was_reached_before_a_kill_is_not_reached_again() {
     let out = place.ends(&["resume", "s"], 0);
     assert!(out.contains("milestone second") && !out.contains("milestone first"), "{out}");
 }
+
+#[test]
+fn a_milestone_whose_condition_cannot_be_computed_at_first_is_reached_later() {
+    let place = Place::with(&flow(
+        r#"milestones: { "again": "10 / (task.a.attempts - 1) > 0" },"#,
+        r#"Task(id: "a", run: "test -e flag || { touch flag; exit 1; }", retry: Retry(attempts: 3))"#,
+    ));
+    let out = place.ends(&["run", "flow.ron"], 0);
+    assert!(out.contains("reached   milestone again: 10 / (task.a.attempts - 1) > 0"), "{out}");
+    assert!(!out.contains("not met"), "{out}");
+}

@@ -36,8 +36,9 @@ fn tasks(state: &State) -> Verdict {
         if task.phase.is_live() != task.live.is_some() {
             return say("a live attempt exactly while live");
         }
-        if task.phase != Phase::Awaiting && (task.phase == Phase::Delayed) != task.due.is_some() {
-            return say("a due time exactly while delayed");
+        let may_be_due = matches!(task.phase, Phase::Delayed | Phase::Waiting | Phase::Awaiting);
+        if (task.phase == Phase::Delayed && task.due.is_none()) || (task.due.is_some() && !may_be_due) {
+            return say("a due time while delayed, and else only while waiting or awaiting");
         }
         if matches!(task.phase, Phase::Arrived | Phase::Awaiting) && !state.arrives(id) {
             return say("arrives only if something is to be decided");

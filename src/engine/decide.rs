@@ -498,12 +498,7 @@ impl Engine {
     fn settle(&mut self, turn: &mut Turn) {
         loop {
             while self.decide_graph(turn) | self.decide_arrivals(turn) {}
-            while let Some(fact) = self.arrivals.next_goal(&mut self.state).filter(|_| !self.unsafe_to_start) {
-                self.record(turn, fact);
-            }
-            while let Some(fact) = self.state.breaker_next().filter(|_| !self.unsafe_to_start) {
-                self.record(turn, fact);
-            }
+            self.judge(turn);
             self.start_what_fits(turn);
             self.dispatch.set_alarms(&self.state);
             if self.state.closed().is_some() || self.unsafe_to_start {
@@ -512,6 +507,16 @@ impl Engine {
             let Some((task, on)) = self.dispatch.due_reservation(&self.state) else { return };
             self.record(turn, Fact::Reserved { task, on });
             self.dispatch.kept(&self.state, on);
+        }
+    }
+
+    /// What goals and the circuit breaker come to.
+    fn judge(&mut self, turn: &mut Turn) {
+        while !self.unsafe_to_start {
+            let Some(fact) = self.arrivals.next_goal(&mut self.state).or_else(|| self.state.breaker_next()) else {
+                return;
+            };
+            self.record(turn, fact);
         }
     }
 

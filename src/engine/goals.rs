@@ -55,8 +55,8 @@ impl Goals {
             let goal = &state.goals[id.index()];
             let (holds, why) = match ask(state, condition(state, id)) {
                 Answer::Yes(why) => (true, why),
-                // What does not hold yet is no news of a milestone.
-                Answer::No(_) if goal.definition.kind == GoalKind::Milestone => continue,
+                // What does not hold yet is no news of a milestone, nor is what cannot be computed yet.
+                Answer::No(_) | Answer::Fault(_) if goal.definition.kind == GoalKind::Milestone => continue,
                 Answer::No(why) | Answer::Fault(why) => (false, why),
                 Answer::NotYet(_) => continue,
             };

@@ -12,7 +12,7 @@ use crate::engine::goals::MAX_GOALS;
 /// Reads both.
 pub(super) fn read(reader: &mut Reader, fields: &Fields<'_, '_>, scope: Scope<'_, '_>) -> Vec<Goal> {
     let mut goals = Vec::new();
-    let mut names = Names::new("milestone or objective");
+    let mut names = Names::new("goal");
     for (field, kind) in [("milestones", GoalKind::Milestone), ("objectives", GoalKind::Objective)] {
         let Some(node) = fields.get(field) else { continue };
         for (name, value) in reader.map(node, field) {

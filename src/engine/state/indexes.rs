@@ -56,8 +56,11 @@ impl State {
                 t.unmet = t.unmet.checked_add_signed(unmet).expect("as many are met as were counted");
                 t.dead = t.dead.checked_add_signed(dead).expect("as many come back as were counted");
                 match t.phase {
-                    Phase::Waiting if t.unmet == 0 => t.arrive(arrives, now),
-                    phase if phase.is_open() && t.unmet > 0 => t.stand(Phase::Waiting, now),
+                    Phase::Waiting if t.unmet == 0 => match t.due.filter(|due| *due > now) {
+                        Some(due) => t.delay(due, now),
+                        None => t.arrive(arrives, now),
+                    },
+                    phase if phase.is_open() && t.unmet > 0 => t.wait(now),
                     _ => {}
                 }
             };
@@ -255,7 +258,7 @@ impl Task {
             self.phase = phase;
             self.since = now;
         }
-        if phase != Phase::Delayed {
+        if !matches!(phase, Phase::Delayed | Phase::Waiting) {
             self.due = None;
         }
         self.excused &= phase == Phase::Failed;
@@ -271,17 +274,22 @@ impl Task {
             self.stand(Phase::Arrived, now);
         }
     }
+    /// What it waits for is not done any more. A delay goes on meanwhile; what it awaited does not.
+    fn wait(&mut self, now: Time) {
+        if self.phase != Phase::Delayed {
+            self.due = None;
+        }
+        self.stand(Phase::Waiting, now);
+    }
     pub(super) fn queue(&mut self, now: Time) {
+        self.due = None;
         let phase = if self.unmet == 0 { Phase::Ready } else { Phase::Waiting };
         self.stand(phase, now);
         self.ready_at = now;
     }
-    /// It is to be run again, not before `until`; if what it waits for is not done any more, once that is.
+    /// It is to be run again, not before `until`, and not before what it waits for is done.
     pub(super) fn delay(&mut self, until: Time, now: Time) {
-        if self.unmet > 0 {
-            return self.queue(now);
-        }
-        self.stand(Phase::Delayed, now);
+        self.stand(if self.unmet == 0 { Phase::Delayed } else { Phase::Waiting }, now);
         self.due = Some(until);
     }
     pub(super) fn fall_back(&mut self, fallback: FallbackId) {

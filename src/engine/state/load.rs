@@ -193,6 +193,9 @@ impl State {
             let mut by_name: Vec<TaskId> = (0..self.tasks.len()).map(TaskId::from).collect();
             by_name.sort_unstable_by(|a, b| self.name(*a).cmp(self.name(*b)));
             self.by_name = Arc::new(by_name);
+            let mut stages: Vec<StageId> = (0..self.stages.len()).map(StageId::from).collect();
+            stages.sort_unstable_by(|a, b| self.stage_name(*a).cmp(self.stage_name(*b)));
+            self.stages_by_name = Arc::new(stages);
         }
     }
 

@@ -82,6 +82,8 @@ pub struct State {
     pub tasks: Table<Task>,
     /// Tasks by name, if the workflow has conditions: they speak of them so.
     pub(super) by_name: Arc<Vec<TaskId>>,
+    /// Stages by their names, under the same condition.
+    stages_by_name: Arc<Vec<StageId>>,
     /// The workflow has conditions.
     pub(super) has_conditions: bool,
     /// Who waits for a task.
@@ -269,9 +271,10 @@ impl State {
         Some(self.by_name[at])
     }
 
-    /// The stage of this name.
+    /// The stage of this name (in a workflow that has conditions).
     pub fn stage_named(&self, name: &str) -> Option<StageId> {
-        self.stages.iter().position(|stage| stage.definition.name == name).map(StageId::from)
+        let at = self.stages_by_name.binary_search_by(|id| self.stage_name(*id).cmp(name)).ok()?;
+        Some(self.stages_by_name[at])
     }
 
     /// The fallback that it would take next.

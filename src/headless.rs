@@ -342,7 +342,7 @@ pub fn way_of(state: &State, fact: &Fact) -> Option<String> {
             let kind = if goal.kind == GoalKind::Objective { "objective" } else { "milestone" };
             Some(format!("{kind} {}", goal.name))
         }
-        Fact::CapacitySet { resource, .. } => Some(state.resource(*resource).definition.name.clone()),
+        Fact::CapacitySet { resource, .. } => Some(state.resource(*resource).definition.words()),
         Fact::StageDecided { stage, .. } => Some(state.stage_name(*stage).to_owned()),
         _ => None,
     }

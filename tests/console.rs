@@ -129,6 +129,26 @@ fn what_asks_is_approved_and_rejected_by_keys_after_a_question() {
 }
 
 #[test]
+fn a_limit_is_raised_and_lowered_in_the_locks_pane_and_by_the_palette() {
+    let tasks = [1, 2, 3].map(|n| task(&format!("t{n}"), FOR_EVER, "tags: [\"few\"]"));
+    let text = flow(4, &tasks).replace("resources: { \"db\": Lock }", "controls: [TagLimit(\"few\", 1)]");
+    let place = Place::with(&text);
+    let mut robot = console(&place, WIDE);
+    robot.row_says("t1", "running");
+    robot.row_says("t2", "limit of tag few");
+    robot.keys("3+");
+    robot.shows("limit of tag few to 2");
+    robot.row_says("t2", "running");
+    robot.row_says("t3", "limit of tag few");
+    robot.keys("u");
+    robot.shows("undone: limit of tag few to 2");
+    robot.keys(":limit: one task less\r");
+    robot.shows("at most 1 run at once");
+    robot.row_says("t3", "1 run already");
+    assert_eq!(stop(&mut robot), 3);
+}
+
+#[test]
 fn a_fallback_takes_the_place_of_a_task_that_runs_waits_or_fails() {
     let with = "fallback: [\"plan-b\"]";
     let tasks = [

@@ -138,3 +138,36 @@ fn a_closed_window_waits_and_why_says_until_when() {
     let why = place.ends(&["why", "s", "late"], 0);
     assert!(why.contains(&format!("window {from:02}:00 to {to:02}:00: opens in 1")), "{why}");
 }
+
+#[test]
+fn a_rate_and_an_open_breaker_go_on_where_they_were_after_a_kill() {
+    let place = Place::with(&flow(
+        r#"controls: [MaxRunning(1), CircuitBreaker(failures: 1, within: "1m", cool_down: "600ms")],
+           resources: { "api": Rate(amount: 1, per: "1s") },"#,
+        r#"Task(id: "bad", priority: 9, run: "exit 1", uses: { "api": 1 }), Task(id: "next", run: "true", uses: { "api": 1 })"#,
+    ));
+    let run = place.begin();
+    place.kill_once(run, "fact:BreakerOpened(");
+    let why = place.ends(&["why", "s", "next"], 0);
+    assert!(why.contains("circuit breaker open") && why.contains("api used up (1 per 1s)"), "{why}");
+    let out = place.ends(&["resume", "s"], 1);
+    assert!(out.contains("half open: one task tries") && out.contains("breaker   closed"), "{out}");
+    let times: Vec<u64> = place
+        .journal("s")
+        .iter()
+        .filter(|line| line.contains("fact:Starting("))
+        .filter_map(|line| line.split("at:").nth(1)?.split([',', ')']).next()?.trim_start_matches('(').parse().ok())
+        .collect();
+    assert!(times.len() == 2 && times[1] - times[0] >= 1000, "{times:?}");
+}
+
+#[test]
+fn a_try_that_fails_opens_the_breaker_again() {
+    let place = Place::with(&flow(
+        r#"controls: [MaxRunning(1), CircuitBreaker(failures: 1, within: "1m", cool_down: "100ms")],"#,
+        r#"Task(id: "a", priority: 2, run: "false"), Task(id: "b", priority: 1, run: "false"), Task(id: "c", run: "true")"#,
+    ));
+    let out = place.ends(&["run", "flow.ron"], 1);
+    assert_eq!(out.matches("breaker   open: 1 failure").count(), 2, "{out}");
+    assert_eq!(out.matches("breaker   closed").count(), 1, "{out}");
+}

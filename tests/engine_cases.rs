@@ -1907,6 +1907,64 @@ fn a_join_that_waits_for_ends_excuses_no_failure() {
 }
 
 #[test]
+fn limits_are_changed_while_the_run_goes_on_and_taken_back() {
+    check(
+        "pool p 1
+         agent local slots 9
+         task a uses p:1
+         task b uses p:1
+         task c",
+        "> load
+         start a/1
+         start c/1
+         > capacity p 2
+         capacity p 2000
+         start b/1
+         > undo
+         undone
+         capacity p 1000
+         > exit a 0
+         end a/1 Succeeded
+         > most 1
+         most Some(1)
+         > most 1
+         refused: at most 1 run at once already
+         > most 0
+         refused: nothing would ever start: pause it instead
+         > undo
+         undone
+         most None
+         > most
+         refused: there is no limit to take away
+         > close
+         refused: no circuit breaker is declared",
+    );
+}
+
+#[test]
+fn a_lowered_limit_holds_back_what_is_queued_and_stops_nothing() {
+    check(
+        "pool p 2
+         agent local slots 9
+         task a uses p:1
+         task b uses p:1
+         task c uses p:1",
+        "> load
+         start a/1
+         start b/1
+         > capacity p 1
+         capacity p 1000
+         > exit a 0
+         end a/1 Succeeded
+         > crash
+         ask b/1
+         > exit b 0
+         end b/1 Succeeded
+         start c/1",
+    );
+}
+
+#[test]
 fn a_retry_waits_for_what_is_run_again_meanwhile() {
     // Found by seed 282 of the brute force: it stood in its delay though what it waits for was under way again.
     check(

@@ -128,7 +128,7 @@ pub fn why(args: &Why) -> Result<i32> {
     let lines = why_lines(&frozen, id, at);
     if args.json {
         let reasons: Vec<String> =
-            reasons.iter().map(|reason| crate::snapshot::why::short(&frozen, id, reason)).collect();
+            reasons.iter().map(|reason| crate::snapshot::why::short(&frozen, id, reason, at)).collect();
         let lines: Vec<_> =
             lines.iter().map(|line| json!({"met": line.met, "text": line.text, "more": line.more})).collect();
         let value = json!({"v": 1, "task": args.task, "phase": word(phase), "reasons": reasons, "conditions": lines});

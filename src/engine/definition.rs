@@ -152,6 +152,14 @@ impl ResourceDefinition {
         Self { name: name.into(), kind, limit: false }
     }
 
+    /// What it is called in a sentence.
+    pub fn words(&self) -> String {
+        match (self.limit, self.kind) {
+            (true, ResourceKind::Pool(_)) => format!("limit of {}", self.name),
+            _ => self.name.clone(),
+        }
+    }
+
     /// One that stands for a limit.
     pub fn limit(name: impl Into<String>, kind: ResourceKind) -> Self {
         Self { name: name.into(), kind, limit: true }

@@ -85,7 +85,7 @@ pub fn build(frozen: &Frozen, view: &View, at: Time) -> Snapshot {
         offset,
         rows,
         agents: (0..state.agents.len()).map(|n| agent_row(frozen, AgentId::from(n))).collect(),
-        locks: locks(frozen),
+        locks: locks(frozen, at),
         progress: progress(frozen, at),
         running: shown_as(state, Shown::Running).next().map(|id| (id, state.definition(id).stage)),
         detail: view.cursor.filter(|id| id.index() < state.tasks.len()).map(|id| detail(frozen, id, at)),
@@ -149,7 +149,7 @@ fn header(frozen: &Frozen, at: Time) -> Header {
         guard_lost: frozen.guard_lost,
         storage: frozen.storage.clone(),
         max_running: state.settings.max_running,
-        breaker: super::why::breaker_words(state),
+        breaker: super::why::breaker_words(state, at),
         undo: words(state.undo.back()),
         redo: words(state.redo.back()),
         read_only: frozen.read_only.clone(),
@@ -203,17 +203,17 @@ fn agent_row(frozen: &Frozen, id: AgentId) -> AgentRow {
     }
 }
 
-fn locks(frozen: &Frozen) -> Vec<LockRow> {
+fn locks(frozen: &Frozen, at: Time) -> Vec<LockRow> {
     let state = &frozen.engine.state;
     let shared = (0..state.resources.len())
         .map(ResourceId::from)
         .filter(|id| state.resource(*id).definition.kind != ResourceKind::PerAgent);
-    let mut rows: Vec<LockRow> = shared.take(LOCKS).map(|id| lock_row(frozen, id)).collect();
+    let mut rows: Vec<LockRow> = shared.take(LOCKS).map(|id| lock_row(frozen, id, at)).collect();
     rows.sort_by_key(|row| (std::cmp::Reverse(row.waiting), row.resource));
     rows
 }
 
-fn lock_row(frozen: &Frozen, id: ResourceId) -> LockRow {
+fn lock_row(frozen: &Frozen, id: ResourceId, at: Time) -> LockRow {
     let state = &frozen.engine.state;
     let entry = state.resource(id);
     let is_lock = entry.definition.kind == ResourceKind::Lock;
@@ -225,7 +225,8 @@ fn lock_row(frozen: &Frozen, id: ResourceId) -> LockRow {
     let (line, waiting) = frozen.engine.line(id);
     let reserved = state.reservations.get(&crate::engine::fact::Target::Resource(id));
     let taken = match entry.bucket {
-        Some(_) => Amount(entry.capacity.0.saturating_sub(entry.free(state.now).0)),
+        // In whole units: it fills up all the time.
+        Some(_) => Amount(entry.capacity.0.saturating_sub(entry.free(at).0).next_multiple_of(1000)),
         None => entry.used,
     };
     let used = match (is_lock, taken) {
@@ -347,7 +348,7 @@ fn alerts(frozen: &Frozen, at: Time) -> Vec<Alert> {
             add(state.task(id).since, text, Some(id), false);
         }
     }
-    if let (Gate::Open { since, .. }, Some(words)) = (state.breaker.gate, super::why::breaker_words(state)) {
+    if let (Gate::Open { since, .. }, Some(words)) = (state.breaker.gate, super::why::breaker_words(state, at)) {
         add(since, words, None, true);
     }
     for (at, text, bad) in frozen.notes.iter() {
@@ -464,7 +465,8 @@ pub fn in_words(state: &State, command: &Command) -> String {
             format!("slots of {name} to {slots}")
         }
         Command::SetCapacity { resource, agent, amount: to } => {
-            let name = state.resources.get(resource.index()).map_or("?", |entry| entry.definition.name.as_str());
+            let name =
+                state.resources.get(resource.index()).map_or_else(|| "?".to_owned(), |entry| entry.definition.words());
             let on = agent.and_then(|agent| state.agents.get(agent.index()));
             let on = on.map_or_else(String::new, |agent| format!(" on {}", agent.definition.name));
             format!("{name}{on} to {}", amount(*to))

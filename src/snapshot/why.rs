@@ -58,7 +58,7 @@ pub(super) fn note(frozen: &Frozen, id: TaskId, at: Time) -> String {
         Phase::Skipped => task.because.as_ref().map_or_else(|| "skipped".into(), |why| why.to_string()),
         Phase::Succeeded => succeeded_note(state, id),
         Phase::Ready | Phase::Waiting | Phase::Blocked => {
-            explain(state, id).first().map_or_else(String::new, |reason| short(frozen, id, reason))
+            explain(state, id).first().map_or_else(String::new, |reason| short(frozen, id, reason, at))
         }
     }
 }
@@ -132,7 +132,7 @@ fn stopping_note(state: &State, id: TaskId, at: Time) -> String {
 }
 
 /// A reason in a few words.
-pub fn short(frozen: &Frozen, id: TaskId, reason: &Reason) -> String {
+pub fn short(frozen: &Frozen, id: TaskId, reason: &Reason, at: Time) -> String {
     let state = &frozen.engine.state;
     match reason {
         Reason::Live => "running".into(),
@@ -141,7 +141,7 @@ pub fn short(frozen: &Frozen, id: TaskId, reason: &Reason) -> String {
         Reason::Held => "held by you".into(),
         Reason::HeldByRule(why) => format!("held: {why}"),
         Reason::Undecided(condition) => format!("no answer yet: {condition}"),
-        Reason::Awaiting => awaiting_words(state, id, state.now),
+        Reason::Awaiting => awaiting_words(state, id, at),
         Reason::Delayed { .. } => "waits out a delay".into(),
         Reason::After { tasks, count } => {
             let first = tasks[0];
@@ -175,15 +175,16 @@ pub fn short(frozen: &Frozen, id: TaskId, reason: &Reason) -> String {
             let failed = stages.iter().any(|stage| state.stage(*stage).dead > 0);
             format!("needs stage {}{}", names.join(", "), if failed { ", where something failed" } else { "" })
         }
-        Reason::Closed(closed) => closed_words(state, *closed),
-        Reason::Window { window, opens } => window_words(frozen, *window, *opens),
-        Reason::Rate { resource, at, .. } => rate_words(state, *resource, *at),
+        Reason::Closed(closed) => closed_words(state, *closed, at),
+        Reason::Window { window, opens } => window_words(state, *window, *opens, at),
+        Reason::Rate { resource, at: fits, .. } => rate_words(state, *resource, *fits, at),
         Reason::Resource { resource, .. } => {
             let (line, count) = frozen.engine.line(*resource);
             let place = line.iter().position(|other| *other == id).map(|n| format!(" {}/{count}", n + 1));
             let entry = &state.resource(*resource).definition;
             if entry.limit {
-                return format!("{} reached{}", entry.name, place.unwrap_or_default());
+                let reached = if entry.kind == ResourceKind::Lock { "" } else { " reached" };
+                return format!("{}{reached}{}", entry.words(), place.unwrap_or_default());
             }
             let kind = if entry.kind == ResourceKind::Lock { "lock" } else { "pool" };
             format!("{kind} {}{}", entry.name, place.unwrap_or_default())
@@ -201,42 +202,41 @@ pub fn short(frozen: &Frozen, id: TaskId, reason: &Reason) -> String {
 }
 
 /// The circuit breaker, if it lets not everything through.
-pub(super) fn breaker_words(state: &State) -> Option<String> {
+pub(super) fn breaker_words(state: &State, at: Time) -> Option<String> {
     match state.breaker.gate {
         Gate::Closed => None,
-        Gate::Open { until, .. } => Some(closed_words(state, Closed::Breaker(until))),
-        Gate::HalfOpen(Some(task)) => Some(closed_words(state, Closed::Probing(task))),
+        Gate::Open { until, .. } => Some(closed_words(state, Closed::Breaker(until), at)),
+        Gate::HalfOpen(Some(task)) => Some(closed_words(state, Closed::Probing(task), at)),
         Gate::HalfOpen(None) => Some("circuit breaker half open: the next task tries".into()),
     }
 }
 
-fn closed_words(state: &State, closed: Closed) -> String {
+fn closed_words(state: &State, closed: Closed, at: Time) -> String {
     match closed {
         Closed::Paused => "session paused".into(),
         Closed::Ending => "session is ending".into(),
         Closed::MaxRunning(most) => format!("{most} run already (MaxRunning)"),
         Closed::Breaker(until) => {
-            format!("circuit breaker open: too much failed, tries again in {}", duration(until.since(state.now)))
+            format!("circuit breaker open: too much failed, tries again in {}", duration(until.since(at)))
         }
         Closed::Probing(task) => format!("circuit breaker half open: {} tries first", state.name(task)),
     }
 }
 
-fn window_words(frozen: &Frozen, window: WindowId, opens: Option<Time>) -> String {
-    let state = &frozen.engine.state;
+fn window_words(state: &State, window: WindowId, opens: Option<Time>, at: Time) -> String {
     let name = &state.window(window).name;
     match opens {
-        Some(at) => format!("window {name}: opens in {}", duration(at.since(state.now))),
+        Some(opens) => format!("window {name}: opens in {}", duration(opens.since(at))),
         None => format!("window {name}: does not open any more"),
     }
 }
 
-fn rate_words(state: &State, resource: ResourceId, at: Option<Time>) -> String {
+fn rate_words(state: &State, resource: ResourceId, fits: Option<Time>, at: Time) -> String {
     let entry = state.resource(resource);
     let per = entry.bucket.as_ref().map_or_else(String::new, |bucket| format!(" per {}", short_span(bucket.per())));
     let name = &entry.definition.name;
-    let wait = match at {
-        Some(at) => format!("next in {}", short_span(at.since(state.now))),
+    let wait = match fits {
+        Some(fits) => format!("next in {}", short_span(fits.since(at))),
         None => "never enough".to_owned(),
     };
     format!("{name} used up ({}{per}): {wait}", amount(entry.capacity))
@@ -406,19 +406,20 @@ pub fn why(frozen: &Frozen, id: TaskId, at: Time) -> Vec<WhyLine> {
     for reason in &reasons {
         lines.push(long(frozen, id, reason, at));
     }
-    let short_of = |r: &Reason| matches!(r, Reason::Resource { .. });
+    let short_of = |r: &Reason| matches!(r, Reason::Resource { .. } | Reason::Rate { .. });
     if !reasons.iter().any(short_of) {
         for need in &definition.requirements.resources {
             let entry = &state.resource(need.resource).definition;
             if entry.kind != ResourceKind::PerAgent {
                 lines.push(line(
                     true,
-                    format!("{} ({}) is free", entry.name, how(entry.kind == ResourceKind::Lock, need.amount)),
+                    format!("{} ({}) is free", entry.words(), how(entry.kind == ResourceKind::Lock, need.amount)),
                 ));
             }
         }
     }
-    if !reasons.iter().any(|r| matches!(r, Reason::NoAgent { .. } | Reason::AgentsFull { .. })) {
+    let needs_agent = definition.task_type.command().is_some();
+    if needs_agent && !reasons.iter().any(|r| matches!(r, Reason::NoAgent { .. } | Reason::AgentsFull { .. })) {
         lines.push(line(true, "an agent has room".into()));
     }
     if !task.held && state.closed().is_none() {
@@ -440,14 +441,23 @@ fn why_here(frozen: &Frozen, id: TaskId, at: Time) -> Vec<WhyLine> {
         let since = live.process.as_ref().map_or(live.started, |(_, since)| *since);
         lines.push(line(true, format!("runs on {} for {}", agent.definition.name, duration(at.since(since)))));
         let pool = &state.pools[state.class_of(id).pool.0 as usize];
-        let chosen = match pool.agents.len() {
-            1 => "the only agent that can run it".to_owned(),
-            n => format!("the least gifted, then least loaded of {n} agents that can run it"),
+        let prefers = state.class_of(id).prefer.filter(|_| pool.agents.len() > 1);
+        let chosen = match (pool.agents.len(), prefers) {
+            (1, _) => "the only agent that can run it".to_owned(),
+            (_, Some(prefers)) if prefers == live.agent => "the one it prefers".to_owned(),
+            (n, Some(prefers)) => {
+                let prefers = &state.agent(prefers).definition.name;
+                format!("{prefers}, which it prefers, had no room; the least gifted of {n} agents that can run it")
+            }
+            (n, None) => format!("the least gifted, then least loaded of {n} agents that can run it"),
         };
         lines.push(line(true, format!("why this agent: {chosen}")));
         for (resource, held) in live.holds.iter() {
             let entry = &state.resource(*resource).definition;
-            lines.push(line(true, format!("holds {} ({})", entry.name, how(entry.kind == ResourceKind::Lock, *held))));
+            lines.push(line(
+                true,
+                format!("holds {} ({})", entry.words(), how(entry.kind == ResourceKind::Lock, *held)),
+            ));
         }
         let note = note(frozen, id, at);
         if !note.is_empty() {
@@ -500,7 +510,7 @@ fn long(frozen: &Frozen, id: TaskId, reason: &Reason, at: Time) -> WhyLine {
                     .iter()
                     .map(|id| format!("{}: {}", state.name(*id), crate::engine::decide::word(state.task(*id).phase))),
             );
-            short(frozen, id, reason)
+            short(frozen, id, reason, at)
         }
         Reason::Resource { resource, need, free, holders } => {
             let entry = state.resource(*resource);
@@ -521,7 +531,9 @@ fn long(frozen: &Frozen, id: TaskId, reason: &Reason, at: Time) -> WhyLine {
                 let rest = if count > line.len() { format!(" … {} more", count - line.len()) } else { String::new() };
                 more.push(format!("line: {}{rest}", names.join("  ")));
             }
-            if is_lock {
+            if entry.definition.limit {
+                short(frozen, id, reason, at)
+            } else if is_lock {
                 format!("lock {} ({}) is held", entry.definition.name, how(true, *need))
             } else {
                 format!(
@@ -539,7 +551,7 @@ fn long(frozen: &Frozen, id: TaskId, reason: &Reason, at: Time) -> WhyLine {
                 let agent = state.agent(*agent);
                 more.push(format!("{} {}/{} slots busy", agent.definition.name, agent.busy, agent.slots));
             }
-            short(frozen, id, reason)
+            short(frozen, id, reason, at)
         }
         Reason::Reserved { on, task } => {
             let what = match on {
@@ -549,7 +561,13 @@ fn long(frozen: &Frozen, id: TaskId, reason: &Reason, at: Time) -> WhyLine {
             more.push(format!("{} waited longer; this would delay it", state.name(*task)));
             format!("room on {what} is kept for {}", state.name(*task))
         }
-        other => short(frozen, id, other),
+        Reason::Awaiting => {
+            if matches!(state.definition(id).task_type, TaskType::Approval(_)) {
+                more.push("A approves, D rejects; on the command line --approve, --reject".to_owned());
+            }
+            short(frozen, id, reason, at)
+        }
+        other => short(frozen, id, other, at),
     };
     WhyLine { met: false, text, more }
 }

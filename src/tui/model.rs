@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use jiff::tz::TimeZone;
 use tui_textarea::TextArea;
 
-use crate::engine::ids::{AgentId, StageId, TaskId, Time};
+use crate::engine::ids::{AgentId, ResourceId, StageId, TaskId, Time};
 use crate::engine::message::Command;
 use crate::snapshot::{Filter, Group, Phase, Row, Snapshot, Sort, TaskRow, View};
 
@@ -212,6 +212,8 @@ pub struct Model {
     pub tab: Tab,
     pub agent_row: usize,
     pub lock_row: usize,
+    /// The resource on that row, while the locks pane has the keys.
+    pub lock: Option<ResourceId>,
     pub detail_scroll: usize,
     /// How many agents there are: the pane is as high as it needs to be.
     pub agents: usize,
@@ -268,6 +270,7 @@ impl Model {
             tab: Tab::Log,
             agent_row: 0,
             lock_row: 0,
+            lock: None,
             detail_scroll: 0,
             agents: 1,
             desk: Desk::default(),
@@ -314,11 +317,30 @@ impl Model {
         }
     }
 
+    /// The rows of the locks pane change places: while it has the keys, its cursor stays with its resource.
+    fn go_along_with_the_lock(&mut self, snapshot: &Snapshot) {
+        self.lock_row = self.lock_row.min(snapshot.locks.len().saturating_sub(1));
+        if self.focus != Pane::Locks {
+            self.lock = None;
+            return;
+        }
+        match self.lock.and_then(|id| snapshot.locks.iter().position(|lock| lock.resource == id)) {
+            Some(row) => self.lock_row = row,
+            None => self.point_at_lock(self.lock_row, snapshot),
+        }
+    }
+
+    /// Puts the cursor of the locks pane on a row.
+    pub fn point_at_lock(&mut self, row: usize, snapshot: &Snapshot) {
+        self.lock_row = row;
+        self.lock = snapshot.locks.get(row).map(|lock| lock.resource);
+    }
+
     /// Takes note of a snapshot; `true` if another must be asked for (the cursor has moved meanwhile).
     pub fn reconcile(&mut self, snapshot: &Snapshot) -> bool {
         self.agents = snapshot.agents.len();
         self.agent_row = self.agent_row.min(snapshot.agents.len().saturating_sub(1));
-        self.lock_row = self.lock_row.min(snapshot.locks.len().saturating_sub(1));
+        self.go_along_with_the_lock(snapshot);
         self.queue.total = snapshot.total_rows;
         self.queue.offset = snapshot.offset;
         self.remember_stages(snapshot);

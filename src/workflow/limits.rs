@@ -143,7 +143,7 @@ impl Limits<'_> {
                     Finding::new(*at, format!("no task has the tag `{}`", shown(tag))).label("of which tasks?");
                 reader.report(finding.maybe_help(did_you_mean(tag, tags)));
             }
-            self.add(format!("limit of tag {tag}"), pool(*most), Amount::units(1), of_tag);
+            self.add(format!("tag {tag}"), pool(*most), Amount::units(1), of_tag);
         }
         if let Some((amount, per)) = controls.rate {
             self.add("start rate".to_owned(), ResourceKind::Rate { amount, per }, Amount::units(1), |_| true);
@@ -152,14 +152,14 @@ impl Limits<'_> {
 
     /// `max_running` of a stage.
     pub fn stage(&mut self, id: StageId, name: &str, most: u32) {
-        self.add(format!("limit of stage {name}"), pool(most), Amount::units(1), |task| task.stage == id);
+        self.add(format!("stage {name}"), pool(most), Amount::units(1), |task| task.stage == id);
     }
 
     /// `max_running` of a phase.
     pub fn phase(&mut self, phase: &ExecutionPhase) {
         let Some(most) = phase.max_running else { return };
         let is_in = |task: &TaskDefinition| phase.stages.contains(&task.stage);
-        self.add(format!("limit of phase {}", phase.name), pool(most), Amount::units(1), is_in);
+        self.add(format!("phase {}", phase.name), pool(most), Amount::units(1), is_in);
     }
 
     /// Two tasks that must not run side by side.
@@ -168,7 +168,7 @@ impl Limits<'_> {
             let names = [one, other].map(|task| self.tasks[*task as usize].id.clone());
             let id = ResourceId::from(self.resources.len());
             self.resources
-                .push(ResourceDefinition::limit(format!("{} apart from {}", names[0], names[1]), ResourceKind::Lock));
+                .push(ResourceDefinition::limit(format!("{} not beside {}", names[0], names[1]), ResourceKind::Lock));
             for task in [one, other] {
                 let need = ResourceRequirement { resource: id, amount: Amount::WHOLE_LOCK };
                 self.tasks[*task as usize].requirements.resources.push(need);

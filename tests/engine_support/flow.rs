@@ -336,6 +336,12 @@ impl Case {
                 let agent = self.flow.agents.iter().position(|agent| agent.name == words[1]).unwrap_or(99);
                 Command::SetSlots { agent: AgentId::from(agent), slots: number(words[2]) }
             }
+            "capacity" => {
+                let resource = ResourceId::from(place(&self.flow.resources, |resource| resource.name == words[1]));
+                Command::SetCapacity { resource, agent: None, amount: amount(words[2]) }
+            }
+            "most" => Command::SetMaxRunning { most: words.get(1).map(|most| number(most)) },
+            "close" => Command::CloseBreaker,
             "approve" | "reject" => {
                 let (approves, by, note) = (words[0] == "approve", words[2].to_owned(), String::new());
                 Command::Vote { task: self.id(words[1]), approves, by, note }

@@ -102,7 +102,10 @@ fn select(model: &mut Model, pane: Pane, row: usize, rows: usize, snapshot: &Sna
     match pane {
         Pane::Queue if row < snapshot.rows.len() => model.point_at(model.queue.offset + row, snapshot),
         Pane::Agents => pick(&mut model.agent_row, row, rows, snapshot.agents.len()),
-        Pane::Locks => pick(&mut model.lock_row, row, rows, snapshot.locks.len()),
+        Pane::Locks => {
+            pick(&mut model.lock_row, row, rows, snapshot.locks.len());
+            model.point_at_lock(model.lock_row, snapshot);
+        }
         _ => {}
     }
 }
@@ -122,7 +125,10 @@ fn wheel(model: &mut Model, pane: Pane, down: bool, snapshot: &Snapshot) {
             }
         }
         Pane::Agents => model.agent_row = step(model.agent_row, snapshot.agents.len().saturating_sub(1)),
-        Pane::Locks => model.lock_row = step(model.lock_row, snapshot.locks.len().saturating_sub(1)),
+        Pane::Locks => {
+            let row = step(model.lock_row, snapshot.locks.len().saturating_sub(1));
+            model.point_at_lock(row, snapshot);
+        }
         Pane::Progress => {}
         Pane::Detail => {
             let count = super::super::panes::detail::lines(model, snapshot, 200).len();

@@ -174,7 +174,7 @@ fn go(model: &mut Model, act: Act, snapshot: &Snapshot) {
             model.point_at(row, snapshot);
         }
         Pane::Agents => model.agent_row = moved(act, model.agent_row, snapshot.agents.len(), page),
-        Pane::Locks => model.lock_row = moved(act, model.lock_row, snapshot.locks.len(), page),
+        Pane::Locks => model.point_at_lock(moved(act, model.lock_row, snapshot.locks.len(), page), snapshot),
         Pane::Progress => {}
         Pane::Detail => {
             let count = super::super::panes::detail::lines(model, snapshot, 200).len();

@@ -165,6 +165,27 @@ fn digits_are_panes_at_once_and_a_count_if_plus_or_minus_follows() {
 }
 
 #[test]
+fn the_cursor_of_the_locks_stays_with_its_resource_when_rows_change_places() {
+    let mut desk = desk((120, 36));
+    desk.type_keys("3j");
+    let chosen = desk.snapshot.locks[1].resource;
+    let mut moved = (*desk.snapshot).clone();
+    moved.locks.swap(0, 1);
+    desk.model.reconcile(&moved);
+    assert_eq!(desk.model.lock_row, 0);
+    desk.snapshot = Arc::new(moved);
+    desk.type_keys("+");
+    assert!(
+        matches!(desk.sent().last(), Some(Command::SetCapacity { resource, .. }) if *resource == chosen),
+        "{:?}",
+        desk.sent()
+    );
+    desk.type_keys("1");
+    desk.model.reconcile(&desk.snapshot.clone());
+    assert_eq!(desk.model.lock, None);
+}
+
+#[test]
 fn slots_of_the_chosen_agent_go_up_and_down() {
     let mut desk = desk((120, 36));
     desk.type_keys("2j++-");

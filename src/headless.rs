@@ -18,7 +18,7 @@ use crate::engine::ids::{Span, TaskId, Time};
 use crate::engine::message::{Command, Origin, StopReason, StopSignal};
 use crate::engine::state::State;
 use crate::snapshot::build::outcome_words;
-use crate::snapshot::why::duration;
+use crate::snapshot::why::{duration, short_span as span};
 use crate::text;
 
 /// Lines of output shown of a failed attempt.
@@ -283,9 +283,14 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
                 Some(TaskType::Approval(approval)) => {
                     ("◔", format!("asks      {name}: {} (approve or reject{most})", text::clean(&approval.text)))
                 }
+                Some(TaskType::Sensor(sensor)) => {
+                    let (what, every) = (sensor.probe.words(), span(sensor.interval));
+                    ("◔", format!("watches   {name}: {}, every {every}{most}", text::clean(&what)))
+                }
                 _ => ("◔", format!("awaits    {name}{most}")),
             }
         }
+        Fact::Sensed { saw, .. } => ("◔", format!("sees      {name}: {}", text::clean(saw))),
         Fact::Settled { outcome: Outcome::Succeeded, why, .. } => {
             ("✓", format!("done      {name}{}", because(why.as_deref())))
         }
@@ -543,6 +548,10 @@ fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
             line.message = Some(note.as_str()).filter(|note| !note.is_empty());
             "Voted"
         }
+        Fact::Sensed { saw, .. } => {
+            line.message = Some(saw);
+            "Sensed"
+        }
         Fact::Admitted { .. } => "Admitted",
         Fact::Awaiting { until, .. } => {
             line.until_ms = until.map(|at| at.0);
@@ -736,6 +745,7 @@ pub fn task_of(fact: &Fact) -> Option<TaskId> {
         | Fact::Excused { task, .. }
         | Fact::Enough { task, .. }
         | Fact::Voted { task, .. }
+        | Fact::Sensed { task, .. }
         | Fact::Admitted { task }
         | Fact::Awaiting { task, .. }
         | Fact::Settled { task, .. }

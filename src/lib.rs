@@ -9,6 +9,7 @@ pub mod fault;
 pub mod guard;
 pub mod headless;
 pub mod runtime;
+pub mod sensors;
 pub mod session;
 pub mod sim;
 pub mod snapshot;

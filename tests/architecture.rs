@@ -19,6 +19,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("session", &["engine", "fault", "error"]),
     // Agents and guard share the table of attempts.
     ("agents", &["engine", "guard", "fault", "error"]),
+    ("sensors", &["engine"]),
     ("bus", &["engine", "error"]),
     ("predict", &["engine", "sim", "session", "error"]),
     ("snapshot", &["engine", "predict", "error"]),
@@ -27,8 +28,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "runtime",
         &[
-            "agents", "bus", "engine", "error", "fault", "guard", "headless", "predict", "session", "sim", "snapshot",
-            "workflow",
+            "agents", "bus", "engine", "error", "fault", "guard", "headless", "predict", "sensors", "session", "sim",
+            "snapshot", "workflow",
         ],
     ),
     ("tui", &["engine", "snapshot", "text", "error"]),
@@ -37,7 +38,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "cli",
         &[
             "agents", "bus", "engine", "error", "fault", "guard", "headless", "interop", "predict", "runtime",
-            "session", "sim", "snapshot", "text", "tui", "workflow",
+            "sensors", "session", "sim", "snapshot", "text", "tui", "workflow",
         ],
     ),
 ];

@@ -20,6 +20,7 @@ use crate::headless::{Printer, Style};
 use crate::runtime::clock::Clock;
 use crate::runtime::hands::{Checkpointer, Hands};
 use crate::runtime::{Asked, End, Handle, Parts, Runtime};
+use crate::sensors::Watcher;
 use crate::session::checkpoint;
 use crate::session::folder::{Folder, LOG, Sessions, Surroundings, WORKFLOW};
 use crate::session::journal::recover;
@@ -144,10 +145,13 @@ pub fn live(open: Open, show: Show, side: ConsoleSide) -> Result<i32> {
     for command in open.first_commands {
         handle.send(command, 0, None);
     }
+    let for_watcher = handle.clone();
+    let tell = Box::new(move |sighting| for_watcher.saw(sighting));
+    let watcher = Watcher::new(settings.cwd.clone().map_or_else(|| ".".into(), Into::into), tell);
     let for_loop = handle.clone();
     let run = move || {
         let executor = LocalExecutor::new(config).map_err(|error| format!("the local agent cannot work: {error}"))?;
-        let hands = Hands::new(writer, durability, printer, Some(checkpointer), Box::new(executor));
+        let hands = Hands::new(writer, durability, printer, Some(checkpointer), Box::new(executor), watcher);
         let hands = hands.map_err(|error| error.to_string())?;
         Runtime::new(parts, &for_loop, hands).run()
     };

@@ -6,6 +6,7 @@
 //! if the earlier ones let it pass.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ use super::condition::{Condition, EvalError};
 use super::definition::{Deadline, TaskType};
 use super::fact::{Cause, Fact, Outcome};
 use super::goals::Goals;
-use super::ids::TaskId;
+use super::ids::{TaskId, Time};
 use super::interests::{Asker, Interests};
 use super::state::{Phase, State};
 
@@ -110,12 +111,13 @@ pub fn decide(state: &State, id: TaskId) -> Decision {
     facts.push(match &definition.task_type {
         TaskType::Run(_) => Fact::Admitted { task: id },
         TaskType::Noop => Fact::Settled { task: id, outcome: Outcome::Succeeded, why: None },
-        TaskType::Approval(approval) => match &state.task(id).vote {
+        TaskType::Approval(approval) => match state.task(id).heard.as_ref().and_then(|heard| heard.votes.last()) {
             Some(vote) => settled(id, vote.approves, vote.words()),
             None => Fact::Awaiting { task: id, until: approval.timeout.map(|span| state.now.plus(span)) },
         },
         TaskType::Wait(Deadline::After(span)) => Fact::Awaiting { task: id, until: Some(state.now.plus(*span)) },
         TaskType::Wait(Deadline::At(time)) => Fact::Awaiting { task: id, until: Some(*time) },
+        TaskType::Sensor(sensor) => Fact::Awaiting { task: id, until: sensor.timeout.map(|span| state.now.plus(span)) },
     });
     Decision::Now(facts)
 }
@@ -129,6 +131,7 @@ fn settled(task: TaskId, approves: bool, why: String) -> Fact {
 /// The time has come until which a task was awaiting.
 pub fn overdue(state: &State, id: TaskId) -> Fact {
     let (outcome, why) = match &state.definition(id).task_type {
+        TaskType::Sensor(sensor) => return super::sensors::overdue(state, id, sensor),
         TaskType::Approval(approval) if !approval.silence_approves => {
             (Outcome::Failed(Cause::TimedOut), Some("nobody has answered".to_owned()))
         }
@@ -160,6 +163,26 @@ pub fn vote(state: &State, id: TaskId, approves: bool, by: &str, note: &str) -> 
         facts.push(settled(id, approves, words));
     }
     Ok(facts)
+}
+
+/// What was said to a task, and seen for it, while it arrives and awaits.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Heard {
+    /// Who said what, in this order.
+    pub votes: Vec<Vote>,
+    /// What its sensor was last said to see.
+    pub seen: Option<Seen>,
+}
+
+/// What a sensor saw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Since when.
+    pub since: Time,
+    /// In a few words.
+    pub saw: Arc<str>,
+    /// What later looks compare with.
+    pub mark: Option<String>,
 }
 
 /// What a person has said.

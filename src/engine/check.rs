@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::definition::{ResourceKind, Trigger};
 use super::ids::{AgentId, Amount, PhaseId, ResourceId, StageId, TaskId, TransitionId};
-use super::state::{Phase, Shown, State, Tally, display_key, free_key, rank, shown, timer};
+use super::state::{Phase, Shown, State, Tally, display_key, free_key, rank, senses, shown, timer};
 
 type Verdict = Result<(), String>;
 
@@ -69,6 +69,7 @@ fn indexes(state: &State) -> Verdict {
     let (mut ready, mut timers, mut display, mut deadlines) =
         (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let (mut live, mut excused) = (0, 0);
+    let mut sensors = BTreeSet::new();
     for id in ids(state) {
         let (task, definition) = (state.task(id), state.definition(id));
         let how = shown(task);
@@ -77,6 +78,7 @@ fn indexes(state: &State) -> Verdict {
         live += u32::from(task.phase.is_live());
         excused += u32::from(task.excused);
         display.insert(display_key(&state.settings, definition.stage, id, task));
+        sensors.extend(senses(definition, task).map(|_| id));
         timers.extend(timer(&state.settings, &definition.timeout, task).map(|at| (at, id)));
         let over = task.phase.is_satisfied() || task.phase.is_dead();
         deadlines.extend(task.deadline.filter(|_| !over).map(|at| (at, id)));
@@ -91,6 +93,7 @@ fn indexes(state: &State) -> Verdict {
         same("stage counts", &state.stages.at(index).counts, counts)?;
     }
     same("ready", &state.ready.iter().copied().collect(), &ready)?;
+    same("sensors", &state.sensors.iter().copied().collect(), &sensors)?;
     same("timers", &state.timers.iter().copied().collect(), &timers)?;
     same("display", &state.display.iter().copied().collect(), &display)?;
     same("deadlines", &state.deadlines.iter().copied().collect(), &deadlines)

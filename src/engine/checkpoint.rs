@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::arrival::Vote;
+use super::arrival::Heard;
 use super::breaker::Tripped;
 use super::bucket::Bucket;
 use super::definition::{
@@ -20,7 +20,7 @@ use super::message::Command;
 use super::state::{Changes, Done, Live, Past, Phase, Reservation, Resource, State, Transition};
 
 /// Form of what follows. Another one is not read.
-pub const CHECKPOINT_VERSION: u32 = 4;
+pub const CHECKPOINT_VERSION: u32 = 5;
 
 /// What was last said of a goal.
 type Said = Option<(bool, Time, Arc<str>)>;
@@ -122,7 +122,7 @@ struct StoredTask {
     #[serde(default, skip_serializing_if = "is_default")]
     because: Option<Arc<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    vote: Option<Vote>,
+    heard: Option<Heard>,
     #[serde(default, skip_serializing_if = "is_default")]
     excused: bool,
     /// Of a join: what it waits for that is not done, what of it never can be, and whether it was said that it is enough.
@@ -175,7 +175,7 @@ impl State {
                 live: task.live.clone(),
                 past: task.past.clone(),
                 because: task.because.clone(),
-                vote: task.vote.as_deref().cloned(),
+                heard: task.heard.as_deref().cloned(),
                 excused: task.excused,
                 join: task.join.as_ref().map(|join| (join.unmet, join.dead, join.settled)),
             }
@@ -352,7 +352,7 @@ impl State {
         task.live = stored.live;
         task.past = stored.past;
         task.because = stored.because;
-        task.vote = stored.vote.map(Arc::new);
+        task.heard = stored.heard.map(Arc::new);
         task.excused = stored.excused;
         if let (Some(join), Some(stored)) = (&mut task.join, stored.join) {
             (join.unmet, join.dead, join.settled) = stored;

@@ -14,6 +14,7 @@ use super::message::{
     Command, Effect, Exit, Input, News, Origin, Refusal, Report, StartOrder, StartProblem, StopReason, StopSignal,
     Survivor, Usage, What,
 };
+use super::sensors::Sensors;
 use super::state::{Live, Phase, State};
 
 /// How long a start waits that failed because the machine was out of something; doubled up to [`NO_ROOM_MAX`].
@@ -28,6 +29,8 @@ pub struct Engine {
     dispatch: Dispatch,
     graph: Graph,
     arrivals: Arrivals,
+    /// What is looked at, and what the last looks saw.
+    pub sensors: Sensors,
     /// Facts cannot be stored: nothing new starts. No fact itself, for the same reason.
     unsafe_to_start: bool,
 }
@@ -72,11 +75,13 @@ impl Engine {
             dispatch: Dispatch::default(),
             graph: Graph::default(),
             arrivals: Arrivals::default(),
+            sensors: Sensors::default(),
             unsafe_to_start: false,
         };
         engine.dispatch.rebuild(&mut engine.state);
         engine.graph.rebuild(&engine.state);
         engine.arrivals.rebuild(&mut engine.state);
+        engine.sensors.rebuild(&mut engine.state);
         engine
     }
 
@@ -87,6 +92,11 @@ impl Engine {
         match &input.what {
             What::Command { by, command } => turn.answer = Some(self.command(&mut turn, by, command)),
             What::Report(report) => self.report(&mut turn, report),
+            What::Sighting(sighting) => {
+                if let Some(fact) = self.sensors.see(&self.state, sighting) {
+                    self.record(&mut turn, fact);
+                }
+            }
             What::Tick => {}
         }
         self.fire_timers(&mut turn);
@@ -96,6 +106,7 @@ impl Engine {
             self.fire_timers(&mut turn);
             self.settle(&mut turn);
         }
+        turn.effects.extend(self.sensors.effects(&mut self.state));
         turn
     }
 

@@ -438,6 +438,59 @@ pub enum TaskType {
     Approval(Approval),
     /// Done at a time: so long after everything before it, or when the clock shows it. It holds nothing meanwhile.
     Wait(Deadline),
+    /// Done once something outside is as it should be, which is looked at again and again. It holds nothing meanwhile.
+    Sensor(Arc<Sensor>),
+}
+
+/// What is looked at until it is as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sensor {
+    /// What is looked at.
+    pub probe: Probe,
+    /// So long passes between two looks.
+    pub interval: Span,
+    /// One look may take so long; then it has seen nothing.
+    pub patience: Span,
+    /// It is not looked at longer than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    /// What it comes to then: skipped, or failed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub timeout_skips: bool,
+}
+
+/// What a sensor looks at, and what it waits for there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Probe {
+    /// This path is there.
+    Exists(String),
+    /// What this path names is another, or was changed, since it was looked at first.
+    Changed(String),
+    /// Something takes connections there: `host:port`.
+    Tcp(String),
+    /// This command exits with 0.
+    Command(Arc<CommandSpec>),
+    /// This URL answers with a status from the first to the second.
+    Http(String, (u16, u16)),
+}
+
+impl Probe {
+    /// What is looked at, in words.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Exists(path) => format!("file {path}"),
+            Self::Changed(path) => format!("a change of file {path}"),
+            Self::Tcp(address) => format!("tcp {address}"),
+            Self::Command(command) => match &command.run {
+                CommandLine::Shell(text) => format!("command {text}"),
+                CommandLine::Exec(argv) => format!("command {}", argv.join(" ")),
+            },
+            Self::Http(url, (200, 299)) => url.clone(),
+            Self::Http(url, (first, last)) if first == last => format!("status {first} of {url}"),
+            Self::Http(url, (first, last)) => format!("status {first} to {last} of {url}"),
+        }
+    }
 }
 
 /// What a person is asked.
@@ -459,8 +512,13 @@ impl TaskType {
     pub fn command(&self) -> Option<&Arc<CommandSpec>> {
         match self {
             Self::Run(command) => Some(command),
-            Self::Noop | Self::Approval(_) | Self::Wait(_) => None,
+            Self::Noop | Self::Approval(_) | Self::Wait(_) | Self::Sensor(_) => None,
         }
+    }
+
+    /// What it looks at, if it looks at anything.
+    pub fn sensor(&self) -> Option<&Arc<Sensor>> {
+        if let Self::Sensor(sensor) = self { Some(sensor) } else { None }
     }
 }
 

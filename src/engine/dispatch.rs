@@ -78,9 +78,19 @@ impl Dispatch {
     pub fn absorb(&mut self, state: &mut State) {
         let changes = std::mem::take(&mut state.changes);
         let Changes { classes, resources, mut agents, reservations, arrived, asked, read, .. } = changes;
-        let Changes { enough, fallen, stages, phases, moved, .. } = changes;
-        state.changes =
-            Changes { noted: true, enough, fallen, stages, phases, arrived, asked, read, ..Changes::default() };
+        let Changes { enough, fallen, stages, phases, moved, sensors, .. } = changes;
+        state.changes = Changes {
+            noted: true,
+            enough,
+            fallen,
+            stages,
+            phases,
+            arrived,
+            asked,
+            read,
+            sensors,
+            ..Changes::default()
+        };
         for class in classes {
             self.head_changed(state, class);
         }

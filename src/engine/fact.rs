@@ -311,6 +311,17 @@ pub enum Fact {
         note: String,
     },
 
+    /// A sensor sees something else than it was last said to see (or sees for the first time).
+    Sensed {
+        /// Whose.
+        task: TaskId,
+        /// What, in a few words.
+        saw: String,
+        /// What later looks compare with, if they compare.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mark: Option<String>,
+    },
+
     // ── transitions and phases ───────────────────────────────────────────────────────────────────────────────────
     /// A stage was over and this led on from it: its target is entered, all its tasks wait again.
     TransitionTaken {

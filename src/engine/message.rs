@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::definition::{CommandSpec, Workflow};
+use super::definition::{CommandSpec, Sensor, Workflow};
 use super::ids::{AgentId, Amount, Attempt, FallbackId, PhaseId, ResourceId, Span, TaskId, Time};
 
 /// One thing that happens to the engine, with its time.
@@ -17,7 +17,7 @@ pub struct Input {
     pub what: What,
 }
 
-/// The three kinds of input.
+/// The kinds of input.
 #[derive(Debug, Clone)]
 pub enum What {
     /// The operator, a script or the program itself asks for something.
@@ -29,8 +29,25 @@ pub enum What {
     },
     /// An agent tells what happened.
     Report(Report),
+    /// A watcher tells what a sensor sees.
+    Sighting(Sighting),
     /// Time has passed: timers are looked at.
     Tick,
+}
+
+/// What one look of a sensor saw. One of a watch that is over changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sighting {
+    /// The task.
+    pub task: TaskId,
+    /// Which watch: see [`Watch`].
+    pub watch: u64,
+    /// It is as it should be.
+    pub met: bool,
+    /// In a few words.
+    pub saw: String,
+    /// What later looks compare with, if they compare.
+    pub mark: Option<String>,
 }
 
 /// Who asked.
@@ -277,6 +294,25 @@ pub enum Effect {
     },
     /// After a crash: find out what became of it, and report.
     Reconcile(Survivor),
+    /// Look at this again and again, and tell of each look, until told not to.
+    Watch(Watch),
+    /// Look at it no more.
+    Unwatch(u64),
+}
+
+/// What a watcher needs to look for a sensor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Watch {
+    /// Its number: another for each watch of a console.
+    pub watch: u64,
+    /// Whose.
+    pub task: TaskId,
+    /// The task's name, for the environment of a command.
+    pub name: Arc<str>,
+    /// What.
+    pub sensor: Arc<Sensor>,
+    /// What an earlier watch of the same wait compared with.
+    pub mark: Option<String>,
 }
 
 /// All that an executor needs to start an attempt.

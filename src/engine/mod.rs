@@ -23,6 +23,7 @@ mod limits;
 pub mod message;
 pub mod order;
 pub mod place;
+pub mod sensors;
 pub mod state;
 pub mod table;
 pub mod values;

@@ -16,6 +16,7 @@ use crate::engine::message::{Effect, Refusal, Report};
 use crate::engine::state::State;
 use crate::fault;
 use crate::headless::{Item, Printer};
+use crate::sensors::Watcher;
 use crate::session::journal::Position;
 use crate::session::journal::sync::Syncer;
 use crate::session::journal::write::{WriteError, Writer};
@@ -62,6 +63,7 @@ pub struct Hands {
     checkpointer: Option<Checkpointer>,
     checkpointing: Option<JoinHandle<()>>,
     executor: Box<dyn Executor>,
+    watcher: Watcher,
     stored: u64,
     pending: VecDeque<Batch>,
     storage: Storage,
@@ -79,6 +81,7 @@ impl Hands {
         printer: Printer,
         checkpointer: Option<Checkpointer>,
         executor: Box<dyn Executor>,
+        watcher: Watcher,
     ) -> std::io::Result<Self> {
         let syncer = match durability {
             Durability::Process => Some(journal.syncer(SYNC_EVERY)?),
@@ -92,6 +95,7 @@ impl Hands {
             checkpointer,
             checkpointing: None,
             executor,
+            watcher,
             stored: 0,
             pending: VecDeque::new(),
             storage: Storage::Good,
@@ -144,6 +148,7 @@ impl Hands {
             std::thread::sleep(Duration::from_millis(wait));
         }
         let all = self.pending.is_empty();
+        self.watcher.finish();
         // Nothing lives now, or it is left behind on purpose.
         self.executor.leave();
         if let Some(syncer) = self.syncer.take() {
@@ -208,6 +213,8 @@ impl Hands {
                 self.executor.reap(*task, *attempt);
             }
             Effect::Reconcile(survivor) => self.executor.reconcile(survivor),
+            Effect::Watch(watch) => self.watcher.watch(watch),
+            Effect::Unwatch(watch) => self.watcher.unwatch(*watch),
         }
     }
 

@@ -23,7 +23,7 @@ use crate::engine::decide::{Engine, Turn};
 use crate::engine::fact::{Fact, Stamped};
 use crate::engine::ids::{Span, TaskId, Time};
 
-use crate::engine::message::{Command, Input, Origin, Refusal, Report, What};
+use crate::engine::message::{Command, Input, Origin, Refusal, Report, Sighting, What};
 use crate::error::Kind;
 use crate::fault;
 use crate::headless::{Item, Style, summary, task_of};
@@ -60,6 +60,8 @@ pub enum Envelope {
     Note(String, bool),
     /// The process was asked to end.
     Signal(Asked),
+    /// A sensor was looked at.
+    Sighting(Sighting),
 }
 
 /// A signal from outside.
@@ -121,6 +123,11 @@ impl Handle {
     /// Something for the alert line.
     pub fn note(&self, text: String, bad: bool) {
         self.shared.inbox.push(Envelope::Note(text, bad));
+    }
+
+    /// What a sensor saw.
+    pub fn saw(&self, sighting: Sighting) {
+        self.shared.inbox.push(Envelope::Sighting(sighting));
     }
 
     /// A newer picture than the last taken is there.
@@ -393,6 +400,11 @@ impl Runtime {
             Envelope::Look => self.wanted = true,
             Envelope::Note(text, bad) => self.note(text, bad),
             Envelope::Signal(asked) => self.asked(asked),
+            Envelope::Sighting(sighting) => {
+                self.decide(What::Sighting(sighting));
+                // When it was looked at last is shown, though it is no fact.
+                self.dirty = true;
+            }
         }
     }
 

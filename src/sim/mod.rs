@@ -10,7 +10,7 @@ use crate::engine::definition::Workflow;
 use crate::engine::fact::Stamped;
 use crate::engine::ids::{Attempt, Span, TaskId, Time};
 use crate::engine::message::{
-    Command, Effect, Exit, Input, News, Origin, Process, Report, StartProblem, StopSignal, Usage, What,
+    Command, Effect, Exit, Input, News, Origin, Process, Report, Sighting, StartProblem, StopSignal, Usage, Watch, What,
 };
 use crate::engine::state::State;
 
@@ -115,6 +115,8 @@ enum Coming {
     Start,
     Exit(i32, bool, bool),
     Empty,
+    /// A watch sees what it looks for.
+    Seen(u64),
 }
 
 /// What will happen: when, in which order it became known, to which attempt, what.
@@ -182,6 +184,9 @@ impl Simulation {
         let Reverse((at, _, task, attempt, what)) = self.coming.pop()?;
         self.now = self.now.max(at);
         let news = match what {
+            Coming::Seen(watch) => {
+                return Some(What::Sighting(Sighting { task, watch, met: true, saw: "met".into(), mark: None }));
+            }
             Coming::Start => News::Started {
                 process: Process { pid: task.0 as i32 + 1, start_ticks: u64::from(attempt.0) },
                 log: self.engine.state.next_log,
@@ -213,9 +218,21 @@ impl Simulation {
                     self.expect(self.now.plus(span), task, attempt, Coming::Exit(number, true, false));
                     self.expect(self.now.plus(span), task, attempt, Coming::Empty);
                 }
-                Effect::Reap { .. } | Effect::Reconcile(_) => {}
+                Effect::Watch(watch) => self.look(&watch, world),
+                Effect::Reap { .. } | Effect::Reconcile(_) | Effect::Unwatch(_) => {}
             }
         }
+    }
+
+    /// What a sensor waits for comes to pass when an attempt of it would have ended, if it ran.
+    fn look(&mut self, watch: &Watch, world: &mut impl World) {
+        let waited = self.now.since(self.engine.state.task(watch.task).since);
+        let after = match world.fate(&self.engine.state, watch.task, Attempt(0), waited) {
+            Fate::Ends { after, .. } => after,
+            Fate::CannotStart(_) => waited,
+        };
+        let at = self.now.plus(Span(after.0.saturating_sub(waited.0)));
+        self.expect(at, watch.task, Attempt(0), Coming::Seen(watch.watch));
     }
 
     fn start(&mut self, task: TaskId, attempt: Attempt, world: &mut impl World) {

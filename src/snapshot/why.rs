@@ -6,7 +6,7 @@ use super::rows::{fallback_name, task_row};
 use super::{AttemptLine, Detail, Phase, WhyLine};
 use crate::engine::breaker::Gate;
 use crate::engine::definition::{
-    Backoff, CommandLine, CommandSpec, Deadline, FallbackStrategy, ResourceKind, StageEnd, TaskType,
+    Backoff, CommandLine, CommandSpec, Deadline, FallbackStrategy, ResourceKind, Sensor, StageEnd, TaskType,
 };
 use crate::engine::explain::{Reason, explain};
 use crate::engine::fact::{Outcome, Target};
@@ -43,7 +43,7 @@ pub(super) fn note(frozen: &Frozen, id: TaskId, at: Time) -> String {
             format!("{why}, retry {}/{} in {}", task.tries + 1, state.attempts_allowed(id), duration(until.since(at)))
         }
         Phase::Held => task.because.as_ref().map_or_else(|| "held by you".into(), |why| format!("held: {why}")),
-        Phase::Awaiting => awaiting_words(state, id, at),
+        Phase::Awaiting => awaiting_words(frozen, id, at),
         Phase::Lost | Phase::Failed => {
             if let (None, Some(why)) = (last, &task.because) {
                 return why.to_string();
@@ -64,14 +64,48 @@ pub(super) fn note(frozen: &Frozen, id: TaskId, at: Time) -> String {
 }
 
 /// What a task that holds nothing is settled by.
-fn awaiting_words(state: &State, id: TaskId, at: Time) -> String {
+fn awaiting_words(frozen: &Frozen, id: TaskId, at: Time) -> String {
+    let state = &frozen.engine.state;
     let left = state.task(id).due.map(|due| duration(due.since(at)));
     match (&state.definition(id).task_type, left) {
         (TaskType::Approval(approval), None) => format!("asks: {}", approval.text),
         (TaskType::Approval(approval), Some(left)) => format!("asks for {left} more: {}", approval.text),
+        (TaskType::Sensor(sensor), _) => {
+            let saw = last_look(frozen, id).map_or_else(|| "not looked at yet".into(), |(_, saw)| saw.to_string());
+            format!("watches {}: {saw}", sensor.probe.words())
+        }
         (_, Some(left)) => format!("waits {left} more"),
         (_, None) => "waits".into(),
     }
+}
+
+/// What a sensor saw last, and when: by this console, else as it was last said.
+fn last_look(frozen: &Frozen, id: TaskId) -> Option<(Time, &str)> {
+    let live = frozen.engine.sensors.of(id).and_then(|looking| looking.last.as_ref()).map(|(at, saw)| (*at, &**saw));
+    let said = || frozen.engine.state.task(id).heard.as_ref()?.seen.as_ref().map(|seen| (seen.since, &*seen.saw));
+    live.or_else(said)
+}
+
+/// When a sensor was looked at, when it will be, and how long yet.
+fn looks(frozen: &Frozen, id: TaskId, sensor: &Sensor, at: Time) -> Vec<String> {
+    let mut more = Vec::new();
+    let looking = frozen.engine.sensors.of(id).filter(|looking| looking.looks > 0);
+    match (looking, last_look(frozen, id)) {
+        (Some(looking), Some((last, _))) => {
+            let next = last.plus(sensor.interval).since(at);
+            let (ago, next) = (duration(at.since(last)), duration(next));
+            more.push(format!("looked {ago} ago, {} times, next look in {next}", looking.looks));
+        }
+        (_, Some((said, _))) => {
+            more.push(format!("seen {} ago, looks every {}", duration(at.since(said)), short_span(sensor.interval)))
+        }
+        (_, None) => more.push(format!("looks every {}", short_span(sensor.interval))),
+    }
+    if let Some(due) = frozen.engine.state.task(id).due {
+        let then = if sensor.timeout_skips { "is skipped" } else { "fails" };
+        more.push(format!("{then} in {}", duration(due.since(at))));
+    }
+    more
 }
 
 fn succeeded_note(state: &State, id: TaskId) -> String {
@@ -141,7 +175,7 @@ pub fn short(frozen: &Frozen, id: TaskId, reason: &Reason, at: Time) -> String {
         Reason::Held => "held by you".into(),
         Reason::HeldByRule(why) => format!("held: {why}"),
         Reason::Undecided(condition) => format!("no answer yet: {condition}"),
-        Reason::Awaiting => awaiting_words(state, id, at),
+        Reason::Awaiting => awaiting_words(frozen, id, at),
         Reason::Delayed { .. } => "waits out a delay".into(),
         Reason::After { tasks, count } => {
             let first = tasks[0];
@@ -243,7 +277,7 @@ fn rate_words(state: &State, resource: ResourceId, fits: Option<Time>, at: Time)
 }
 
 /// With milliseconds below ten seconds: rates are quick.
-fn short_span(span: Span) -> String {
+pub fn short_span(span: Span) -> String {
     match span.0 {
         0..10_000 if !span.0.is_multiple_of(1000) => format!("{}ms", span.0),
         _ => duration(span),
@@ -276,6 +310,7 @@ pub(super) fn detail(frozen: &Frozen, id: TaskId, at: Time) -> Detail {
             TaskType::Approval(approval) => format!("asks: {}", approval.text),
             TaskType::Wait(Deadline::After(span)) => format!("waits {}", duration(*span)),
             TaskType::Wait(Deadline::At(_)) => "waits for a time of the clock".into(),
+            TaskType::Sensor(sensor) => format!("watches {}", sensor.probe.words()),
         },
         replaced_by,
         facts: facts(frozen, id),
@@ -562,8 +597,12 @@ fn long(frozen: &Frozen, id: TaskId, reason: &Reason, at: Time) -> WhyLine {
             format!("room on {what} is kept for {}", state.name(*task))
         }
         Reason::Awaiting => {
-            if matches!(state.definition(id).task_type, TaskType::Approval(_)) {
-                more.push("A approves, D rejects; on the command line --approve, --reject".to_owned());
+            match &state.definition(id).task_type {
+                TaskType::Approval(_) => {
+                    more.push("A approves, D rejects; on the command line --approve, --reject".to_owned());
+                }
+                TaskType::Sensor(sensor) => more.extend(looks(frozen, id, sensor, at)),
+                _ => {}
             }
             short(frozen, id, reason, at)
         }

@@ -1,32 +1,46 @@
 //! What a task is that runs no command: its `type`. Knows nothing of commands.
 
+use std::sync::Arc;
+
 use super::diagnostic::Finding;
+use super::foreach::Each;
 use super::lower::next_time;
+use super::params::Params;
 use super::schema::{APPROVAL, Fields, Reader, Zero, describe, head};
 use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};
-use super::units;
+use super::{sensor, units};
 use crate::engine::definition::{Approval, Deadline, TaskType};
 
 /// A question is no longer than this, in bytes.
 pub const MAX_QUESTION_BYTES: usize = 1_000;
 
 /// The types that can be written.
-const TYPES: [&str; 3] = ["Noop", "Approval", "Wait"];
+const TYPES: [&str; 4] = ["Noop", "Approval", "Wait", "Sensor"];
 
 /// Types that this version does not have.
-const LATER: [&str; 4] = ["Sensor", "Message", "Subworkflow", "Barrier"];
+const LATER: [&str; 3] = ["Message", "Subworkflow", "Barrier"];
 
 /// Fields that only a command has.
 const OF_COMMANDS: [&str; 7] = ["run", "exec", "env", "cwd", "retry", "timeout", "fallback"];
 
 /// Reads `type`, if the task has one.
-pub(super) fn read(reader: &mut Reader, now: &jiff::Zoned, fields: &Fields<'_, '_>) -> Option<TaskType> {
+pub(super) fn read(
+    reader: &mut Reader,
+    params: &Params,
+    now: &jiff::Zoned,
+    fields: &Fields<'_, '_>,
+    each: Each<'_>,
+    what: impl Fn() -> String,
+) -> Option<TaskType> {
     let node = fields.get("type")?;
     let found = match &node.kind {
         Kind::Word("Noop") => TaskType::Noop,
         Kind::Struct(Some(name), _) | Kind::Tuple(Some(name), _) if name.text == "Approval" => {
             TaskType::Approval(approval(reader, node)?)
+        }
+        Kind::Struct(Some(name), _) | Kind::Tuple(Some(name), _) if name.text == "Sensor" => {
+            TaskType::Sensor(Arc::new(sensor::read(reader, params, each, node, what)?))
         }
         Kind::Tuple(Some(name), items) if name.text == "Wait" && items.len() == 1 => {
             TaskType::Wait(wait(reader, now, &items[0])?)

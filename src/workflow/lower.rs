@@ -19,7 +19,7 @@ use super::schema::{
 };
 use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};
-use super::{Machine, command, goals, join, kind, units, ways};
+use super::{Machine, command, goals, join, kind, sensor, units, ways};
 use crate::engine::condition::Condition;
 use crate::engine::definition::{
     AgentDefinition, Backoff, CommandLine, CommandSpec, Deadline, Durability, Entry, FallbackDefinition,
@@ -450,6 +450,7 @@ struct Lowering<'m, 'n> {
 /// Which parts of a task are not the same for all tasks of its `foreach`.
 #[derive(Clone, Copy)]
 struct Varies {
+    kind: bool,
     command: bool,
     requirements: bool,
     fallback: bool,
@@ -458,11 +459,12 @@ struct Varies {
 }
 
 impl Varies {
-    const ALL: Self = Self { command: true, requirements: true, fallback: true, tags: true, entry: true };
+    const ALL: Self = Self { kind: true, command: true, requirements: true, fallback: true, tags: true, entry: true };
 
     fn of(matrix: &Matrix<'_>, fields: &Fields<'_, '_>) -> Self {
         let any = |names: &[&str]| names.iter().filter_map(|name| fields.get(name)).any(|node| matrix.is_within(node));
         Self {
+            kind: any(&["type"]),
             command: any(&["run", "exec", "env", "cwd"]),
             requirements: any(&["needs", "uses", "agent", "not_on", "prefer", "same_agent_as"]),
             fallback: any(&["fallback"]),
@@ -638,9 +640,6 @@ impl Lowering<'_, '_> {
         task.timeout = fields.get("timeout").and_then(|node| self.reader.duration(node, "timeout", Zero::Refused));
         task.estimate = fields.get("estimate").and_then(|node| self.reader.duration(node, "estimate", Zero::Allowed));
         task.join = join::read(self.reader, fields);
-        if let Some(kind) = kind::read(self.reader, &self.machine.now, fields) {
-            task.task_type = kind;
-        }
         task.retry = fields.get("retry").and_then(|node| retry(self.reader, node)).unwrap_or_default();
         task
     }
@@ -658,11 +657,18 @@ impl Lowering<'_, '_> {
             let when = fields.get("when").and_then(|node| self.condition(node, each));
             task.entry = when.map(|when| Arc::new(Entry { when: Some(when) }));
         }
-        if varies.command && fields.get("type").is_none() {
-            let what = || format!("the task `{}`", shown(&task.id));
-            if let Some(spec) = command::read(self.reader, &self.params, each.row(), node, fields, what) {
-                task.task_type = TaskType::Run(spec);
-            }
+        let what = || format!("the task `{}`", shown(&task.id));
+        if varies.kind
+            && let Some(kind) = kind::read(self.reader, &self.params, &self.machine.now, fields, each, what)
+        {
+            task.task_type = kind;
+        }
+        let what = || format!("the task `{}`", shown(&task.id));
+        if varies.command
+            && fields.get("type").is_none()
+            && let Some(spec) = command::read(self.reader, &self.params, each.row(), node, fields, what)
+        {
+            task.task_type = TaskType::Run(spec);
         }
         if varies.requirements {
             task.requirements = self.requirements(fields, each);
@@ -883,7 +889,9 @@ fn weight(task: &TaskDefinition, varies: Varies) -> usize {
     let own = task.task_type.command().filter(|_| varies.command);
     let command = own.map_or(0, |spec| command::size(spec) + spec.cwd.as_ref().map_or(0, String::len));
     let requirements = &task.requirements;
+    let sensor = task.task_type.sensor().filter(|_| varies.kind).map_or(0, sensor::size);
     command
+        + sensor
         + texts(&task.tags)
         + texts(&requirements.capabilities)
         + size_of_val(requirements.resources.as_slice())

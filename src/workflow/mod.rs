@@ -20,6 +20,7 @@ mod outline;
 mod params;
 mod quick;
 mod schema;
+mod sensor;
 mod suggest;
 mod syntax;
 mod units;

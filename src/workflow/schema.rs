@@ -110,6 +110,26 @@ pub(super) const EXPONENTIAL: Shape = Shape { name: "Exponential", fields: &["ba
 
 pub(super) const APPROVAL: Shape = Shape { name: "Approval", fields: &["text", "timeout", "on_timeout"], later: &[] };
 
+pub(super) const SENSOR: Shape = Shape {
+    name: "Sensor",
+    fields: &[
+        "file",
+        "changed",
+        "tcp",
+        "run",
+        "exec",
+        "http",
+        "status",
+        "env",
+        "cwd",
+        "interval",
+        "patience",
+        "timeout",
+        "on_timeout",
+    ],
+    later: &[],
+};
+
 pub(super) const START_RATE: Shape = Shape { name: "StartRate", fields: &["amount", "per"], later: &[] };
 
 pub(super) const BREAKER: Shape =

@@ -75,6 +75,14 @@ impl Place {
         command.spawn().expect("qd runs")
     }
 
+    /// `qd resume s`, in the background.
+    pub fn resume(&self) -> Child {
+        let mut command = Command::new(QD);
+        self.surround(&mut command);
+        command.args(["resume", "s"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().expect("qd runs")
+    }
+
     /// Kills the console of the session `s` without a word (`kill -9`).
     pub fn kill(&self, mut run: Child) {
         let journal = self.journal("s");

@@ -33,6 +33,8 @@ struct Seen {
     awaits: Option<Option<Time>>,
     /// What a person said.
     vote: Option<bool>,
+    /// When what its sensor sees was last said, since it awaits.
+    said: Option<Time>,
 }
 
 #[derive(Debug, Clone)]
@@ -120,7 +122,15 @@ impl Checker {
             Fact::Awaiting { task, until } => {
                 self.arrived(*task);
                 assert!(until.is_none_or(|at| at >= Time(0)), "awaits the past");
-                self.idle(*task).awaits = Some(*until);
+                (self.idle(*task).awaits, self.idle(*task).said) = (Some(*until), None);
+            }
+            Fact::Sensed { task, saw, .. } => {
+                self.arrived(*task);
+                let (now, kind) = (self.now, self.tasks[task.index()].task_type.clone());
+                let seen = self.idle(*task);
+                assert!(matches!(kind, TaskType::Sensor(_)) && seen.awaits.is_some(), "{task} does not look");
+                assert!(seen.said.is_none_or(|at| now.since(at) >= Span::secs(10)), "{task} says too much: {saw}");
+                seen.said = Some(now);
             }
             Fact::Voted { task, approves, .. } => {
                 let seen = self.idle(*task);
@@ -137,6 +147,10 @@ impl Checker {
                     (TaskType::Approval(_), Some(yes)) => assert_eq!(yes, *outcome == Outcome::Succeeded, "{task}"),
                     (TaskType::Approval(_) | TaskType::Wait(_), _) => {
                         assert!(late, "{task} is settled before its time")
+                    }
+                    (TaskType::Sensor(_), _) => {
+                        assert!(seen.awaits.is_some(), "{task} is settled before it looks");
+                        assert!(late || *outcome == Outcome::Succeeded, "{task} fails before its time");
                     }
                     (TaskType::Run(_), _) => panic!("{task} runs a command and is settled"),
                 }

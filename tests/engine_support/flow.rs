@@ -19,7 +19,7 @@ use super::{command, replay, task, through_ron};
 /// A workflow from lines: `set KEY N`, `lock N`, `pool N AMOUNT`, `agent NAME slots N [cpu N] [mem N] [can a,b]`,
 /// `stage N [after a,b] [when CEL]`, `fallback N`, `task N [after a,b] [uses db,db:shared,cpu:2] [needs a,b] [on AGENT] [prio N]
 /// [deadline MS] [timeout MS] [estimate MS] [tries N] [backoff MS|BASE..MAX~JITTER] [or a,b] [stage S] [enough N]
-/// [rest cancel] [trigger over] [when CEL] [type noop|wait:MS|ask[:MS]|silence:MS]` (no spaces in a CEL), after the stages `transition FROM to TO [on failure|over] [most N]`, `phase N stages a,b
+/// [rest cancel] [trigger over] [when CEL] [type noop|wait:MS|ask[:MS]|silence:MS|sensor[:MS]|skips:MS]` (no spaces in a CEL), after the stages `transition FROM to TO [on failure|over] [most N]`, `phase N stages a,b
 /// [end finish|stop]`.
 pub fn parse(text: &str) -> Workflow {
     let mut flow = Workflow::default();
@@ -183,6 +183,7 @@ fn one_task(flow: &Workflow, name: &str, rest: &[&str]) -> TaskDefinition {
                         timeout,
                         silence_approves: kind == "silence",
                     }),
+                    ("sensor" | "skips", timeout) => TaskType::Sensor(Arc::new(sensor(timeout, kind == "skips"))),
                     other => panic!("what is {other:?}?"),
                 };
             }
@@ -196,6 +197,12 @@ fn one_task(flow: &Workflow, name: &str, rest: &[&str]) -> TaskDefinition {
     }
     task.requirements.resources.sort_by_key(|need| need.resource);
     task
+}
+
+/// Looks at a door.
+pub fn sensor(timeout: Option<Span>, timeout_skips: bool) -> Sensor {
+    let probe = Probe::Exists("door".into());
+    Sensor { probe, interval: Span(1_000), patience: Span(1_000), timeout, timeout_skips }
 }
 
 fn condition(text: &str) -> Condition {
@@ -288,6 +295,11 @@ impl Case {
         if words[0] == "tick" {
             return What::Tick;
         }
+        if let "see" | "met" = words[0] {
+            let (task, watch) = (self.id(words[1]), u64::from(self.attempt(words[1]).0));
+            let (met, saw) = (words[0] == "met", words[2].to_owned());
+            return What::Sighting(Sighting { task, watch, met, saw, mark: None });
+        }
         if let Some(news) = self.news(words) {
             return What::Report(Report { task: self.id(words[1]), attempt: self.attempt(words[1]), news });
         }
@@ -363,6 +375,11 @@ impl Case {
             lines.extend(self.say(&stamped.fact));
         }
         self.checker.after_turn(self.now);
+        lines.extend(turn.effects.iter().filter_map(|effect| match effect {
+            Effect::Watch(watch) => Some(format!("watch {}/{}", watch.name, watch.watch)),
+            Effect::Unwatch(watch) => Some(format!("unwatch {watch}")),
+            _ => None,
+        }));
         self.effects_follow_facts(&turn);
         self.facts.extend(through_ron(&turn.facts));
         self.engine.state.check().expect("every index is right");
@@ -381,15 +398,18 @@ impl Case {
             }
             _ => None,
         };
-        let of_effect = |effect: &Effect| match effect {
-            Effect::Start(order) => ("start", order.task, order.attempt),
-            Effect::Signal { task, attempt, signal: StopSignal::Term, .. } => ("term", *task, *attempt),
-            Effect::Signal { task, attempt, signal: StopSignal::Kill, .. } => ("kill", *task, *attempt),
-            Effect::Reap { task, attempt, .. } => ("reap", *task, *attempt),
-            Effect::Reconcile(survivor) => ("reconcile", survivor.task, survivor.attempt),
+        let of_effect = |effect: &Effect| {
+            Some(match effect {
+                Effect::Start(order) => ("start", order.task, order.attempt),
+                Effect::Signal { task, attempt, signal: StopSignal::Term, .. } => ("term", *task, *attempt),
+                Effect::Signal { task, attempt, signal: StopSignal::Kill, .. } => ("kill", *task, *attempt),
+                Effect::Reap { task, attempt, .. } => ("reap", *task, *attempt),
+                Effect::Reconcile(survivor) => ("reconcile", survivor.task, survivor.attempt),
+                Effect::Watch(_) | Effect::Unwatch(_) => return None,
+            })
         };
         let wanted: Vec<_> = turn.facts.iter().filter_map(of_fact).collect();
-        let ordered: Vec<_> = turn.effects.iter().map(of_effect).collect();
+        let ordered: Vec<_> = turn.effects.iter().filter_map(of_effect).collect();
         assert_eq!(wanted, ordered);
     }
 
@@ -439,6 +459,7 @@ impl Case {
                 format!("stage {} {holds}: {why}", self.flow.stages[stage.index()].name)
             }
             Fact::Voted { task, approves, by, note } => format!("vote {} {approves} by {by}{note}", t(task)),
+            Fact::Sensed { task, saw, .. } => format!("sees {} {saw}", t(task)),
             Fact::Admitted { task } => format!("admit {}", t(task)),
             Fact::Awaiting { task, until } => {
                 let until = until.map_or_else(String::new, |at| format!(" until {}", at.0));

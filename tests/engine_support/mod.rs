@@ -351,6 +351,10 @@ fn random_task(
                 timeout: Some(Span(rng.below(20_000))),
                 silence_approves: rng.chance(50),
             }),
+            16..20 => {
+                let timeout = rng.maybe(60, |rng| Span(rng.below(30_000)));
+                TaskType::Sensor(Arc::new(flow::sensor(timeout, rng.chance(30))))
+            }
             _ => TaskType::Run(command("true")),
         },
         ..task(&format!("t{n}"))

@@ -1,5 +1,6 @@
 //! A random workflow driven at random: what every turn of every such test is checked for.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use quarterdeck::engine::decide::{Engine, Turn};
@@ -103,6 +104,10 @@ impl Run {
         }
         let mut other = Engine::new(replayed);
         let turn = other.decide(&Input { at: self.now, what: What::Tick });
+        let looks = |effect: &Effect| if let Effect::Watch(watch) = effect { Some(watch.task) } else { None };
+        let looked_at: BTreeSet<TaskId> = turn.effects.iter().filter_map(looks).collect();
+        let kept: BTreeSet<TaskId> = self.world.watches.values().copied().collect();
+        assert_eq!(looked_at, kept, "a fresh engine looks at what the live one looks at");
         let started: Vec<_> =
             turn.facts.iter().filter(|stamped| matches!(stamped.fact, Fact::Starting { .. })).collect();
         assert!(started.is_empty(), "a fresh engine starts what the live one left: {started:?}");
@@ -129,7 +134,17 @@ impl Run {
                 None => self.jump(),
             },
             50..62 => self.jump(),
-            62..74 => {
+            62..66 => match self.world.look(&mut self.rng, 20) {
+                Some(mut sighting) => {
+                    if self.rng.chance(30) {
+                        // A look of a watch that is over.
+                        sighting.watch = self.rng.below(sighting.watch);
+                    }
+                    self.decide(What::Sighting(sighting));
+                }
+                None => self.jump(),
+            },
+            66..76 => {
                 let lie = self.world.lie(&mut self.rng, self.tasks);
                 // A lie that is believed is the truth from then on: the agent is answerable for it.
                 self.world.believe(&lie);
@@ -225,6 +240,7 @@ impl Run {
         self.before.retain(|(facts, _)| *facts <= cut);
         self.facts.truncate(cut);
         self.world = world;
+        self.world.watches.clear();
         self.checker = Checker::default();
         for fact in &self.facts {
             self.checker.feed(fact);
@@ -269,9 +285,16 @@ impl Run {
             if self.engine.state.is_finished() {
                 return self.all_is_explained();
             }
-            if let Some(report) = self.world.truthful(&mut self.rng, true) {
+            // What is gone may be told of again and again: looks have their share of the time.
+            let looks = self.rng.chance(30).then(|| self.world.look(&mut self.rng, 60)).flatten();
+            if let Some(sighting) = looks {
+                self.now = self.now.plus(Span(self.rng.below(2_000)));
+                self.decide(What::Sighting(sighting));
+            } else if let Some(report) = self.world.truthful(&mut self.rng, true) {
                 self.now = self.now.plus(Span(self.rng.below(700)));
                 self.decide(What::Report(report));
+            } else if !self.world.watches.is_empty() {
+                continue;
             } else {
                 let deadline = self.engine.next_deadline();
                 let state = &self.engine.state;

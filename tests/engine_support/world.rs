@@ -28,6 +28,8 @@ pub struct World {
     /// Signalled hardest by.
     pub signalled: BTreeMap<(TaskId, Attempt), StopSignal>,
     pub started: Vec<(TaskId, Attempt)>,
+    /// What is looked at: each sensor by one watch at most.
+    pub watches: BTreeMap<u64, TaskId>,
 }
 
 pub fn process(task: TaskId, attempt: Attempt) -> Process {
@@ -65,6 +67,14 @@ impl World {
                     self.attempts.remove(&(*task, *attempt));
                 }
                 Effect::Reconcile(_) => {}
+                Effect::Watch(watch) => {
+                    let twice = self.watches.values().any(|task| *task == watch.task);
+                    assert!(!twice, "{} is looked at twice", watch.name);
+                    self.watches.insert(watch.watch, watch.task);
+                }
+                Effect::Unwatch(watch) => {
+                    assert!(self.watches.remove(watch).is_some(), "what is not looked at is looked at no more");
+                }
             }
         }
     }
@@ -115,6 +125,17 @@ impl World {
             Truth::Gone { exit } => exited(*exit, 0),
         };
         Some(report(task, attempt, news))
+    }
+
+    /// What a look sees: of a watch that is there, or of one that is over.
+    pub fn look(&self, rng: &mut Rng, met: u64) -> Option<Sighting> {
+        let watches: Vec<_> = self.watches.iter().map(|(watch, task)| (*watch, *task)).collect();
+        if watches.is_empty() {
+            return None;
+        }
+        let (watch, task) = *rng.pick(&watches);
+        let saw = rng.pick(&["not there", "refused", "busy"]).to_string();
+        Some(Sighting { task, watch, met: rng.chance(met), saw, mark: None })
     }
 
     /// Something that need not be true, of an attempt that need not exist.

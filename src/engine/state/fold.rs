@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{Done, DoneWhat, Live, Past, Phase, Reservation, State};
-use crate::engine::arrival::Vote;
+use crate::engine::arrival::{Heard, Seen, Vote};
 use crate::engine::breaker::{Gate, Tripped};
 use crate::engine::definition::{OnLost, ResourceKind};
 use crate::engine::fact::{Fact, Outcome, Stamped, Target, Then};
@@ -85,7 +85,7 @@ impl State {
             Fact::Requeued { task } => {
                 let arrives = self.arrives(*task);
                 self.edit(*task, |t| {
-                    (t.tries, t.vote) = (0, None);
+                    (t.tries, t.heard) = (0, None);
                     t.arrive(arrives, now);
                 });
             }
@@ -94,12 +94,19 @@ impl State {
             }
             Fact::Voted { task, approves, by, note } => {
                 let vote = Vote { approves: *approves, by: by.clone(), note: note.clone() };
-                self.edit(*task, |t| t.vote = Some(Arc::new(vote)));
+                self.edit(*task, |t| t.hear(|heard| heard.votes.push(vote)));
+            }
+            Fact::Sensed { task, saw, mark } => {
+                let seen = Seen { since: now, saw: saw.as_str().into(), mark: mark.clone() };
+                self.edit(*task, |t| t.hear(|heard| heard.seen = Some(seen)));
             }
             Fact::Admitted { task } => self.edit(*task, |t| t.queue(now)),
             Fact::Awaiting { task, until } => self.edit(*task, |t| {
                 t.stand(Phase::Awaiting, now);
                 t.due = *until;
+                if t.heard.as_ref().is_some_and(|heard| heard.seen.is_some()) {
+                    t.hear(|heard| heard.seen = None);
+                }
             }),
             Fact::Settled { task, outcome, why } => self.edit(*task, |t| {
                 t.stand(resting(outcome), now);
@@ -382,6 +389,12 @@ impl State {
                 (_, Then::Rest) => t.stand(Phase::Failed, now),
             }
         });
+    }
+}
+
+impl super::Task {
+    fn hear(&mut self, change: impl FnOnce(&mut Heard)) {
+        change(Arc::make_mut(self.heard.get_or_insert_default()));
     }
 }
 

@@ -2,7 +2,7 @@
 //! what that opens or closes for others follows at once. Knows nothing of facts.
 
 use super::{Agent, Changed, ClassId, DisplayKey, Phase, Rank, Shown, State, Task};
-use crate::engine::definition::Settings;
+use crate::engine::definition::{Settings, TaskDefinition};
 use crate::engine::fact::Target;
 use crate::engine::ids::{AgentId, FallbackId, Span, StageId, TaskId, Time};
 use crate::engine::message::StopSignal;
@@ -114,6 +114,9 @@ impl State {
         if after.arrived && !before.arrived {
             self.changes.arrived.push(id);
         }
+        if after.senses != before.senses {
+            self.changes.sensors.push(id);
+        }
         if self.changes.asked && before.shown != after.shown {
             self.changes.read.push(Changed::Task(id));
         }
@@ -164,6 +167,7 @@ impl State {
             shown: how,
             live: task.phase.is_live(),
             arrived: task.phase == Phase::Arrived && !task.held,
+            senses: senses(definition, task),
             satisfied: task.phase.is_satisfied(),
             dead,
             excused: task.excused,
@@ -185,6 +189,7 @@ impl State {
         self.display.insert(keys.display);
         self.timers.exchange(None, keys.timer.map(|at| (at, id)));
         self.deadlines.exchange(None, keys.deadline.map(|at| (at, id)));
+        self.sensors.exchange(None, keys.senses.map(|_| id));
         self.reready(id, None, keys.ready);
     }
 
@@ -197,6 +202,7 @@ impl State {
         self.display.exchange(Some(before.display), Some(after.display));
         self.timers.exchange(before.timer.map(|at| (at, id)), after.timer.map(|at| (at, id)));
         self.deadlines.exchange(before.deadline.map(|at| (at, id)), after.deadline.map(|at| (at, id)));
+        self.sensors.exchange(before.senses.map(|_| id), after.senses.map(|_| id));
         self.reready(id, before.ready, after.ready);
     }
 
@@ -305,6 +311,8 @@ struct Keys {
     live: bool,
     /// Arrived and not held: to be decided.
     arrived: bool,
+    /// A sensor that looks, since then.
+    senses: Option<Time>,
     satisfied: bool,
     dead: bool,
     excused: bool,
@@ -321,6 +329,12 @@ impl Keys {
     fn has_failed(&self) -> bool {
         self.shown == Shown::Failed && !self.excused
     }
+}
+
+/// Since when a sensor looks, if it does: what is held does not.
+pub(in crate::engine) fn senses(definition: &TaskDefinition, task: &Task) -> Option<Time> {
+    let looks = task.phase == Phase::Awaiting && !task.held && definition.task_type.sensor().is_some();
+    looks.then_some(task.since)
 }
 
 /// How a task is shown.

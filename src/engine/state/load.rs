@@ -109,7 +109,7 @@ impl State {
             live: None,
             past: None,
             because: None,
-            vote: None,
+            heard: None,
             excused: false,
             join: joining(definition),
         });

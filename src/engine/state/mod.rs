@@ -42,7 +42,7 @@ use super::table::Table;
 
 pub use fold::{ACTIONS_KEPT, ATTEMPTS_KEPT, UNDO_DEPTH};
 pub use indexes::display_key_of;
-pub(super) use indexes::{display_key, free_key, rank, shown, timer};
+pub(super) use indexes::{display_key, free_key, rank, senses, shown, timer};
 pub use records::{
     Agent, Changed, Changes, Class, ClassId, DisplayKey, Done, DoneWhat, Joining, Live, PHASES, Past, Phase, Pool,
     PoolId, Rank, Reservation, Resource, RunPhase, Shown, Stage, Tally, Task, Transition,
@@ -104,6 +104,8 @@ pub struct State {
 
     /// Ready tasks by class and rank.
     pub ready: Order<(ClassId, Rank)>,
+    /// Sensors that look.
+    pub sensors: Order<TaskId>,
     /// Tasks by the time at which something is due for them.
     pub timers: Order<(Time, TaskId)>,
     /// All tasks as the grouped queue shows them.
@@ -195,6 +197,7 @@ impl PartialEq for State {
             && self.undo == other.undo
             && self.redo == other.redo
             && self.ready.iter().eq(other.ready.iter())
+            && self.sensors.iter().eq(other.sensors.iter())
             && self.timers.iter().eq(other.timers.iter())
             && self.display.iter().eq(other.display.iter())
             && self.holders.iter().eq(other.holders.iter())
@@ -310,9 +313,10 @@ impl State {
         coming == 0 && (self.counts.of(Shown::Ready) == 0 || !self.any_could_start())
     }
 
-    /// Only a person can go on with it: nothing runs, waits out a time or could start, and something asks.
+    /// Only a person can go on with it: nothing runs, waits out a time, looks or could start, and something asks.
     pub fn waits_for_people(&self) -> bool {
-        let quiet = self.loaded && self.live == 0 && self.ending.is_none() && self.timers.is_empty();
+        let waits = !self.timers.is_empty() || !self.sensors.is_empty();
+        let quiet = self.loaded && self.live == 0 && self.ending.is_none() && !waits;
         let asks = self.counts.of(Shown::Awaiting) > 0;
         quiet && asks && (self.counts.of(Shown::Ready) == 0 || !self.any_could_start())
     }

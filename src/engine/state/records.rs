@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::arrival::Vote;
+use crate::engine::arrival::Heard;
 use crate::engine::bucket::Bucket;
 use crate::engine::definition::{
     AgentDefinition, ExecutionPhase, Requirements, ResourceDefinition, StateTransition, WorkflowStage,
@@ -109,8 +109,8 @@ pub struct Task {
     pub past: Option<Arc<Vec<Past>>>,
     /// Why a rule put it where it stands (skipped, held, settled), if one did.
     pub because: Option<Arc<str>>,
-    /// What a person said to what it asks.
-    pub vote: Option<Arc<Vote>>,
+    /// What was said to it, and seen for it.
+    pub heard: Option<Arc<Heard>>,
     /// It failed, and that does not count against the run.
     pub excused: bool,
     /// It does not simply wait for all that it waits for to succeed.
@@ -518,6 +518,8 @@ pub struct Changes {
     pub phases: Vec<PhaseId>,
     /// Tasks that arrived.
     pub arrived: Vec<TaskId>,
+    /// Sensors that look from now on, or no more, or from anew.
+    pub sensors: Vec<TaskId>,
     /// Somebody asks conditions: what they may read is noted.
     pub asked: bool,
     /// What conditions may read and is another now.

@@ -67,7 +67,7 @@ impl State {
             self.by_fallback -= 1;
         }
         self.edit(id, |t| {
-            (t.tries, t.fallback, t.fallbacks_taken, t.vote) = (0, None, 0, None);
+            (t.tries, t.fallback, t.fallbacks_taken, t.heard) = (0, None, 0, None);
             t.arrive(arrives, now);
         });
     }

@@ -16,6 +16,7 @@ use crate::guard::ConsoleSide;
 use crate::runtime::{Asked, Handle};
 use crate::snapshot::build::{Frozen, Load, build};
 use crate::snapshot::outputs::outputs;
+use crate::snapshot::record::Keeper;
 use crate::snapshot::{Output, Snapshot, Storage, View};
 use crate::tui::theme::{Depth, Theme};
 use crate::tui::{self, Feed, Left, Options, QuitHow};
@@ -70,6 +71,7 @@ struct LiveFeed {
     handle: Handle,
     side: Arc<ConsoleSide>,
     frozen: Arc<Frozen>,
+    records: Keeper,
     answers: Receiver<(u64, std::result::Result<String, Refusal>)>,
     answer_to: Sender<(u64, std::result::Result<String, Refusal>)>,
     ticket: u64,
@@ -87,7 +89,15 @@ impl LiveFeed {
             }
         }
         let (answer_to, answers) = channel();
-        Self { handle, side, frozen: frozen.unwrap_or_default(), answers, answer_to, ticket: 0 }
+        Self {
+            handle,
+            side,
+            frozen: frozen.unwrap_or_default(),
+            records: Keeper::default(),
+            answers,
+            answer_to,
+            ticket: 0,
+        }
     }
 }
 
@@ -98,7 +108,11 @@ impl Feed for LiveFeed {
         {
             self.frozen = frozen;
         }
-        let mut snapshot = build(&self.frozen, view, self.handle.clock.now());
+        let now = self.handle.clock.now();
+        let mut snapshot = build(&self.frozen, view, now);
+        if view.record {
+            snapshot.record = self.records.record(&self.frozen, now);
+        }
         let stuck = self.handle.at_work_for();
         if stuck.0 >= STUCK_MS && snapshot.header.storage == Storage::Good {
             snapshot.header.storage = Storage::Slow(stuck);

@@ -91,6 +91,7 @@ pub fn build(frozen: &Frozen, view: &View, at: Time) -> Snapshot {
         detail: view.cursor.filter(|id| id.index() < state.tasks.len()).map(|id| detail(frozen, id, at)),
         alerts: alerts(frozen, at),
         actions: state.actions.iter().rev().take(LISTED).map(|done| action(state, done)).collect(),
+        record: Arc::default(),
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod build;
 pub mod outputs;
+pub mod record;
 mod rows;
 pub mod why;
 
@@ -31,6 +32,8 @@ pub struct View {
     pub cursor: Option<TaskId>,
     /// Keep the cursor's task within the rows: `offset` is moved by as little as needed.
     pub follow: bool,
+    /// What has run is wanted too.
+    pub record: bool,
 }
 
 /// How the queue is grouped.
@@ -152,6 +155,8 @@ pub struct Snapshot {
     pub alerts: Vec<Alert>,
     /// Who did what, newest first, bounded.
     pub actions: Vec<Action>,
+    /// What has run, if the View asks for it: whoever keeps it puts it here.
+    pub record: Arc<record::Record>,
 }
 
 /// Identity and health.

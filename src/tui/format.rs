@@ -38,6 +38,11 @@ pub fn minute(time: Time, zone: &TimeZone) -> String {
     at(time, zone, "%H:%M")
 }
 
+/// `26 Nov`.
+pub fn day(time: Time, zone: &TimeZone) -> String {
+    at(time, zone, "%d %b")
+}
+
 fn at(time: Time, zone: &TimeZone, pattern: &str) -> String {
     let stamp = i64::try_from(time.0).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
     stamp.map_or_else(|| "—".to_owned(), |stamp| stamp.to_zoned(zone.clone()).strftime(pattern).to_string())

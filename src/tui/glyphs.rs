@@ -69,7 +69,8 @@ fn for_each_foreign(buffer: &mut Buffer, area: Rect, change: impl Fn(&str) -> Op
 
 fn ascii(symbol: &str) -> Option<&'static str> {
     Some(match symbol {
-        "─" | "━" | "╌" | "═" => "-",
+        "─" | "━" | "╌" => "-",
+        "═" => "=",
         "│" | "┃" | "║" => "|",
         "┌" | "┐" | "└" | "┘" | "┏" | "┓" | "┗" | "┛" | "├" | "┤" | "╸" => "+",
         "●" | "◍" => "*",
@@ -86,6 +87,8 @@ fn ascii(symbol: &str) -> Option<&'static str> {
         "▸" | "▶" => ">",
         "█" | "▰" | "▇" | "▆" => "#",
         "▓" => "=",
+        "▒" => ":",
+        "◆" => "*",
         "▅" | "▄" => "+",
         "▃" | "▂" => "-",
         "▁" => "_",

@@ -42,6 +42,8 @@ pub enum Context {
     Log,
     /// In the log pane while lines are chosen.
     Select,
+    /// In the timeline.
+    Timeline,
     /// A question with yes and no.
     Question,
     /// The quit menu.
@@ -142,6 +144,19 @@ pub enum Act {
     CopyLines,
     LogUp,
     LogDown,
+    Timeline,
+    EarlierBar,
+    LaterBar,
+    ZoomIn,
+    ZoomOut,
+    WholeTime,
+    PanLeft,
+    PanRight,
+    ToNow,
+    Critical,
+    NextLanes,
+    NextWait,
+    PreviousWait,
     Back,
     Accept,
     Yes,
@@ -205,6 +220,7 @@ pub static BINDINGS: &[Binding] = {
         bind(Anywhere, &["g a"], Focus(2), "to the agents"),
         bind(Anywhere, &["g l"], Focus(3), "to the locks"),
         bind(Anywhere, &["g p"], Focus(4), "to the progress"),
+        bind(Anywhere, &["g t"], Act::Timeline, "to the timeline: what ran when, where, and what it waited for"),
         bind(Anywhere, &["h", "<Left>"], Collapse, "collapse the stage; previous tab"),
         bind(Anywhere, &["l", "<Right>"], Expand, "expand the stage; next tab"),
         bind(Anywhere, &["<Enter>"], Open, "open or close the stage; go to the task's details").hint("open"),
@@ -279,6 +295,25 @@ pub static BINDINGS: &[Binding] = {
         bind(Log, &["v"], Choose, "choose lines to copy").hint("choose"),
         bind(Select, &["y"], CopyLines, "copy the chosen lines").hint("copy"),
         bind(Select, &["<Esc>", "v"], Back, "choose none").hint("none"),
+        bind(Context::Timeline, &["<Left>"], PanLeft, "earlier").hint("earlier"),
+        bind(Context::Timeline, &["<Right>"], PanRight, "later"),
+        bind(Context::Timeline, &["=", "+"], ZoomIn, "show less of time, larger").hint("in"),
+        bind(Context::Timeline, &["-"], ZoomOut, "show more of time").hint("out"),
+        bind(Context::Timeline, &["0"], ToNow, "go along with now again").hint("now"),
+        bind(Context::Timeline, &["o"], WholeTime, "the whole run at once").hint("whole"),
+        bind(Context::Timeline, &["h"], EarlierBar, "what ran before it in this lane"),
+        bind(Context::Timeline, &["l"], LaterBar, "what ran after it in this lane"),
+        bind(Context::Timeline, &["t"], NextLanes, "a lane for each slot, each task, each lock").hint("lanes"),
+        bind(
+            Context::Timeline,
+            &["c"],
+            Critical,
+            "only the critical path: what led to what ended last, or runs longest",
+        )
+        .hint("critical"),
+        bind(Context::Timeline, &["n"], NextWait, "to the next of the longest waits").hint("waits"),
+        bind(Context::Timeline, &["N"], PreviousWait, "to the wait before"),
+        bind(Context::Timeline, &["<Enter>"], Open, "to the task in the queue").hint("task"),
         bind(Anywhere, &["P"], Pause, "pause: start nothing new; and go on").hint("pause"),
         bind(Anywhere, &["u"], Undo, "undo the last change").hint("undo"),
         bind(Anywhere, &["U"], Redo, "redo what was undone"),
@@ -441,6 +476,7 @@ pub fn title(context: Context) -> &'static str {
         Context::Locks => "Locks",
         Context::Log => "Log",
         Context::Select => "Log, while lines are chosen",
+        Context::Timeline => "Timeline",
         Context::Question => "A question",
         Context::Leaving => "The quit menu",
         Context::Popup => "A popup with text",
@@ -450,13 +486,14 @@ pub fn title(context: Context) -> &'static str {
 }
 
 /// Contexts in the order of help and docs.
-pub const CONTEXTS: [Context; 11] = [
+pub const CONTEXTS: [Context; 12] = [
     Context::Anywhere,
     Context::Task,
     Context::Agents,
     Context::Locks,
     Context::Log,
     Context::Select,
+    Context::Timeline,
     Context::Question,
     Context::Leaving,
     Context::Popup,
@@ -500,8 +537,15 @@ mod tests {
         }
         for (context, keys) in seen.keys() {
             for n in 1..keys.len() {
-                for over in [*context, Context::Anywhere, Context::Task, Context::Log, Context::Agents, Context::Locks]
-                {
+                for over in [
+                    *context,
+                    Context::Anywhere,
+                    Context::Task,
+                    Context::Log,
+                    Context::Agents,
+                    Context::Locks,
+                    Context::Timeline,
+                ] {
                     assert!(!seen.contains_key(&(over, keys[..n].to_vec())), "{keys:?} is hidden by a shorter one");
                 }
             }

@@ -70,7 +70,7 @@ pub fn areas(model: &Model) -> Areas {
         }
     };
     let panes = match shape {
-        _ if model.zoom || shape == Shape::Compact => vec![(model.focus, body)],
+        _ if model.zoom || shape == Shape::Compact || model.focus.is_alone() => vec![(model.focus, body)],
         Shape::Wide => wide(model, body),
         _ => tabs(model, body),
     };

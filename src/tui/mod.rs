@@ -3,6 +3,7 @@
 //! it looks), `terminal` (the only one that touches it).
 
 pub mod canvas;
+mod chart;
 mod dialogs;
 pub mod filter;
 mod format;

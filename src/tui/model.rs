@@ -10,6 +10,7 @@ use crate::engine::ids::{AgentId, ResourceId, StageId, TaskId, Time};
 use crate::engine::message::Command;
 use crate::snapshot::{Filter, Group, Phase, Row, Snapshot, Sort, TaskRow, View};
 
+use super::chart::Chart;
 use super::keymap::{Context, Key};
 use super::layout::{self, Areas};
 use super::log::{Desk, Log};
@@ -36,10 +37,11 @@ pub enum Pane {
     Progress,
     Log,
     Detail,
+    Timeline,
 }
 
 impl Pane {
-    /// In the order of their numbers.
+    /// Those that share the screen, in the order of their numbers.
     pub const ALL: [Self; 6] = [Self::Queue, Self::Agents, Self::Locks, Self::Progress, Self::Log, Self::Detail];
 
     /// Its number on the keyboard.
@@ -48,7 +50,11 @@ impl Pane {
     }
     /// Its name.
     pub fn name(self) -> &'static str {
-        ["Queue", "Agents", "Locks", "Progress", "Log", "Task"][self as usize]
+        ["Queue", "Agents", "Locks", "Progress", "Log", "Task", "Timeline"][self as usize]
+    }
+    /// It has the whole screen to itself, and no number.
+    pub fn is_alone(self) -> bool {
+        matches!(self, Self::Timeline)
     }
 }
 
@@ -223,6 +229,8 @@ pub struct Model {
     pub log: Log,
     /// The one beside it, if there is one.
     pub other: Log,
+    /// The timeline.
+    pub chart: Chart,
     pub dialog: Option<Dialog>,
     pub pending: Pending,
     pub toasts: VecDeque<Toast>,
@@ -276,6 +284,7 @@ impl Model {
             desk: Desk::default(),
             log: Log { follow: true, ..Log::default() },
             other: Log { follow: true, ..Log::default() },
+            chart: Chart::default(),
             dialog: None,
             pending: Pending::default(),
             toasts: VecDeque::new(),
@@ -300,10 +309,7 @@ impl Model {
 
     /// What the next snapshot is asked for.
     pub fn view(&self) -> View {
-        let task = match self.queue.cursor {
-            Cursor::Task(task) => Some(task),
-            _ => None,
-        };
+        let task = self.subject();
         View {
             group: self.queue.group,
             sort: self.queue.sort,
@@ -313,7 +319,19 @@ impl Model {
             offset: self.queue.offset,
             height: self.queue_height().max(1),
             cursor: task,
-            follow: task.is_some() && matches!(self.queue.seek, Seek::Settled | Seek::Task | Seek::Fold(_)),
+            follow: task.is_some()
+                && !self.focus.is_alone()
+                && matches!(self.queue.seek, Seek::Settled | Seek::Task | Seek::Fold(_)),
+            record: self.focus == Pane::Timeline,
+        }
+    }
+
+    /// The task that keys act on: under the cursor of the timeline while that is shown, else under the queue's.
+    pub fn subject(&self) -> Option<TaskId> {
+        match (self.focus, self.queue.cursor) {
+            (Pane::Timeline, _) => self.chart.bar.map(|(task, _)| task).or(self.chart.task),
+            (_, Cursor::Task(task)) => Some(task),
+            _ => None,
         }
     }
 
@@ -341,6 +359,12 @@ impl Model {
         self.agents = snapshot.agents.len();
         self.agent_row = self.agent_row.min(snapshot.agents.len().saturating_sub(1));
         self.go_along_with_the_lock(snapshot);
+        if self.focus.is_alone() {
+            // The queue is out of sight, and stays as it is.
+            let before = self.subject();
+            super::update::stay(self, snapshot);
+            return self.subject() != before;
+        }
         self.queue.total = snapshot.total_rows;
         self.queue.offset = snapshot.offset;
         self.remember_stages(snapshot);
@@ -530,7 +554,7 @@ impl Model {
 
     /// The line of the task under the cursor, if a snapshot has it.
     pub fn task<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s TaskRow> {
-        let Cursor::Task(task) = self.queue.cursor else { return None };
+        let task = self.subject()?;
         let shown = snapshot.rows.iter().find_map(|row| match row {
             Row::Task(row) if row.task == task => Some(row),
             _ => None,
@@ -540,7 +564,7 @@ impl Model {
 
     /// The details of the task under the cursor, if the snapshot has them.
     pub fn detail<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s crate::snapshot::Detail> {
-        let Cursor::Task(task) = self.queue.cursor else { return None };
+        let task = self.subject()?;
         snapshot.detail.as_ref().filter(|detail| detail.row.task == task)
     }
 
@@ -573,6 +597,7 @@ impl Model {
             Pane::Agents => vec![Context::Agents, Context::Anywhere],
             Pane::Locks => vec![Context::Locks, Context::Anywhere],
             Pane::Progress => vec![Context::Anywhere],
+            Pane::Timeline => vec![Context::Timeline, Context::Task, Context::Anywhere],
         }
     }
 }

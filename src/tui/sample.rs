@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::engine::ids::{AgentId, Amount, Attempt, ResourceId, Span, StageId, TaskId, Time};
 use crate::engine::message::{Command, Refusal};
+use crate::snapshot::record::Record;
 use crate::snapshot::*;
 
 use super::{Feed, QuitHow};
@@ -160,6 +161,8 @@ pub struct Sample {
     answers: VecDeque<(u64, Result<String, Refusal>)>,
     changed: bool,
     mode: Mode,
+    /// What has run.
+    pub record: Arc<Record>,
 }
 
 impl Default for Sample {
@@ -173,6 +176,7 @@ impl Default for Sample {
             answers: VecDeque::new(),
             changed: true,
             mode: Mode::Running,
+            record: Arc::default(),
         }
     }
 }
@@ -207,6 +211,7 @@ impl Sample {
             detail: view.cursor.and_then(|task| self.tasks.get(task.index())).map(|row| self.detail(row)),
             alerts: alerts(),
             actions: actions(),
+            record: if view.record { self.record.clone() } else { Arc::default() },
         }
     }
 
@@ -557,4 +562,86 @@ pub(super) fn model(
     let mut snapshot = Arc::default();
     super::settle(&mut sample, &mut model, &mut snapshot);
     (model, sample, snapshot)
+}
+
+/// What has run in it: facts that fit the rows, folded as a journal is. Names are changed before.
+pub fn record(name: impl Fn(&str) -> String) -> Record {
+    use crate::engine::decide::Engine;
+    use crate::engine::definition::*;
+    use crate::engine::fact::{Cause, Fact, Outcome, Stamped, Then};
+    use crate::engine::message::Usage;
+    use crate::engine::state::State;
+    use crate::snapshot::build::Frozen;
+
+    let began = Time(NOW.0 - 2_530_000);
+    let rows = tasks();
+    let mut facts: Vec<(Time, Fact)> = vec![
+        (began, Fact::Configured(Box::new(Settings { name: name("nightly-build"), ..Settings::default() }))),
+        (began, Fact::ResourceAdded(ResourceDefinition::new(name("db-schema"), ResourceKind::Lock))),
+    ];
+    for agent in ["a1", "a2", "a3", "a4"] {
+        let agent = AgentDefinition { name: name(agent), slots: 2, capabilities: vec![], resources: vec![] };
+        facts.push((began, Fact::AgentAdded(agent)));
+    }
+    for (stage, _) in STAGES {
+        facts.push((began, Fact::StageAdded(WorkflowStage { name: name(stage), after: vec![], when: None })));
+    }
+    for (n, row) in rows.iter().enumerate() {
+        let waits = matches!(row.phase, Phase::Waiting | Phase::Blocked | Phase::Held);
+        let locks = [15, 16, 18, 60].contains(&n);
+        let need = ResourceRequirement { resource: ResourceId(0), amount: Amount::WHOLE_LOCK };
+        let command = CommandSpec { run: CommandLine::Shell("true".into()), env: vec![], cwd: None };
+        let stage = STAGES.iter().position(|(name, _)| *name == row.stage).unwrap_or(0);
+        let definition = TaskDefinition {
+            id: name(&row.name),
+            stage: StageId::from(stage),
+            task_type: TaskType::Run(Arc::new(command)),
+            requirements: Requirements {
+                resources: if locks { vec![need] } else { vec![] },
+                ..Requirements::default()
+            },
+            priority: row.priority,
+            deadline: None,
+            after: if waits {
+                vec![TaskId(16)]
+            } else if n >= 12 {
+                vec![TaskId(11)]
+            } else {
+                vec![]
+            },
+            timeout: None,
+            estimate: None,
+            retry: Retry { attempts: 2, backoff: Backoff::default() },
+            fallback: vec![],
+            tags: vec![],
+            join: Join::default(),
+            entry: None,
+        };
+        facts.push((began, Fact::TaskAdded(Arc::new(definition))));
+    }
+    facts.push((began, Fact::Loaded { tasks: rows.len() as u32 }));
+    let mut free = [began; 8];
+    let mut run = |facts: &mut Vec<(Time, Fact)>, task: usize, attempt: u32, ran: u64, outcome: Outcome, then: Then| {
+        let lane = (0..8).min_by_key(|lane| free[*lane]).unwrap_or(0);
+        let (task, attempt, agent) = (TaskId(task as u32), Attempt(attempt), AgentId(lane as u32 % 4));
+        facts.push((free[lane], Fact::Starting { task, attempt, agent }));
+        free[lane] = free[lane].plus(Span::secs(ran));
+        facts.push((free[lane], Fact::Ended { task, attempt, outcome, usage: Usage::default(), output: 1, then }));
+    };
+    for n in (0..12).chain(23..61) {
+        run(&mut facts, n, 1, 60 + 37 * (n as u64 % 9), Outcome::Succeeded, Then::Rest);
+    }
+    let failed = Outcome::Failed(Cause::Exit(1));
+    run(&mut facts, 21, 1, 39, failed.clone(), Then::Retry(Time(0)));
+    run(&mut facts, 21, 2, 41, failed, Then::Rest);
+    for (task, ago, agent) in [(14, 400, 2), (15, 391, 1), (12, 192, 0), (13, 178, 1), (22, 65, 0)] {
+        let (task, attempt, agent) = (TaskId(task), Attempt(1), AgentId(agent));
+        facts.push((Time(NOW.0 - ago * 1000), Fact::Starting { task, attempt, agent }));
+    }
+    facts.sort_by_key(|(at, _)| *at);
+    let mut state = State::default();
+    facts.into_iter().for_each(|(at, fact)| state.apply(&Stamped { at, fact }));
+    let mut engine = Engine::new(state);
+    engine.look_around();
+    Record::of(&Frozen { engine, ..Frozen::default() }, NOW)
 }

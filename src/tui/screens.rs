@@ -352,6 +352,100 @@ fn a_drag_chooses_lines_of_the_log_only_and_copies_them_when_it_ends() {
     assert_eq!(desk.model.log.selection, None);
 }
 
+// ── the timeline ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// The timeline of the sample, after these keys.
+fn timeline(size: (u16, u16), theme: &str, depth: Depth, keys: &str) -> (Model, Arc<Snapshot>) {
+    let (mut model, mut sample, mut snapshot) = sample::model(size, theme, depth);
+    sample.record = Arc::new(sample::record(str::to_owned));
+    model.jump_to(COMPILE_UI);
+    settle(&mut sample, &mut model, &mut snapshot);
+    for key in ["g", "t"].into_iter().chain(keys.split(' ').filter(|key| !key.is_empty())) {
+        update(&mut model, Message::Key(keymap::parse(key)[0]), &snapshot);
+        settle(&mut sample, &mut model, &mut snapshot);
+    }
+    (model, snapshot)
+}
+
+#[test]
+fn the_timeline_at_every_size() {
+    for size in SIZES {
+        for (name, keys) in [("agents", ""), ("tasks", "t"), ("critical", "t c = ="), ("wait", "n")] {
+            let (model, snapshot) = timeline(size, "dark", Depth::True, keys);
+            insta::assert_snapshot!(format!("timeline_{name}_{}", size_name(size)), screen(&model, &snapshot));
+        }
+    }
+    let (model, snapshot) = timeline((100, 30), "dark", Depth::True, "t t");
+    insta::assert_snapshot!("timeline_locks", screen(&model, &snapshot));
+}
+
+#[test]
+fn the_timeline_in_ascii_without_colour() {
+    for size in SIZES {
+        let (mut model, snapshot) = timeline(size, "mono", Depth::None, "t");
+        model.ascii = true;
+        let buffer = drawn(&model, &snapshot);
+        assert!(words(&buffer).is_ascii());
+        assert!(buffer.content.iter().all(|cell| rgb_of(cell).is_none()));
+        insta::assert_snapshot!(format!("timeline_ascii_{}", size_name(size)), words(&buffer));
+    }
+}
+
+#[test]
+fn keys_of_the_timeline_change_what_is_seen_and_esc_goes_back_to_the_same_row() {
+    let (model, snapshot) = timeline((120, 36), "dark", Depth::True, "");
+    let all = model.chart.window(&snapshot.record, model.now);
+    assert_eq!(model.subject(), Some(COMPILE_UI));
+    let zoomed = |keys: &str| {
+        let (model, snapshot) = timeline((120, 36), "dark", Depth::True, keys);
+        model.chart.window(&snapshot.record, model.now)
+    };
+    let less = zoomed("= =");
+    assert_eq!(less.1.since(less.0).0, all.1.since(all.0).0 / 4);
+    assert!(zoomed("= = <Left>").0 < less.0 && zoomed("= = <Left> <Right> <Right>").0 >= less.0);
+    assert!(zoomed("= = <Left> <Left> <Left> 0").1 == all.1 && zoomed("= = - - -") == all && zoomed("= = o") == all);
+    // Along a lane and back, and to what waited longest; Enter goes to its task.
+    let (earlier, _) = timeline((120, 36), "dark", Depth::True, "h");
+    assert_ne!(earlier.subject(), model.subject());
+    let (back, _) = timeline((120, 36), "dark", Depth::True, "h l");
+    assert_eq!(back.subject(), model.subject());
+    let (waits, snapshot) = timeline((120, 36), "dark", Depth::True, "n");
+    assert_eq!(waits.subject(), Some(snapshot.record.waits[0].task));
+    let (there, _) = timeline((120, 36), "dark", Depth::True, "t j <Enter>");
+    assert_eq!((there.focus, there.subject().is_some()), (Pane::Queue, true));
+    let (left, _) = timeline((120, 36), "dark", Depth::True, "j j <Esc>");
+    assert_eq!((left.focus, left.subject()), (Pane::Queue, Some(COMPILE_UI)));
+}
+
+#[test]
+fn hostile_names_reach_no_cell_of_the_timeline() {
+    for bad in text::HOSTILE {
+        let record = Arc::new(sample::record(|name| format!("{name}{bad}")));
+        for size in SIZES {
+            for keys in ["", "t", "t t", "t c", "n"] {
+                let (model, snapshot) = timeline(size, "dark", Depth::True, keys);
+                let snapshot = Snapshot { record: record.clone(), ..(*snapshot).clone() };
+                for cell in &drawn(&model, &snapshot).content {
+                    assert!(cell.symbol().chars().all(text::is_plain), "{bad:?} gave {:?}", cell.symbol());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_timeline_of_nothing_says_so_at_every_size() {
+    for size in SIZES.into_iter().chain([(20, 5), (1, 1), (200, 12)]) {
+        let (mut model, mut sample, mut snapshot) = sample::model(size, "dark", Depth::True);
+        for key in ["g", "t", "j", "l", "n", "c", "=", "<Left>", "t", "<Enter>"] {
+            update(&mut model, Message::Key(keymap::parse(key)[0]), &snapshot);
+            settle(&mut sample, &mut model, &mut snapshot);
+            let text = screen(&model, &snapshot);
+            assert!(key != "t" || size.1 < 12 || text.contains("nothing has run yet"), "{text}");
+        }
+    }
+}
+
 fn rgb_of(cell: &ratatui::buffer::Cell) -> Option<[u8; 3]> {
     theme::rgb(cell.fg).or(theme::rgb(cell.bg))
 }

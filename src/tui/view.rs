@@ -61,6 +61,7 @@ fn whole(pen: &mut Pen<'_>, scene: &Scene<'_>) {
             Pane::Progress => panes::progress::draw(pen, scene, inside),
             Pane::Log => panes::log::draw(pen, scene, inside),
             Pane::Detail => panes::detail::draw(pen, scene, inside),
+            Pane::Timeline => panes::timeline::draw(pen, scene, inside),
         }
     }
     alert_line(pen, scene);
@@ -79,10 +80,13 @@ fn frame(pen: &mut Pen<'_>, scene: &Scene<'_>, pane: Pane, area: Rect) -> Rect {
         Pane::Progress => panes::progress::edges(scene),
         Pane::Log => panes::log::edges(scene),
         Pane::Detail => panes::detail::edges(scene),
+        Pane::Timeline => panes::timeline::edges(scene),
     };
+    let alone = pane.is_alone();
     let tabbed = scene.areas.shape == Shape::Tabs && !scene.model.zoom;
     let mut words = Words::new();
     match pane {
+        _ if alone => words.push(w(pane.name(), Meaning::Title)),
         Pane::Log | Pane::Detail if shared_place(scene) => words.extend(lower_tabs(scene.model, true)),
         Pane::Queue | Pane::Agents | Pane::Locks | Pane::Progress if tabbed => {
             words.extend(upper_tabs(scene.model));

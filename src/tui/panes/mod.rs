@@ -7,3 +7,4 @@ pub mod locks;
 pub mod log;
 pub mod progress;
 pub mod queue;
+pub mod timeline;

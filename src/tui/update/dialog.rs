@@ -165,6 +165,7 @@ fn run(model: &mut Model, entry: Option<Entry>, snapshot: &Snapshot) -> Vec<Requ
             match keymap::BINDINGS.iter().find(|b| b.act == entry.act).map(|b| b.context) {
                 Some(Context::Log | Context::Select) => navigate::focus(model, Pane::Log),
                 Some(Context::Agents) => navigate::focus(model, Pane::Agents),
+                Some(Context::Timeline) => navigate::focus(model, Pane::Timeline),
                 _ => {}
             }
             super::act(model, entry.act, None, snapshot)
@@ -238,7 +239,8 @@ pub fn entries(model: &Model, words: &str, snapshot: &Snapshot) -> Vec<Entry> {
 
 fn all_entries(model: &Model, snapshot: &Snapshot) -> Vec<Entry> {
     let mut out: Vec<Entry> = Vec::new();
-    let contexts = [Context::Task, Context::Anywhere, Context::Agents, Context::Log, Context::Select];
+    let contexts =
+        [Context::Task, Context::Anywhere, Context::Agents, Context::Log, Context::Select, Context::Timeline];
     let moves = |act: Act| {
         use Act::*;
         matches!(
@@ -258,6 +260,10 @@ fn all_entries(model: &Model, snapshot: &Snapshot) -> Vec<Entry> {
                 | SideRight
                 | SideStart
                 | SideEnd
+                | PanLeft
+                | PanRight
+                | EarlierBar
+                | LaterBar
         )
     };
     for context in contexts {

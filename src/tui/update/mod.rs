@@ -7,6 +7,7 @@ mod log;
 mod mouse;
 mod navigate;
 mod task;
+mod timeline;
 
 pub use dialog::{entries, menu};
 pub use navigate::sort_name;
@@ -105,7 +106,7 @@ fn note(model: &mut Model, text: String, bad: bool) -> Vec<Request> {
 fn on_key(model: &mut Model, key: Key, snapshot: &Snapshot) -> Vec<Request> {
     if model.dialog.is_none() && model.pending.keys.is_empty() {
         match key {
-            Key::Char('0') if model.focus == Pane::Log && model.pending.digits.is_empty() => {}
+            Key::Char('0') if matches!(model.focus, Pane::Log | Pane::Timeline) && model.pending.digits.is_empty() => {}
             Key::Char(digit @ '0'..='9') => return digit_typed(model, digit),
             Key::Char('+' | '=' | '-') => settle_count(model),
             _ => model.pending.digits.clear(),
@@ -147,11 +148,14 @@ fn on_key(model: &mut Model, key: Key, snapshot: &Snapshot) -> Vec<Request> {
 fn foreign_pane(typed: &str, focus: Pane) -> Option<String> {
     let known =
         |context| keymap::BINDINGS.iter().any(|b| b.context == context && keymap::labels(b).iter().any(|l| l == typed));
-    if known(Context::Task) && !matches!(focus, Pane::Queue | Pane::Detail | Pane::Log) {
+    if known(Context::Task) && !matches!(focus, Pane::Queue | Pane::Detail | Pane::Log | Pane::Timeline) {
         return Some(format!("{typed} acts on a task: 1 goes to the queue"));
     }
     if known(Context::Log) {
         return Some(format!("{typed} is for the log: 5 goes there"));
+    }
+    if known(Context::Timeline) {
+        return Some(format!("{typed} is for the timeline: g t goes there"));
     }
     None
 }
@@ -213,10 +217,15 @@ fn act(model: &mut Model, act: Act, count: Option<u32>, snapshot: &Snapshot) -> 
     if let Some(requests) = log::act(model, act, snapshot) {
         return requests;
     }
-    if navigate::act(model, act, snapshot) || dialog::open(model, act) {
+    if timeline::act(model, act, snapshot) || navigate::act(model, act, snapshot) || dialog::open(model, act) {
         return vec![];
     }
     task::act(model, act, count, snapshot)
+}
+
+/// Takes note of a snapshot where the whole screen is one pane.
+pub fn stay(model: &mut Model, snapshot: &Snapshot) {
+    timeline::stay(model, &snapshot.record);
 }
 
 /// Whether anything would go on without the screen.

@@ -75,12 +75,15 @@ pub fn on_mouse(model: &mut Model, mouse: Mouse, snapshot: &Snapshot) -> Vec<Req
             if pane == Pane::Log {
                 super::log::on_press(model, mouse.x, mouse.y);
             }
+            if pane == Pane::Timeline {
+                super::timeline::click(model, mouse.x, mouse.y, snapshot);
+            }
             let Some(row) = row else { return vec![] };
             let rows = usize::from(inside.height.saturating_sub(areas.heading()));
             select(model, pane, row, rows, snapshot);
             if double {
                 model.last_click = None;
-                navigate::act(model, Act::Open, snapshot);
+                super::act(model, Act::Open, None, snapshot);
             }
         }
         MouseKind::WheelUp => wheel(model, pane, false, snapshot),
@@ -130,6 +133,7 @@ fn wheel(model: &mut Model, pane: Pane, down: bool, snapshot: &Snapshot) {
             model.point_at_lock(row, snapshot);
         }
         Pane::Progress => {}
+        Pane::Timeline => super::timeline::wheel(model, NOTCH, down, snapshot),
         Pane::Detail => {
             let count = super::super::panes::detail::lines(model, snapshot, 200).len();
             model.detail_scroll = step(model.detail_scroll, count.saturating_sub(1));

@@ -69,15 +69,18 @@ pub fn check(act: Act, model: &Model, snapshot: &Snapshot) -> Result<(), String>
             Err("it has written nothing".into())
         }
         _ if of_task(act) => check_task(act, model, snapshot),
-        _ => super::log::check(act, model, snapshot),
+        _ => super::log::check(act, model, snapshot).and_then(|()| super::timeline::check(act, model, snapshot)),
     }
 }
 
 fn check_task(act: Act, model: &Model, snapshot: &Snapshot) -> Result<(), String> {
-    if model.queue.cursor == Cursor::Nowhere {
+    if model.focus.is_alone() && model.subject().is_none() {
+        return Err("no task is selected".into());
+    }
+    if model.queue.cursor == Cursor::Nowhere && !model.focus.is_alone() {
         return Err("there is no task".into());
     }
-    if let Cursor::Group(_) = model.queue.cursor {
+    if let (Cursor::Group(_), false) = (model.queue.cursor, model.focus.is_alone()) {
         return Err("this is a stage: choose a task of it (Enter opens the stage)".into());
     }
     let row = model.task(snapshot).ok_or("one moment: the task is being looked up")?;

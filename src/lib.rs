@@ -8,6 +8,7 @@ pub mod error;
 pub mod fault;
 pub mod guard;
 pub mod headless;
+pub mod report;
 pub mod runtime;
 pub mod sensors;
 pub mod session;

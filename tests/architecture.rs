@@ -23,6 +23,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("bus", &["engine", "error"]),
     ("predict", &["engine", "sim", "session", "error"]),
     ("snapshot", &["engine", "predict", "error"]),
+    // Text about what a session was; who reads the session is not its business.
+    ("report", &["engine", "snapshot", "text"]),
     ("interop", &["engine", "workflow", "session", "error"]),
     // Its `adoption` joins guard and agents, which do not know each other; its `hands` feed the printer of stored facts.
     (
@@ -38,7 +40,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "cli",
         &[
             "agents", "bus", "engine", "error", "fault", "guard", "headless", "interop", "predict", "runtime",
-            "sensors", "session", "sim", "snapshot", "text", "tui", "workflow",
+            "report", "sensors", "session", "sim", "snapshot", "text", "tui", "workflow",
         ],
     ),
 ];

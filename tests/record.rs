@@ -116,6 +116,21 @@ fn the_critical_path_goes_through_needs_locks_slots_and_attempts() {
 }
 
 #[test]
+fn those_that_share_a_lock_waited_for_a_slot_and_not_for_each_other() {
+    let flow = parse(
+        "lock db
+         agent x slots 1
+         task a estimate 1000 uses db:shared
+         task b estimate 1000 uses db:shared
+         task c estimate 1000 uses db",
+    );
+    let (record, _) = ran(flow, &mut Seeded::exact());
+    let waits: Vec<(&str, &str)> =
+        record.waits.iter().map(|wait| (record.name(wait.task), wait.why.as_str())).collect();
+    assert_eq!(waits, [("c", "lock db, given back by b"), ("b", "a slot of x, given back by a")]);
+}
+
+#[test]
 fn an_attempt_after_a_failed_one_is_its_next_step() {
     let mut world = Seeded { failing: 1.0, ..Seeded::exact() };
     let (record, _) = ran(parse("task a estimate 1000 tries 3 backoff 500"), &mut world);

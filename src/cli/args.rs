@@ -98,6 +98,10 @@ pub enum Verb {
     Why(Why),
     /// Print the output of a task.
     Log(Log),
+    /// Report on a session: its timeline, failures by cause, where time was lost.
+    Report(Report),
+    /// Compare two sessions: what got slower, by longer run or longer wait, and what fails now.
+    Diff(Diff),
     /// Make a damaged session resumable: keeps its good beginning, and a copy of the whole.
     Repair(Repair),
     /// Say what this terminal, kernel and disk can do.
@@ -222,6 +226,39 @@ pub struct Log {
     /// The bytes as they are, escape sequences and all.
     #[arg(long)]
     pub raw: bool,
+}
+
+/// `qd report`.
+#[derive(Debug, clap::Args)]
+pub struct Report {
+    /// The session; it may be running.
+    pub session: String,
+    /// How it is written.
+    #[command(flatten)]
+    pub written: Written,
+}
+
+/// `qd diff`.
+#[derive(Debug, clap::Args)]
+pub struct Diff {
+    /// The session to compare with: what it was.
+    pub before: String,
+    /// The session to compare: what it is.
+    pub after: String,
+    /// How it is written.
+    #[command(flatten)]
+    pub written: Written,
+}
+
+/// How a report is written.
+#[derive(Debug, clap::Args)]
+pub struct Written {
+    /// As one HTML file that needs nothing else, instead of Markdown.
+    #[arg(long)]
+    pub html: bool,
+    /// Into this file, which is replaced, instead of standard output.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// `qd repair`.

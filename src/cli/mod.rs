@@ -5,6 +5,7 @@ mod console;
 mod defect;
 mod inspect;
 mod live;
+mod report;
 mod resume;
 mod run;
 mod shell;
@@ -57,6 +58,8 @@ fn dispatch(args: Args) -> Result<i32> {
         Some(Verb::Sessions(list)) => inspect::sessions(&list),
         Some(Verb::Why(why)) => inspect::why(&why),
         Some(Verb::Log(log)) => inspect::log(&log),
+        Some(Verb::Report(report)) => report::report(&report),
+        Some(Verb::Diff(diff)) => report::compare(&diff),
         Some(Verb::Repair(repair)) => inspect::repair(&repair),
         Some(Verb::Doctor) => inspect::doctor(),
         Some(Verb::Completions(completions)) => shell::completions(&completions),

@@ -11,10 +11,10 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::build::{Frozen, outcome_words, shown_as};
-use crate::engine::definition::{GoalKind, ResourceKind, TaskDefinition};
+use crate::engine::definition::{Backoff, GoalKind, ResourceDefinition, ResourceKind, TaskDefinition};
 use crate::engine::explain::explain;
 use crate::engine::fact::Outcome;
-use crate::engine::ids::{AgentId, ResourceId, Span, StageId, TaskId, Time};
+use crate::engine::ids::{AgentId, Amount, ResourceId, Span, StageId, TaskId, Time};
 use crate::engine::state::{Phase, Shown, State};
 use crate::engine::table::Table;
 
@@ -26,6 +26,8 @@ pub const MAX_WAITS: usize = 100;
 pub const MAX_STEPS: usize = 2000;
 /// No more lanes than this for resources.
 const MAX_LANES: usize = 500;
+/// So many ends before a start are looked at.
+const LOOKED_AT: usize = 64;
 /// What started later than this after it could have has waited.
 pub const LEAST_WAIT: Span = Span(100);
 /// A record is made anew at the earliest after this, and only so often that making it takes at most a twentieth.
@@ -60,6 +62,7 @@ pub struct Record {
     ends: Vec<Time>,
     definitions: Table<Arc<TaskDefinition>>,
     agents: Vec<String>,
+    resources: Vec<String>,
 }
 
 /// An attempt.
@@ -81,6 +84,8 @@ pub struct Bar {
     pub outcome: Option<Outcome>,
     /// It is one of the steps of [`Record::critical`].
     pub critical: bool,
+    /// What it waited for, and the bar that gave it back; only looked for in a whole record.
+    pub room: Option<(u32, Link)>,
 }
 
 impl Bar {
@@ -162,7 +167,9 @@ impl Record {
 
     /// The same with all bars, however many there are: for reports.
     pub fn whole(frozen: &Frozen, at: Time) -> Self {
-        Maker::new(frozen, usize::MAX).record(at)
+        let mut maker = Maker::new(frozen, usize::MAX);
+        maker.whole = true;
+        maker.record(at)
     }
 
     /// A task's name.
@@ -173,6 +180,11 @@ impl Record {
     /// An agent's name.
     pub fn agent(&self, agent: AgentId) -> &str {
         self.agents.get(agent.index()).map_or("?", String::as_str)
+    }
+
+    /// A resource in words: `lock db`.
+    pub fn resource(&self, resource: ResourceId) -> &str {
+        self.resources.get(resource.index()).map_or("?", String::as_str)
     }
 
     /// A bar by its place.
@@ -238,6 +250,7 @@ struct Maker<'a> {
     frozen: &'a Frozen,
     state: &'a State,
     record: Record,
+    whole: bool,
     stage_ends: Vec<Ends>,
     agent_ends: Vec<Ends>,
     resource_ends: Vec<Ends>,
@@ -254,12 +267,14 @@ impl<'a> Maker<'a> {
             began: state.started,
             definitions: state.definitions.clone(),
             agents,
+            resources: state.resources.iter().map(|entry| resource_words(&entry.definition)).collect(),
             ..Record::default()
         };
         let mut maker = Self {
             frozen,
             state,
             record,
+            whole: false,
             stage_ends: vec![vec![]; state.stages.len()],
             agent_ends: vec![vec![]; state.agents.len()],
             resource_ends: vec![vec![]; state.resources.len()],
@@ -271,6 +286,11 @@ impl<'a> Maker<'a> {
     fn record(mut self, at: Time) -> Record {
         for index in 0..self.record.bars.len() {
             self.record.bars[index].ready = self.ready(index);
+        }
+        if self.whole {
+            for index in 0..self.record.bars.len() {
+                self.record.bars[index].room = self.room(index).map(|(_, other, link)| (other, link));
+            }
         }
         self.note_load();
         self.find_critical();
@@ -321,7 +341,22 @@ impl<'a> Maker<'a> {
         }
         let (needs, again) = (self.needs(index), self.again(index));
         let ended = |before: Option<(Time, Option<u32>)>| before.map_or(self.state.started, |before| before.0);
-        ended(needs).max(ended(again)).min(bar.started)
+        let again = ended(again).plus(self.delay(index));
+        ended(needs).max(again).min(bar.started)
+    }
+
+    /// The least that a bar was made to wait after the attempt before it, which failed.
+    fn delay(&self, index: usize) -> Span {
+        let bar = &self.record.bars[index];
+        let before = index.checked_sub(1).map(|before| &self.record.bars[before]).filter(|one| one.task == bar.task);
+        let Some(before) = before.filter(|one| matches!(one.outcome, Some(Outcome::Failed(_)))) else { return Span(0) };
+        match self.state.definition(bar.task).retry.backoff {
+            Backoff::Fixed(span) => span,
+            Backoff::Exponential { base, max, jitter } => {
+                let doubled = base.0.saturating_mul(1 << before.attempt.saturating_sub(1).min(30)).min(max.0);
+                Span((doubled as f64 * (1.0 - jitter.clamp(0.0, 1.0))) as u64)
+            }
+        }
     }
 
     /// The last end among what a bar needs, before it started.
@@ -361,17 +396,25 @@ impl<'a> Maker<'a> {
         if bar.waited() < LEAST_WAIT {
             return None;
         }
-        let within = |ends: &Ends, link| {
-            let (ended, other) = last_before(ends, bar.started)?;
-            (ended > bar.ready && other != index as u32).then_some((ended, other, link))
+        let within = |ends: &Ends, link: Link, kept: &dyn Fn(TaskId) -> bool| {
+            let until = ends.partition_point(|(ended, _)| *ended <= bar.started);
+            // What began no earlier gave nothing back to it: of bars that took no time there may be some.
+            let mut before =
+                ends[..until].iter().rev().take(LOOKED_AT).map(|(ended, n)| (*ended, *n, self.record.bar(*n)));
+            let (ended, other, _) = before.find(|(.., other)| other.started < bar.started && kept(other.task))?;
+            (ended > bar.ready).then_some((ended, other, link))
         };
         let class = self.state.class_of(bar.task);
-        let held = class
-            .shared
-            .iter()
-            .filter(|(id, _)| !matches!(self.state.resource(*id).definition.kind, ResourceKind::Rate { .. }));
-        let rooms = held.filter_map(|(id, _)| within(&self.resource_ends[id.index()], Link::Room(*id)));
-        let slot = within(&self.agent_ends[bar.agent.index()], Link::Slot);
+        let kind = |id: ResourceId| self.state.resource(id).definition.kind;
+        let held = class.shared.iter().filter(|(id, _)| !matches!(kind(*id), ResourceKind::Rate { .. }));
+        let rooms = held.filter_map(|(id, need)| {
+            // Two that share a lock do not keep each other out.
+            let whole = |amount: Amount| kind(*id) != ResourceKind::Lock || amount == Amount::WHOLE_LOCK;
+            let theirs =
+                |task| self.state.class_of(task).shared.iter().any(|(other, held)| other == id && whole(*held));
+            within(&self.resource_ends[id.index()], Link::Room(*id), &|task| whole(*need) || theirs(task))
+        });
+        let slot = within(&self.agent_ends[bar.agent.index()], Link::Slot, &|_| true);
         // Of what ended at one time a lock says more than a slot.
         slot.into_iter().chain(rooms).max_by_key(|(ended, _, link)| (*ended, *link != Link::Slot))
     }
@@ -437,13 +480,7 @@ impl<'a> Maker<'a> {
         let name = |bar: u32| self.state.name(self.record.bar(bar).task);
         match self.room(index) {
             Some((_, other, Link::Room(resource))) => {
-                let entry = &self.state.resource(resource).definition;
-                let kind = match (entry.limit, entry.kind) {
-                    (true, _) => "",
-                    (_, ResourceKind::Lock) => "lock ",
-                    _ => "pool ",
-                };
-                format!("{kind}{}, given back by {}", entry.words(), name(other))
+                format!("{}, given back by {}", self.record.resource(resource), name(other))
             }
             Some((_, other, _)) => {
                 let agent = &self.state.agent(self.record.bars[index].agent).definition.name;
@@ -543,6 +580,14 @@ impl<'a> Maker<'a> {
     }
 }
 
+fn resource_words(entry: &ResourceDefinition) -> String {
+    match (entry.limit, entry.kind) {
+        (true, _) => entry.words(),
+        (_, ResourceKind::Lock) => format!("lock {}", entry.name),
+        _ => format!("pool {}", entry.name),
+    }
+}
+
 /// All attempts, at most so many, the newest; and how many are left out.
 fn bars(state: &State, most: usize) -> (Vec<Bar>, usize) {
     let mut bars = Vec::new();
@@ -557,6 +602,7 @@ fn bars(state: &State, most: usize) -> (Vec<Bar>, usize) {
             ended,
             outcome,
             critical: false,
+            room: None,
         };
         for past in task.past.iter().flat_map(|past| past.iter()) {
             let ended = past.ended.max(past.started);

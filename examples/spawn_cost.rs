@@ -41,6 +41,7 @@ fn hands() {
         next_log: 1,
         adoption: None,
         scan: false,
+        care: None,
     };
     let mut executor = LocalExecutor::new(config).expect("an executor");
     let (mut bare, mut ours) = (Vec::new(), Vec::new());
@@ -103,7 +104,7 @@ fn bare_loop() {
 
 fn our_loop(executor: &mut LocalExecutor, first: u32) {
     let run = CommandLine::Shell("/bin/true".into());
-    let command = std::sync::Arc::new(CommandSpec { run, env: Vec::new(), cwd: None });
+    let command = std::sync::Arc::new(CommandSpec::new(run));
     let name: std::sync::Arc<str> = "true".into();
     let (mut started, mut running) = (0, 0);
     let mut reports = Vec::new();
@@ -115,6 +116,10 @@ fn our_loop(executor: &mut LocalExecutor, first: u32) {
                 attempt: Attempt(1),
                 name: name.clone(),
                 command: command.clone(),
+                care: None,
+                since: Attempt(1),
+                force: false,
+                problem: None,
             });
             (started, running) = (started + 1, running + 1);
         }

@@ -1,6 +1,8 @@
 //! A session as text: plain lines for people and logs, or one JSON object a fact. Knows facts and definitions, nothing of
 //! screens. Runs on its own thread: a reader that is slow or gone never slows or ends the run.
 
+mod found;
+
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -135,6 +137,9 @@ pub fn summary(state: &State, elapsed: Span) -> String {
             parts.push(format!("{} {word}{excused}", count(shown)));
         }
     }
+    if let Some(percent) = state.quality.percent() {
+        parts.push(format!("quality {percent} %"));
+    }
     let missed: Vec<&str> = state.missed().map(|goal| goal.definition.name.as_str()).take(5).collect();
     if !missed.is_empty() {
         parts.push(text::clean(&format!("missed {}", missed.join(", "))).into_owned());
@@ -197,8 +202,14 @@ fn say_dropped(out: &mut impl Write, queue: &Queue, style: Style) -> io::Result<
 
 fn plain(out: &mut impl Write, item: &Item, started: Time, log_dir: &Path) -> io::Result<()> {
     let name = item.task.as_ref().map_or_else(String::new, |task| text::clean(&task.id).into_owned());
-    let Some((mark, words)) = plain_words(item, &name) else { return Ok(()) };
     let clock = clock(item.fact.at.since(started));
+    if let Fact::Found { findings, .. } = &item.fact.fact {
+        for (mark, words) in found::words(findings, &name) {
+            writeln!(out, "{clock}  {mark} {words}")?;
+        }
+        return Ok(());
+    }
+    let Some((mark, words)) = plain_words(item, &name) else { return Ok(()) };
     writeln!(out, "{clock}  {mark} {words}")?;
     if let (Fact::Ended { outcome: Outcome::Failed(_), .. }, Some((_, Some(log)))) = (&item.fact.fact, item.ended) {
         for line in last_lines(&log_dir.join(log.to_string()), LAST_LINES) {
@@ -244,7 +255,7 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
             let ran =
                 item.ended.map_or_else(String::new, |(since, _)| format!(" ({})", took(item.fact.at.since(since))));
             let (mark, word) = match outcome {
-                Outcome::Succeeded => ("✓", "finished "),
+                Outcome::Succeeded | Outcome::UpToDate => ("✓", "finished "),
                 Outcome::Failed(_) => ("✗", "failed   "),
                 Outcome::Cancelled => ("⊘", "cancelled"),
                 Outcome::Aborted(_) => ("⊘", "stopped  "),
@@ -444,6 +455,14 @@ struct Line<'a> {
     most: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failures: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    published: Option<serde_json::Map<String, serde_json::Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    score: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failed_checks: Vec<String>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    because: &'a [String],
 }
 
 fn json(out: &mut impl Write, item: &Item) -> io::Result<()> {
@@ -633,6 +652,11 @@ fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
             "Exited"
         }
         Fact::Ended { .. } => ended(line, fact, item),
+        Fact::Found { attempt, findings, .. } => {
+            line.attempt = Some(attempt.0);
+            found::fill(line, findings);
+            "Found"
+        }
         Fact::Due { .. } => "Due",
         Fact::FallbackChosen { .. } => "FallbackChosen",
         Fact::Reserved { .. } => "Reserved",
@@ -678,6 +702,8 @@ fn outcome_of<'a>(line: &mut Line<'a>, outcome: &'a Outcome) -> &'static str {
                 }
                 Cause::OutOfMemory => line.cause = Some("memory"),
                 Cause::Rejected => line.cause = Some("rejected"),
+                Cause::Validation { what } => (line.cause, line.message) = (Some("validation"), Some(what.as_str())),
+                Cause::Limit { what } => (line.cause, line.message) = (Some("limit"), Some(what.as_str())),
             }
             "Failed"
         }
@@ -690,6 +716,7 @@ fn outcome_of<'a>(line: &mut Line<'a>, outcome: &'a Outcome) -> &'static str {
             line.message = Some(why);
             "Lost"
         }
+        Outcome::UpToDate => "UpToDate",
     }
 }
 
@@ -757,6 +784,7 @@ pub fn task_of(fact: &Fact) -> Option<TaskId> {
         | Fact::NotStarted { task, .. }
         | Fact::Stopping { task, .. }
         | Fact::Exited { task, .. }
+        | Fact::Found { task, .. }
         | Fact::Ended { task, .. }
         | Fact::Due { task }
         | Fact::FallbackChosen { task, .. }

@@ -2,6 +2,7 @@
 //! draws a live console over them. The modules below are in reading order; `docs/ARCHITECTURE.md` is the map.
 
 pub mod agents;
+pub mod care;
 pub mod cli;
 pub mod engine;
 pub mod error;

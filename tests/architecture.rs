@@ -17,8 +17,10 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("sim", &["engine", "error"]),
     ("workflow", &["engine", "error"]),
     ("session", &["engine", "fault", "error"]),
+    // A process of its own: its engine types are those of the files it reads and writes.
+    ("care", &["engine", "error"]),
     // Agents and guard share the table of attempts.
-    ("agents", &["engine", "guard", "fault", "error"]),
+    ("agents", &["care", "engine", "guard", "fault", "error"]),
     ("sensors", &["engine"]),
     ("bus", &["engine", "error"]),
     ("predict", &["engine", "sim", "session", "error"]),
@@ -30,8 +32,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "runtime",
         &[
-            "agents", "bus", "engine", "error", "fault", "guard", "headless", "predict", "sensors", "session", "sim",
-            "snapshot", "workflow",
+            "agents", "bus", "care", "engine", "error", "fault", "guard", "headless", "predict", "sensors", "session",
+            "sim", "snapshot", "workflow",
         ],
     ),
     ("tui", &["engine", "snapshot", "text", "error"]),
@@ -39,7 +41,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "agents", "bus", "engine", "error", "fault", "guard", "headless", "interop", "predict", "runtime",
+            "agents", "bus", "care", "engine", "error", "fault", "guard", "headless", "interop", "predict", "runtime",
             "report", "sensors", "session", "sim", "snapshot", "text", "tui", "workflow",
         ],
     ),

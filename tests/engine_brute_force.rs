@@ -62,7 +62,8 @@ impl Naive<'_> {
     }
     fn free(&self, resource: ResourceId, agent: AgentId) -> u64 {
         let used: u64 = self.holders(resource, agent).iter().map(|id| self.asks(*id, resource)).sum();
-        self.capacity(resource, agent) - used
+        // A limit that was lowered during the run can be below what is still held.
+        self.capacity(resource, agent).saturating_sub(used)
     }
     fn slots(&self, agent: AgentId) -> i64 {
         i64::from(self.0.agents.at(agent.index()).slots)

@@ -85,7 +85,7 @@ fn run(name: &str, workflow: Workflow) -> Duration {
             })
             .collect();
         assert!(!starts.is_empty(), "{name} hangs");
-        let exited = News::Exited { exit: Exit::Code(0), usage: Usage::default(), output: 0, left: 0 };
+        let exited = News::Exited { exit: Exit::Code(0), usage: Usage::default(), output: 0, left: 0, findings: None };
         for (news, wait) in [(None, 0), (Some(exited), 10)] {
             now += wait;
             for (task, attempt) in &starts {
@@ -154,7 +154,8 @@ fn a_clone_costs_by_chunk() {
             let shared = engine.state.clone();
             clones.push(at.elapsed());
             let process = Process { pid: 1, start_ticks: 1 };
-            let exited = News::Exited { exit: Exit::Code(0), usage: Usage::default(), output: 0, left: 0 };
+            let exited =
+                News::Exited { exit: Exit::Code(0), usage: Usage::default(), output: 0, left: 0, findings: None };
             for news in [News::Started { process, log: 1 }, exited] {
                 let report = Report { task: TaskId(round), attempt: Attempt(1), news };
                 let at = Instant::now();

@@ -82,6 +82,7 @@ impl Hands {
         std::fs::create_dir(folder.path().join("work")).unwrap();
         let table = Arc::new(Table::create().unwrap());
         let config = Config {
+            care: None,
             table: Some(Arc::clone(&table)),
             log_dir: folder.path().join("log"),
             session: "night".into(),
@@ -150,7 +151,7 @@ impl Hands {
         let (_, log) = self.process(task);
         let (exit, usage, size, left) = self.wait(task, |news| {
             news.iter().find_map(|news| match news {
-                News::Exited { exit, usage, output, left } => Some((*exit, *usage, *output, *left)),
+                News::Exited { exit, usage, output, left, .. } => Some((*exit, *usage, *output, *left)),
                 _ => None,
             })
         });
@@ -210,6 +211,10 @@ fn wait_readable(fd: BorrowedFd<'_>, most: Duration) {
 
 fn order(task: u32, attempt: u32, spec: CommandSpec) -> StartOrder {
     StartOrder {
+        care: None,
+        since: Attempt(1),
+        force: false,
+        problem: None,
         agent: AgentId(0),
         task: TaskId(task),
         attempt: Attempt(attempt),
@@ -219,11 +224,11 @@ fn order(task: u32, attempt: u32, spec: CommandSpec) -> StartOrder {
 }
 
 fn line_spec(line: &str) -> CommandSpec {
-    CommandSpec { run: CommandLine::Shell(line.into()), env: Vec::new(), cwd: None }
+    CommandSpec::new(CommandLine::Shell(line.into()))
 }
 
 fn exec_spec(argv: &[&str]) -> CommandSpec {
-    CommandSpec { run: CommandLine::Exec(argv.iter().map(|word| (*word).into()).collect()), env: Vec::new(), cwd: None }
+    CommandSpec::new(CommandLine::Exec(argv.iter().map(|word| (*word).into()).collect()))
 }
 
 fn text(end: &End) -> String {

@@ -123,7 +123,7 @@ impl Session {
             let Some((task, attempt)) = self.running.pop_front() else { return };
             self.ended += 1;
             let exit = Exit::Code(if self.ended.is_multiple_of(20) { 1 + (self.ended / 20 % 5) as i32 } else { 0 });
-            let news = News::Exited { exit, usage: Usage::default(), output: 100, left: 0 };
+            let news = News::Exited { exit, usage: Usage::default(), output: 100, left: 0, findings: None };
             self.tell(What::Report(Report { task, attempt, news }));
         }
     }
@@ -218,7 +218,7 @@ fn ms(began: Instant) -> f64 {
 
 /// Two stages of tasks, some of which share locks, wait for others, have tags, deadlines, priorities.
 fn workflow(count: usize, own_class: bool) -> Workflow {
-    let command = Arc::new(CommandSpec { run: CommandLine::Shell("make it".into()), env: Vec::new(), cwd: None });
+    let command = Arc::new(CommandSpec::new(CommandLine::Shell("make it".into())));
     let cpu = ResourceDefinition::new("cpu", ResourceKind::PerAgent);
     let lock = |n| ResourceDefinition::new(format!("lock-{n}"), ResourceKind::Lock);
     let task = |n: usize| {
@@ -242,6 +242,7 @@ fn workflow(count: usize, own_class: bool) -> Workflow {
             tags: if n.is_multiple_of(5) { vec!["slow".into()] } else { Vec::new() },
             join: Join::default(),
             entry: None,
+            care: None,
         }
     };
     let agent = |n| AgentDefinition {

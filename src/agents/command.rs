@@ -434,7 +434,7 @@ mod tests {
     }
 
     fn plan(line: &str, path: &str, cwd: &CStr) -> Result<Plan, StartProblem> {
-        let command = CommandSpec { run: CommandLine::Shell(line.into()), env: Vec::new(), cwd: None };
+        let command = CommandSpec::new(CommandLine::Shell(line.into()));
         Planner::default().plan(&command, &environment(path), cwd)
     }
 
@@ -488,7 +488,7 @@ mod tests {
         let file = folder.path().join("tool");
         let mut planner = Planner::default();
         let environment = environment(folder.path().to_str().unwrap());
-        let command = CommandSpec { run: CommandLine::Shell("tool".into()), env: Vec::new(), cwd: None };
+        let command = CommandSpec::new(CommandLine::Shell("tool".into()));
         let way = |planner: &mut Planner| planner.plan(&command, &environment, c"/").map(|plan| plan.way);
         assert_eq!(way(&mut planner).unwrap_err().code, Some(127));
         std::fs::write(&file, "#!/bin/sh\n").unwrap();
@@ -502,7 +502,7 @@ mod tests {
     #[test]
     fn an_empty_exec_names_no_program() {
         for argv in [vec![], vec![String::new()]] {
-            let command = CommandSpec { run: CommandLine::Exec(argv), env: Vec::new(), cwd: None };
+            let command = CommandSpec::new(CommandLine::Exec(argv));
             let answer = Planner::default().plan(&command, &environment("/bin"), c"/");
             assert_eq!(answer.unwrap_err().code, Some(127));
         }

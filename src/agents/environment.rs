@@ -169,8 +169,12 @@ mod tests {
 
     fn order(env: &[(&str, &str)]) -> StartOrder {
         let env = env.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        let command = CommandSpec { run: CommandLine::Shell("true".into()), env, cwd: None };
+        let command = CommandSpec { env, ..CommandSpec::new(CommandLine::Shell("true".into())) };
         StartOrder {
+            care: None,
+            since: Attempt(1),
+            force: false,
+            problem: None,
             agent: AgentId(0),
             task: TaskId(7),
             attempt: Attempt(2),

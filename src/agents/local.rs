@@ -22,6 +22,7 @@ use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, open, s
 use super::Executor;
 use super::adoption::Adoption;
 use super::attempts::{Attempts, Key, Kill, Live, Phase};
+use super::attended::{self, Places};
 use super::command::{Plan, Planner, Way, quoted, shell};
 use super::environment::Environment;
 use super::orphans::Orphans;
@@ -71,6 +72,8 @@ pub struct Config {
     pub next_log: u64,
     /// Speaks for attempts of earlier consoles.
     pub adoption: Option<Box<dyn Adoption>>,
+    /// What `qd care` needs; without it a task that asks for care cannot be started.
+    pub care: Option<Places>,
     /// Find processes by scanning `/proc` even where the kernel lists children (for tests).
     pub scan: bool,
 }
@@ -93,10 +96,12 @@ pub struct LocalExecutor {
     cwd: CString,
     table: Option<Arc<Table>>,
     planner: Planner,
+    log_dir: PathBuf,
     logs: Logs,
     attempts: Attempts,
     orphans: Orphans,
     adoption: Option<Box<dyn Adoption>>,
+    care: Option<Places>,
     pending: Vec<Report>,
     /// Leaders of whose end epoll does not tell: it had no room for them.
     unsure: Vec<Key>,
@@ -128,9 +133,11 @@ impl LocalExecutor {
             table: config.table,
             planner: Planner::default(),
             logs: Logs::open(&config.log_dir, config.next_log)?,
+            log_dir: config.log_dir,
             attempts: Attempts::default(),
             orphans: Orphans::new(Processes::new(config.scan), &config.session),
             adoption: config.adoption,
+            care: config.care,
             pending: Vec::new(),
             unsure: Vec::new(),
             next_sweep: Instant::now(),
@@ -159,6 +166,9 @@ impl LocalExecutor {
 impl LocalExecutor {
     /// Begins it; what became of it is told once its child has left our memory (see `finish_births`).
     fn try_start(&mut self, order: &StartOrder) -> Result<(), StartProblem> {
+        if let Some(problem) = &order.problem {
+            return Err(lasting(problem.clone(), None));
+        }
         let cwd = self.folder(order)?;
         let cwd = cwd.as_deref().unwrap_or(&self.cwd);
         let plan = match self.planner.plan(&order.command, &self.environment, cwd) {
@@ -179,8 +189,19 @@ impl LocalExecutor {
                 }
             },
         };
-        let Plan { program, argv, way } = plan;
         let key = (order.task, order.attempt);
+        let Plan { program, argv, way } = match (&order.care, &mut self.care) {
+            (None, _) => plan,
+            (Some(care), Some(places)) => match attended::plan(places, order, care, &self.log_dir, log.number, plan) {
+                Ok(plan) => plan,
+                Err(error) => {
+                    self.free(place_of(&entry));
+                    self.logs.give_back(log);
+                    return Err(out_of("a file for its care", &error));
+                }
+            },
+            (Some(_), None) => return Err(lasting("care cannot be taken of a task here".into(), None)),
+        };
         self.begin(key, way, Child { program, argv, env, cwd, entry }, log)
     }
 
@@ -190,10 +211,7 @@ impl LocalExecutor {
             // Each is in its `execve`, perhaps on a slow file system: no more at a time.
             std::thread::sleep(BIRTHS_WAIT);
         }
-        let place = match &child.entry {
-            Entry::Shared(_, place) => Some(*place),
-            Entry::Own(_) => None,
-        };
+        let place = place_of(&child.entry);
         let before = tree::ticks_now();
         fault::hit(Call::Spawn);
         let begun = self.spawner.begin(child, self.null.as_fd(), log.fd());
@@ -297,6 +315,13 @@ impl LocalExecutor {
         };
         let absolute = CString::new(absolute);
         absolute.map(Some).map_err(|_| lasting("the working folder's name holds a NUL byte".into(), None))
+    }
+}
+
+fn place_of(entry: &Entry) -> Option<Place> {
+    match entry {
+        Entry::Shared(_, place) => Some(*place),
+        Entry::Own(_) => None,
     }
 }
 
@@ -454,7 +479,8 @@ impl LocalExecutor {
             };
             self.attempts.set_phase(key, if left == 0 { Phase::Empty } else { Phase::Left });
             let output = self.attempts.get(key).map_or(0, |live| live.log.size().unwrap_or(0));
-            let news = News::Exited { exit: end.exit, usage: end.usage, output, left };
+            let findings = self.care.as_ref().and_then(|places| places.findings(key)).map(Box::new);
+            let news = News::Exited { exit: end.exit, usage: end.usage, output, left, findings };
             reports.push(Report { task: key.0, attempt: key.1, news });
         }
         if settled {
@@ -546,6 +572,9 @@ impl Executor for LocalExecutor {
     fn reap(&mut self, task: TaskId, attempt: Attempt) {
         let key = (task, attempt);
         let Some(live) = self.attempts.get_mut(key) else {
+            if let Some(places) = &mut self.care {
+                places.forget(key);
+            }
             if let Some(adoption) = &mut self.adoption {
                 adoption.reap(task, attempt);
             }
@@ -561,6 +590,9 @@ impl Executor for LocalExecutor {
         }
         fault::hit(Call::Reap);
         live.reaped = true;
+        if let Some(places) = &mut self.care {
+            places.forget(key);
+        }
         if let (Some(table), Some(place)) = (&self.table, live.place.take()) {
             table.clear(place);
         }

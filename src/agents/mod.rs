@@ -5,6 +5,7 @@ pub mod local;
 
 pub mod adoption;
 mod attempts;
+pub mod attended;
 mod command;
 mod environment;
 pub mod load;

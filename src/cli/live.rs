@@ -7,7 +7,9 @@ use std::thread::JoinHandle;
 
 use super::args::{Color, Show};
 use crate::agents::adoption::Adoption;
+use crate::agents::attended::Places;
 use crate::agents::local::{Config, LocalExecutor};
+use crate::care::order as care;
 use crate::engine::decide::Engine;
 use crate::engine::definition::{OnConsoleDeath, Settings, Workflow};
 use crate::engine::fact::{FACT_VERSION, Fact};
@@ -126,6 +128,7 @@ pub fn live(open: Open, show: Show, side: ConsoleSide) -> Result<i32> {
         default_cwd: settings.cwd.clone().map_or_else(|| ".".into(), Into::into),
         next_log,
         adoption: open.adoption,
+        care: Some(care_places(&open.folder, &settings)?),
         scan: false,
     };
     let checkpointer = checkpointer(open.folder.name());
@@ -161,6 +164,14 @@ pub fn live(open: Open, show: Show, side: ConsoleSide) -> Result<i32> {
         handle.end(Kind::Internal.code());
     }
     finish(end, &open.folder, &side, screen, &show, style)
+}
+
+/// Where orders and findings of this session lie, and records of what is up to date.
+fn care_places(folder: &Folder, settings: &Settings) -> Result<Places> {
+    let records = Surroundings::of_process()?.state_root()?.join("uptodate");
+    let orders = std::path::absolute(folder.path().join(care::FOLDER));
+    let orders = orders.map_err(|error| Error::internal(error.to_string()))?;
+    Ok(Places::new(orders, records, settings.name.clone(), settings.cwd.as_deref().unwrap_or(".").into()))
 }
 
 fn next_log(folder: &Folder, engine: &Engine) -> u64 {
@@ -309,6 +320,9 @@ fn finish(
         let _ = screen.join();
     }
     let end = end?;
+    if end.code == 0 {
+        care::forget_saved(&folder.path().join(care::FOLDER));
+    }
     if end.detached {
         side.detach().map_err(|error| Error::internal(format!("the guard does not take over: {error}")))?;
     } else {

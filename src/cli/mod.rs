@@ -16,11 +16,17 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use self::args::{Args, Verb};
+use crate::care;
 use crate::error::{Error, Kind, Result};
 use crate::guard;
 
 /// Everything `qd` does; returns its exit code. Called first thing, before any thread exists.
 pub fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|verb| verb == care::VERB) {
+        // Not among the verbs of the command line: only the local agent starts it, in front of a task.
+        care::main(arguments);
+    }
     defect::install();
     let args = match Args::try_parse() {
         Ok(args) => args,

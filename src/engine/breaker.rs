@@ -63,7 +63,7 @@ impl State {
                 let task = probe.map(|id| self.task(id)).filter(|task| task.live.is_none())?;
                 let past = task.past.as_ref().and_then(|past| past.last());
                 Some(match past.filter(|past| past.attempt.0 == task.attempt).map(|past| &past.outcome) {
-                    Some(Outcome::Succeeded) => Fact::BreakerClosed,
+                    Some(outcome) if outcome.is_good() => Fact::BreakerClosed,
                     Some(Outcome::Failed(_)) => Fact::BreakerOpened { failures: 1, until },
                     // It says nothing about what was tried: the next one does.
                     _ => Fact::BreakerProbes,

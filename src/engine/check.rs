@@ -1,7 +1,9 @@
 //! Rebuilds every index and counter of a State from its tasks alone and compares. Called by tests after every step.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::care::Score;
+use super::condition::Value;
 use super::definition::{ResourceKind, Trigger};
 use super::ids::{AgentId, Amount, PhaseId, ResourceId, StageId, TaskId, TransitionId};
 use super::state::{Phase, Shown, State, Tally, display_key, free_key, rank, senses, shown, timer};
@@ -18,6 +20,7 @@ pub fn check(state: &State) -> Verdict {
         return Ok(());
     }
     tasks(state)?;
+    care(state)?;
     indexes(state)?;
     graph(state)?;
     resources(state)?;
@@ -61,6 +64,31 @@ fn tasks(state: &State) -> Verdict {
         }
     }
     Ok(())
+}
+
+/// What was published and checked, against what each task keeps.
+fn care(state: &State) -> Verdict {
+    let mut quality = Score::default();
+    let mut last: BTreeMap<&str, (u64, TaskId, &Value)> = BTreeMap::new();
+    let mut most = 0;
+    for id in ids(state) {
+        let Some(kept) = &state.task(id).kept else { continue };
+        let score = kept.score.unwrap_or_default();
+        quality = Score { passed: quality.passed + score.passed, all: quality.all + score.all };
+        most = most.max(kept.sequence);
+        for (name, value) in &kept.outputs {
+            if last.get(name.as_str()).is_none_or(|(sequence, ..)| *sequence < kept.sequence) {
+                last.insert(name, (kept.sequence, id, value));
+            }
+        }
+    }
+    same("quality", &state.quality, &quality)?;
+    if state.published < most {
+        return Err(format!("published: kept {}, found {most}", state.published));
+    }
+    let kept: BTreeMap<&str, (u64, TaskId, &Value)> =
+        state.metrics().map(|(name, metric)| (name, (metric.sequence, metric.task, &metric.value))).collect();
+    same("metrics", &kept, &last)
 }
 
 fn indexes(state: &State) -> Verdict {

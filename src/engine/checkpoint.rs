@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::arrival::Heard;
 use super::breaker::Tripped;
 use super::bucket::Bucket;
+use super::care::Kept;
 use super::definition::{
     AgentDefinition, ExecutionPhase, FallbackDefinition, Goal, ResourceDefinition, ResourceKind, Settings,
     StateTransition, TaskDefinition, WindowDefinition, WorkflowStage,
@@ -50,6 +51,8 @@ struct Stored {
     tasks: Vec<StoredTask>,
     retries: u64,
     by_fallback: u32,
+    #[serde(default)]
+    published: u64,
     ended_attempts: (u64, u64),
     paused: bool,
     ending: Option<Ending>,
@@ -128,6 +131,7 @@ struct StoredTask {
     /// Of a join: what it waits for that is not done, what of it never can be, and whether it was said that it is enough.
     #[serde(default, skip_serializing_if = "is_default")]
     join: Option<(u32, u32, bool)>,
+    kept: Option<Arc<Kept>>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -178,6 +182,7 @@ impl State {
                 heard: task.heard.as_deref().cloned(),
                 excused: task.excused,
                 join: task.join.as_ref().map(|join| (join.unmet, join.dead, join.settled)),
+                kept: task.kept.clone(),
             }
         };
         let stored = Stored {
@@ -200,6 +205,7 @@ impl State {
             tasks: (0..self.tasks.len()).map(task).collect(),
             retries: self.retries,
             by_fallback: self.by_fallback,
+            published: self.published,
             ended_attempts: self.ended_attempts,
             paused: self.paused,
             ending: self.ending,
@@ -241,17 +247,18 @@ impl State {
         for (index, decided) in stored.decided.iter().enumerate() {
             state.stages.at_mut(index).decided.clone_from(decided);
         }
+        // Before its tasks: what they use is entered where there is a place for it, also one that was given during the run.
+        for (index, agent) in stored.agents.iter().enumerate() {
+            state.change_agent(AgentId::from(index), |kept| {
+                kept.slots = agent.slots;
+                let entry = |(id, amount): &(ResourceId, Amount)| (*id, *amount, Amount(0));
+                kept.resources = agent.capacities.iter().map(entry).collect();
+            });
+        }
         for (index, task) in stored.tasks.into_iter().enumerate() {
             state.restore_task(TaskId::from(index), task);
         }
         for (index, agent) in stored.agents.iter().enumerate() {
-            let id = AgentId::from(index);
-            state.change_agent(id, |kept| {
-                kept.slots = agent.slots;
-                let used = |resource| kept.resources.iter().find(|(id, _, _)| *id == resource).map(|entry| entry.2);
-                let entry = |(id, amount): &(ResourceId, Amount)| (*id, *amount, used(*id).unwrap_or_default());
-                kept.resources = agent.capacities.iter().map(entry).collect();
-            });
             let kept = state.agents.at_mut(index);
             (kept.busy_ms, kept.busy_since) = (agent.busy_ms, agent.busy_since);
         }
@@ -264,6 +271,8 @@ impl State {
         }
         (state.retries, state.by_fallback, state.ended_attempts) =
             (stored.retries, stored.by_fallback, stored.ended_attempts);
+        state.published = stored.published;
+        state.count_kept();
         (state.paused, state.ending) = (stored.paused, stored.ending);
         let reservation = |(on, (task, since))| (on, Reservation { task, since });
         state.reservations = stored.reservations.into_iter().map(reservation).collect();
@@ -357,6 +366,7 @@ impl State {
         if let (Some(join), Some(stored)) = (&mut task.join, stored.join) {
             (join.unmet, join.dead, join.settled) = stored;
         }
+        task.kept = stored.kept;
         self.index(id);
     }
 

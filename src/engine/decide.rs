@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::arrival::{self, Arrivals, Decision};
+use super::care::Findings;
 use super::definition::{Backoff, OnLost, Workflow};
 use super::dispatch::Dispatch;
 use super::fact::Cause;
@@ -172,13 +173,23 @@ impl Engine {
 
     fn effect_after(&self, fact: &Fact) -> Option<Effect> {
         match fact {
-            Fact::Starting { task, attempt, agent } => Some(Effect::Start(StartOrder {
-                agent: *agent,
-                task: *task,
-                attempt: *attempt,
-                name: self.state.name(*task).into(),
-                command: self.state.command_of(*task),
-            })),
+            Fact::Starting { task, attempt, agent } => {
+                let (command, problem) = match self.state.filled(self.state.command_of(*task)) {
+                    Ok(command) => (command, None),
+                    Err(missing) => (self.state.command_of(*task), Some(missing)),
+                };
+                Some(Effect::Start(StartOrder {
+                    agent: *agent,
+                    task: *task,
+                    attempt: *attempt,
+                    name: self.state.name(*task).into(),
+                    command,
+                    care: self.state.definition(*task).care.clone(),
+                    since: self.state.first_since_success(*task),
+                    force: self.state.was_up_to_date(*task),
+                    problem,
+                }))
+            }
             Fact::Stopping { task, attempt, signal, .. } => {
                 let agent = self.state.task(*task).live.as_ref()?.agent;
                 Some(Effect::Signal { agent, task: *task, attempt: *attempt, signal: *signal })
@@ -329,8 +340,9 @@ impl Engine {
                 self.signal_again(turn, task, attempt);
             }
             News::CouldNotStart(problem) if unborn => self.could_not_start(turn, task, attempt, problem),
-            News::Exited { exit, usage, output, left } if exited.is_none() => {
+            News::Exited { exit, usage, output, left, findings } if exited.is_none() => {
                 let (exit, usage, output, left) = (*exit, *usage, *output, *left);
+                self.found(turn, task, attempt, findings.as_deref());
                 if left == 0 {
                     self.end(turn, task, attempt, End { exit, usage, output });
                 } else {
@@ -417,7 +429,27 @@ impl Engine {
         self.record(turn, Fact::Ended { task, attempt, outcome, usage, output, then });
     }
 
+    /// Of a task that asks for care, what was found around it; of what it does not publish, nothing.
+    fn found(&mut self, turn: &mut Turn, task: TaskId, attempt: Attempt, findings: Option<&Findings>) {
+        let Some((care, findings)) = self.state.definition(task).care.as_ref().zip(findings) else { return };
+        if self.state.task(task).live.as_ref().is_some_and(|live| live.found.is_some()) {
+            // Stored by a console that died before it stored the end.
+            return;
+        }
+        let mut findings = findings.clone();
+        findings.published.retain(|(name, _)| care.publishes.iter().any(|publish| publish.name == *name));
+        if !findings.is_empty() {
+            self.record(turn, Fact::Found { task, attempt, findings: Arc::new(findings) });
+        }
+    }
+
     fn exited(&self, task: TaskId, exit: Exit) -> (Outcome, Then) {
+        let found = self.state.task(task).live.as_ref().and_then(|live| live.found.as_ref());
+        match found.map(|found| (found.up_to_date, found.cause())) {
+            Some((true, _)) if exit == Exit::Code(0) => return (Outcome::UpToDate, Then::Rest),
+            Some((_, Some(cause))) => return self.failed(task, cause),
+            _ => {}
+        }
         match exit {
             Exit::Code(0) => (Outcome::Succeeded, Then::Rest),
             Exit::Code(code) => self.failed(task, Cause::Exit(code)),
@@ -511,6 +543,10 @@ impl Engine {
             while self.decide_graph(turn) | self.decide_arrivals(turn) {}
             self.judge(turn);
             self.start_what_fits(turn);
+            if !self.state.changes.read.is_empty() && !self.unsafe_to_start {
+                // Somebody's condition reads that something has started.
+                continue;
+            }
             self.dispatch.set_alarms(&self.state);
             if self.state.closed().is_some() || self.unsafe_to_start {
                 return;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::care::{Care, Reference};
 use super::condition::Condition;
 use super::ids::{AgentId, Amount, FallbackId, ResourceId, Span, StageId, TaskId, Time, WindowId};
 
@@ -370,6 +371,9 @@ pub struct TaskDefinition {
     /// What it asks for when everything before it is done, besides room; most tasks ask for nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<Arc<Entry>>,
+    /// What is to be done around its command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub care: Option<Arc<Care>>,
 }
 
 /// What of a task's `after` must have come to pass before it starts.
@@ -534,6 +538,16 @@ pub struct CommandSpec {
     /// Working folder; the session's if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
+    /// Where values go that are known only when it starts; in the order of slot and place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<Reference>,
+}
+
+impl CommandSpec {
+    /// Just this, in the session's folder.
+    pub fn new(run: CommandLine) -> Self {
+        Self { run, env: Vec::new(), cwd: None, references: Vec::new() }
+    }
 }
 
 /// How a command is written.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::care::Findings;
 use super::definition::{
     AgentDefinition, ExecutionPhase, FallbackDefinition, Goal, ResourceDefinition, Settings, StateTransition,
     TaskDefinition, WindowDefinition, WorkflowStage,
@@ -235,6 +236,15 @@ pub enum Fact {
         /// How many live on.
         left: u32,
     },
+    /// What was found around it, once its leader has ended: published values, checks, why it was run.
+    Found {
+        /// Task.
+        task: TaskId,
+        /// Attempt.
+        attempt: Attempt,
+        /// What.
+        findings: Arc<Findings>,
+    },
     /// It is over, nothing of it lives; what follows from it is in later facts of the same turn.
     Ended {
         /// Task.
@@ -455,6 +465,15 @@ pub enum Outcome {
     Aborted(StopReason),
     /// Nothing can be proved.
     Lost(String),
+    /// Nothing had changed since its last success, so its command was not run: it counts as succeeded.
+    UpToDate,
+}
+
+impl Outcome {
+    /// What waits for it may go on.
+    pub fn is_good(&self) -> bool {
+        matches!(self, Self::Succeeded | Self::UpToDate)
+    }
 }
 
 /// Why an attempt failed.
@@ -472,4 +491,14 @@ pub enum Cause {
     OutOfMemory,
     /// A person said no.
     Rejected,
+    /// It ended well, but a check of what it did does not hold, or it did not publish what it should.
+    Validation {
+        /// Which, and why.
+        what: String,
+    },
+    /// Stopped for another of its limits.
+    Limit {
+        /// Which, in words.
+        what: String,
+    },
 }

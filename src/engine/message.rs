@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::care::{Care, Findings};
 use super::definition::{CommandSpec, Sensor, Workflow};
 use super::ids::{AgentId, Amount, Attempt, FallbackId, PhaseId, ResourceId, Span, TaskId, Time};
 
@@ -201,6 +202,8 @@ pub enum News {
         output: u64,
         /// Processes of it that live on: its resources stay taken until `Emptied`.
         left: u32,
+        /// What was found around it, if care was taken of it.
+        findings: Option<Box<Findings>>,
     },
     /// No process of it is left (after an `Exited` with some left).
     Emptied,
@@ -326,8 +329,16 @@ pub struct StartOrder {
     pub attempt: Attempt,
     /// The task's name, for the environment marker.
     pub name: Arc<str>,
-    /// What.
+    /// What, with the values that it refers to.
     pub command: Arc<CommandSpec>,
+    /// What is to be done around it.
+    pub care: Option<Arc<Care>>,
+    /// What was saved for it is from before the attempt of this number, the first since its last success.
+    pub since: Attempt,
+    /// It is run even if nothing has changed: it was found up to date before, and asked for again.
+    pub force: bool,
+    /// It cannot be started: a value that it refers to is not there.
+    pub problem: Option<String>,
 }
 
 /// How hard to stop.

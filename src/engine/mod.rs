@@ -7,6 +7,7 @@ pub mod alarms;
 pub mod arrival;
 pub mod breaker;
 pub mod bucket;
+pub mod care;
 pub mod check;
 pub mod checkpoint;
 pub mod condition;

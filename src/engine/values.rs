@@ -13,7 +13,9 @@ impl Values for State {
             Name::Task(id, field) => self.task_value(self.named(id)?, *field),
             Name::Stage(id, field) => self.stage_value(self.stage_named(id)?, *field),
             Name::Run(field) => Some(self.run_value(*field)),
-            Name::Metric(_) | Name::Out(..) | Name::State(_) | Name::System(_) => None,
+            Name::Metric(name) => self.metric(name).cloned(),
+            Name::Out(id, name) => self.output(self.named(id)?, name).cloned(),
+            Name::State(_) | Name::System(_) => None,
         }
     }
 }
@@ -32,7 +34,7 @@ impl State {
             TaskField::Skipped => Value::Bool(shown == Shown::Skipped),
             TaskField::State => Value::from(shown_word(shown)),
             TaskField::Code => match &last()?.outcome {
-                Outcome::Succeeded => Value::Int(0),
+                Outcome::Succeeded | Outcome::UpToDate => Value::Int(0),
                 Outcome::Failed(Cause::Exit(code)) => Value::Int(i64::from(*code)),
                 _ => return None,
             },

@@ -335,7 +335,7 @@ fn one_bar(svg: &mut String, report: &Report, bar: &Bar, scale: &Scale, y: f64, 
     let width = (end - x).max(0.6);
     let class = match &bar.outcome {
         None => "run",
-        Some(Outcome::Succeeded) => "done",
+        Some(Outcome::Succeeded | Outcome::UpToDate) => "done",
         Some(Outcome::Failed(_) | Outcome::Lost(_)) => "bad",
         Some(Outcome::Cancelled | Outcome::Aborted(_)) => "off",
     };

@@ -12,6 +12,7 @@ use rustix::event::epoll;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::agents::adoption::Adoption;
+use crate::care::order as care;
 use crate::engine::ids::{Attempt, TaskId};
 use crate::engine::message::{Exit, News, Process, Report, StopSignal, Survivor, Usage};
 use crate::guard::{self, Order, PastGuard, Verdict};
@@ -118,7 +119,9 @@ impl GuardAdoption {
                     }
                     let left = if empty { 0 } else { left.max(1) };
                     let output = self.output(log);
-                    self.say(task, attempt, News::Exited { exit: exit_of(exit), usage: usage_of(usage), output, left });
+                    let findings = care::read_findings(&self.folder.join(care::FOLDER), task, attempt).map(Box::new);
+                    let (exit, usage) = (exit_of(exit), usage_of(usage));
+                    self.say(task, attempt, News::Exited { exit, usage, output, left, findings });
                     self.mark(task, attempt, adopted, true);
                 } else if empty {
                     self.say(task, attempt, News::Emptied);
@@ -220,6 +223,7 @@ impl Adoption for GuardAdoption {
     fn reap(&mut self, task: TaskId, attempt: Attempt) {
         self.open.remove(&(task, attempt));
         if self.unstored.remove(&(task, attempt)) {
+            care::forget(&self.folder.join(care::FOLDER), task, attempt);
             self.retire();
         }
     }

@@ -192,7 +192,7 @@ mod tests {
     }
 
     fn shell(text: &str) -> Probe {
-        Probe::Command(Arc::new(CommandSpec { run: CommandLine::Shell(text.into()), env: Vec::new(), cwd: None }))
+        Probe::Command(Arc::new(CommandSpec::new(CommandLine::Shell(text.into()))))
     }
 
     #[test]

@@ -196,6 +196,7 @@ impl Simulation {
                 usage: Usage::default(),
                 output: 0,
                 left: u32::from(leaves),
+                findings: None,
             },
             Coming::Empty => News::Emptied,
         };

@@ -286,6 +286,7 @@ fn progress(frozen: &Frozen, at: Time) -> Progress {
         attempts: (state.ended_attempts.0 as usize, state.ended_attempts.1 as usize),
         eta: None,
         eta_why_not: Some("no forecast yet".into()),
+        quality: state.quality.percent(),
         goals: state
             .goals
             .iter()
@@ -420,8 +421,11 @@ pub fn outcome_words(outcome: &Outcome) -> String {
         Outcome::Failed(Cause::CouldNotStart(problem)) => format!("could not start: {}", problem.message),
         Outcome::Failed(Cause::OutOfMemory) => "out of memory".into(),
         Outcome::Failed(Cause::Rejected) => "rejected".into(),
+        Outcome::Failed(Cause::Validation { what }) => format!("invalid: {what}"),
+        Outcome::Failed(Cause::Limit { what }) => format!("limit: {what}"),
         Outcome::Cancelled => "cancelled".into(),
         Outcome::Aborted(_) => "stopped".into(),
+        Outcome::UpToDate => "up to date".into(),
         Outcome::Lost(why) => format!("lost: {why}"),
     }
 }

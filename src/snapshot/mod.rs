@@ -2,6 +2,7 @@
 //! terminals. `build` runs beside the loop, on a cheap clone of the State.
 
 pub mod build;
+mod found;
 pub mod outputs;
 pub mod record;
 mod rows;
@@ -413,6 +414,8 @@ pub struct Progress {
     pub eta_why_not: Option<String>,
     /// Milestones and objectives: name, and whether it holds if that is known; the first few of the file.
     pub goals: Vec<(String, Option<bool>)>,
+    /// Share of the checks of tasks that hold, by weight, in percent; if anything was checked.
+    pub quality: Option<u64>,
     /// The phases, in the order of the file.
     pub phases: Vec<PhaseLine>,
 }

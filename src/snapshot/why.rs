@@ -2,6 +2,7 @@
 //! `engine::explain`; this file only says them.
 
 use super::build::{Frozen, amount, how, outcome_words, phase};
+use super::found;
 use super::rows::{fallback_name, task_row};
 use super::{AttemptLine, Detail, Phase, WhyLine};
 use crate::engine::breaker::Gate;
@@ -9,7 +10,7 @@ use crate::engine::definition::{
     Backoff, CommandLine, CommandSpec, Deadline, FallbackStrategy, ResourceKind, Sensor, StageEnd, TaskType,
 };
 use crate::engine::explain::{Reason, explain};
-use crate::engine::fact::{Outcome, Target};
+use crate::engine::fact::Target;
 use crate::engine::ids::{Attempt, ResourceId, Span, StageId, TaskId, Time, WindowId};
 use crate::engine::message::{StopReason, StopSignal};
 use crate::engine::place::Closed;
@@ -111,6 +112,12 @@ fn looks(frozen: &Frozen, id: TaskId, sensor: &Sensor, at: Time) -> Vec<String> 
 fn succeeded_note(state: &State, id: TaskId) -> String {
     let task = state.task(id);
     let mut parts: Vec<String> = task.because.iter().map(|why| why.to_string()).collect();
+    if state.was_up_to_date(id) {
+        parts.push("up to date".into());
+    }
+    if let Some(kept) = task.kept.as_ref().filter(|kept| !kept.outputs.is_empty()) {
+        parts.push(found::published(kept));
+    }
     if let Some(fallback) = task.fallback {
         parts.push(format!("by fallback {}", fallback_name(&state.fallbacks, fallback)));
     }
@@ -377,6 +384,9 @@ fn facts(frozen: &Frozen, id: TaskId) -> Vec<(String, String)> {
     if let Some((process, _)) = task.live.as_ref().and_then(|live| live.process.as_ref()) {
         add("pid", process.pid.to_string());
     }
+    for (name, value) in found_facts(state, id) {
+        add(name, value);
+    }
     if let Some(past) = task.past.as_ref().and_then(|past| past.last()) {
         let usage = &past.usage;
         add(
@@ -389,6 +399,13 @@ fn facts(frozen: &Frozen, id: TaskId) -> Vec<(String, String)> {
         );
     }
     facts
+}
+
+fn found_facts(state: &State, id: TaskId) -> Vec<(&'static str, String)> {
+    let task = state.task(id);
+    let last = task.past.as_ref().and_then(|past| past.last());
+    let found = task.live.as_ref().and_then(|live| live.found.as_deref());
+    found::facts(task.kept.as_deref(), found.or_else(|| last.and_then(|past| past.found.as_deref())))
 }
 
 fn attempts(state: &State, id: TaskId) -> Vec<AttemptLine> {
@@ -415,7 +432,7 @@ fn attempts(state: &State, id: TaskId) -> Vec<AttemptLine> {
             started: past.started,
             ran: Some(past.ended.since(past.started)),
             outcome: format!("{}{}{round}", outcome_words(&past.outcome), by.unwrap_or_default()),
-            good: past.outcome == Outcome::Succeeded,
+            good: past.outcome.is_good(),
             log: past.log,
         });
     }
@@ -513,6 +530,7 @@ fn why_here(frozen: &Frozen, id: TaskId, at: Time) -> Vec<WhyLine> {
     if let Some(past) = task.past.as_ref().and_then(|past| past.last()) {
         lines.push(line(good, format!("attempt {} ran {}", past.attempt, duration(past.ended.since(past.started)))));
     }
+    lines.extend(found_facts(state, id).into_iter().map(|(name, value)| line(good, format!("{name}: {value}"))));
     if let Some(fallback) = state.next_fallback(id).filter(|_| !good) {
         lines.push(line(false, format!("b runs fallback {}", fallback_name(&state.fallbacks, fallback))));
     }

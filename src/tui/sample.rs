@@ -508,6 +508,7 @@ fn locks() -> Vec<LockRow> {
 
 fn progress() -> Progress {
     Progress {
+        quality: None,
         goals: vec![("tested".into(), Some(true)), ("shipped".into(), None)],
         phases: Vec::new(),
         throughput: vec![0.5, 1.0, 1.0, 1.5, 2.0, 1.5, 2.5, 3.0, 2.5, 2.0, 2.5, 2.4],
@@ -590,9 +591,10 @@ pub fn record(name: impl Fn(&str) -> String) -> Record {
         let waits = matches!(row.phase, Phase::Waiting | Phase::Blocked | Phase::Held);
         let locks = [15, 16, 18, 60].contains(&n);
         let need = ResourceRequirement { resource: ResourceId(0), amount: Amount::WHOLE_LOCK };
-        let command = CommandSpec { run: CommandLine::Shell("true".into()), env: vec![], cwd: None };
+        let command = CommandSpec::new(CommandLine::Shell("true".into()));
         let stage = STAGES.iter().position(|(name, _)| *name == row.stage).unwrap_or(0);
         let definition = TaskDefinition {
+            care: None,
             id: name(&row.name),
             stage: StageId::from(stage),
             task_type: TaskType::Run(Arc::new(command)),

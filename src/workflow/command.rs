@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use super::conditions::Scope;
 use super::diagnostic::{Finding, shown};
 use super::foreach::Row;
-use super::params::Params;
+use super::params::Plain;
 use super::schema::{Fields, Reader, within};
 use super::syntax::Node;
+use crate::engine::care::{Reference, Slot, ValueOf};
 use crate::engine::definition::{CommandLine, CommandSpec};
 
 /// A command and what is added to its environment are no longer, in bytes: the kernel refuses a longer text.
@@ -15,17 +17,18 @@ pub const MAX_COMMAND_BYTES: usize = 128 * 1024 - 1;
 /// Reads the command out of the fields of `node`, which is called `what` in messages.
 pub(super) fn read(
     reader: &mut Reader,
-    params: &Params,
+    scope: Scope<'_, '_>,
     row: Option<&Row<'_>>,
     node: &Node<'_>,
     fields: &Fields<'_, '_>,
     what: impl Fn() -> String,
 ) -> Option<Arc<CommandSpec>> {
     let before = reader.findings.count();
-    let mut env = read_env(reader, params, row, fields);
+    let mut references = Vec::new();
+    let mut env = read_env(reader, scope, row, fields, &mut references);
     let run = match (fields.get("run"), fields.get("exec")) {
-        (Some(run), None) => read_shell(reader, params, row, run, &mut env),
-        (None, Some(exec)) => read_exec(reader, params, row, exec),
+        (Some(run), None) => read_shell(reader, scope, row, run, &mut env, &mut references),
+        (None, Some(exec)) => read_exec(reader, scope, row, exec, &mut references),
         (Some(_), Some(exec)) => {
             let finding = Finding::new(super::schema::head(exec), format!("{} has both `run` and `exec`", what()));
             reader.report(
@@ -43,11 +46,12 @@ pub(super) fn read(
             None
         }
     };
-    let cwd = fields.get("cwd").and_then(|node| read_cwd(reader, params, row, node));
+    let cwd = fields.get("cwd").and_then(|node| read_cwd(reader, scope, row, node, &mut references));
     if reader.findings.count() > before {
         return None;
     }
-    let spec = CommandSpec { run: run?, env, cwd };
+    references.sort_by_key(|reference| (reference.slot, reference.at));
+    let spec = CommandSpec { run: run?, env, cwd, references };
     let bytes = size(&spec);
     if bytes > MAX_COMMAND_BYTES {
         let at = super::schema::head(fields.get("run").or(fields.get("exec")).unwrap_or(node));
@@ -69,10 +73,11 @@ pub(super) fn size(spec: &CommandSpec) -> usize {
 
 fn read_shell(
     reader: &mut Reader,
-    params: &Params,
+    scope: Scope<'_, '_>,
     row: Option<&Row<'_>>,
     node: &Node<'_>,
     env: &mut Vec<(String, String)>,
+    references: &mut Vec<Reference>,
 ) -> Option<CommandLine> {
     let word = reader.text(node, "run")?;
     if !is_clean(reader, node, word.text, "run") {
@@ -82,21 +87,33 @@ fn read_shell(
         reader.report(Finding::new(node.at, "`run` is empty").label("a command should stand here"));
         return None;
     }
-    let replaced = params.in_shell(reader, node, word.text, row);
+    let replaced = scope.in_shell(reader, node, word.text, row);
+    let first = env.len();
+    let later =
+        replaced.later.into_iter().map(|(number, value)| reference(Slot::Variable(index(first + number)), 0, value));
+    references.extend(later);
     env.extend(replaced.env);
     Some(CommandLine::Shell(replaced.text))
 }
 
-fn read_exec(reader: &mut Reader, params: &Params, row: Option<&Row<'_>>, node: &Node<'_>) -> Option<CommandLine> {
+fn read_exec(
+    reader: &mut Reader,
+    scope: Scope<'_, '_>,
+    row: Option<&Row<'_>>,
+    node: &Node<'_>,
+    references: &mut Vec<Reference>,
+) -> Option<CommandLine> {
     let items = reader.list(node, "exec");
     let mut words = Vec::with_capacity(items.len());
     for item in items {
         let word = reader.text(item, "exec")?;
         if is_clean(reader, item, word.text, "exec") {
-            words.push(params.in_plain(reader, item, word.text, row));
+            let plain = scope.in_plain(reader, item, word.text, row);
+            words.push(note(references, Slot::Word(index(words.len())), plain));
         }
     }
-    if matches!(&node.kind, super::syntax::Kind::List(_)) && words.first().is_none_or(String::is_empty) {
+    let is_given = references.iter().any(|reference| reference.slot == Slot::Word(0));
+    if matches!(&node.kind, super::syntax::Kind::List(_)) && words.first().is_none_or(String::is_empty) && !is_given {
         let finding = Finding::new(super::schema::head(node), "`exec` names no program");
         reader.report(finding.label("the program comes first: [\"program\", \"argument\"]"));
         return None;
@@ -106,9 +123,10 @@ fn read_exec(reader: &mut Reader, params: &Params, row: Option<&Row<'_>>, node: 
 
 fn read_env(
     reader: &mut Reader,
-    params: &Params,
+    scope: Scope<'_, '_>,
     row: Option<&Row<'_>>,
     fields: &Fields<'_, '_>,
+    references: &mut Vec<Reference>,
 ) -> Vec<(String, String)> {
     let Some(node) = fields.get("env") else { return Vec::new() };
     let mut env = Vec::new();
@@ -126,22 +144,44 @@ fn read_env(
         }
         let Some(word) = reader.text(value, key.text) else { continue };
         if is_clean(reader, value, word.text, "env") {
-            env.push((key.text.to_owned(), params.in_plain(reader, value, word.text, row)));
+            let plain = scope.in_plain(reader, value, word.text, row);
+            env.push((key.text.to_owned(), note(references, Slot::Variable(index(env.len())), plain)));
         }
     }
     env
 }
 
-fn read_cwd(reader: &mut Reader, params: &Params, row: Option<&Row<'_>>, node: &Node<'_>) -> Option<String> {
+fn read_cwd(
+    reader: &mut Reader,
+    scope: Scope<'_, '_>,
+    row: Option<&Row<'_>>,
+    node: &Node<'_>,
+    references: &mut Vec<Reference>,
+) -> Option<String> {
     let word = reader.text(node, "cwd")?;
     if !is_clean(reader, node, word.text, "cwd") {
         return None;
     }
-    let folder = params.in_plain(reader, node, word.text, row);
-    if folder.is_empty() {
+    let plain = scope.in_plain(reader, node, word.text, row);
+    if plain.text.is_empty() && plain.later.is_empty() {
         reader.report(Finding::new(node.at, "`cwd` is empty").label("a folder should stand here"));
     }
-    Some(folder)
+    Some(note(references, Slot::Cwd, plain))
+}
+
+/// The text, and where values go in it.
+fn note(references: &mut Vec<Reference>, slot: Slot, plain: Plain) -> String {
+    references.extend(plain.later.into_iter().map(|(at, value)| reference(slot, at, value)));
+    plain.text
+}
+
+fn reference(slot: Slot, at: usize, value: ValueOf) -> Reference {
+    Reference { slot, at: index(at), value }
+}
+
+/// What is counted here is in texts of at most [`MAX_COMMAND_BYTES`].
+fn index(count: usize) -> u32 {
+    u32::try_from(count).expect("a command is shorter")
 }
 
 /// No program can be given a NUL.

@@ -5,6 +5,7 @@ use super::diagnostic::{Finding, shown};
 use super::foreach::{Each, Row};
 use super::order;
 use super::params::Params;
+use super::published::Published;
 use super::schema::{Reader, Word, within};
 use super::syntax::Node;
 use crate::engine::condition::{Condition, Names, Problem, Schema, Type};
@@ -16,6 +17,7 @@ pub(super) struct Scope<'s, 'n> {
     pub params: &'s Params,
     pub tasks: &'s order::Names<'n>,
     pub stages: &'s order::Names<'n>,
+    pub published: &'s Published,
 }
 
 /// Reads the condition in `node`, the value of `what`.
@@ -86,16 +88,16 @@ impl Schema for Scope<'_, '_> {
         })
     }
 
-    fn metric(&self, _: &str) -> Option<Type> {
-        None
+    fn metric(&self, name: &str) -> Option<Type> {
+        self.published.metric(name).cloned()
     }
 
     fn task(&self, id: &str) -> bool {
         self.tasks.find(id).is_some()
     }
 
-    fn output(&self, _: &str, _: &str) -> Option<Type> {
-        None
+    fn output(&self, id: &str, name: &str) -> Option<Type> {
+        self.published.output(self.tasks.find(id)?, name).cloned()
     }
 
     fn stage(&self, id: &str) -> bool {
@@ -107,7 +109,11 @@ impl Schema for Scope<'_, '_> {
             Names::Params => Box::new(self.params.values.keys().map(String::as_str)),
             Names::Tasks => Box::new(self.tasks.all()),
             Names::Stages => Box::new(self.stages.all()),
-            Names::Metrics | Names::Outputs(_) => Box::new(std::iter::empty()),
+            Names::Metrics => Box::new(self.published.metrics()),
+            Names::Outputs(id) => match self.tasks.find(id) {
+                Some(task) => Box::new(self.published.outputs(task)),
+                None => Box::new(std::iter::empty()),
+            },
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::care;
+use super::conditions::Scope;
 use super::diagnostic::Finding;
 use super::foreach::Each;
 use super::lower::next_time;
-use super::params::Params;
 use super::schema::{APPROVAL, Fields, Reader, Zero, describe, head};
 use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};
@@ -27,7 +28,7 @@ const OF_COMMANDS: [&str; 7] = ["run", "exec", "env", "cwd", "retry", "timeout",
 /// Reads `type`, if the task has one.
 pub(super) fn read(
     reader: &mut Reader,
-    params: &Params,
+    scope: Scope<'_, '_>,
     now: &jiff::Zoned,
     fields: &Fields<'_, '_>,
     each: Each<'_>,
@@ -40,7 +41,7 @@ pub(super) fn read(
             TaskType::Approval(approval(reader, node)?)
         }
         Kind::Struct(Some(name), _) | Kind::Tuple(Some(name), _) if name.text == "Sensor" => {
-            TaskType::Sensor(Arc::new(sensor::read(reader, params, each, node, what)?))
+            TaskType::Sensor(Arc::new(sensor::read(reader, scope, each, node, what)?))
         }
         Kind::Tuple(Some(name), items) if name.text == "Wait" && items.len() == 1 => {
             TaskType::Wait(wait(reader, now, &items[0])?)
@@ -58,7 +59,7 @@ pub(super) fn read(
             return None;
         }
     };
-    for name in OF_COMMANDS {
+    for name in OF_COMMANDS.into_iter().chain(care::FIELDS) {
         if let Some(other) = fields.get(name) {
             let finding =
                 Finding::new(head(other), format!("a task with a `type` has no `{name}`: it runs no command"));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::capacity;
+use super::care;
 use super::conditions::{self, Scope};
 use super::diagnostic::{Extent, Finding, is_treacherous, shown};
 use super::foreach::{Each, Matrix};
@@ -14,6 +15,7 @@ use super::limits::{self, Limits};
 use super::order::{self, Graph, Names, Owner, is_glob};
 use super::outline::{Foreach, Group, Outline, too_large};
 use super::params::Params;
+use super::published::{self, Published};
 use super::schema::{
     ADOPT, AGENT, ALTERNATIVE, EXPONENTIAL, Fields, RETRY, Reader, TASK, WORKFLOW, Word, Zero, describe, head, peek,
 };
@@ -74,13 +76,17 @@ pub(super) fn workflow(
     let before = reader.findings.count();
     let (agents, resources) = places(reader, &fields, machine);
     let places_are_known = reader.findings.count() == before;
-    let (fallbacks, fallback_ids) = fallbacks(reader, &fields, &params);
     settings.params.clone_from(&params.values);
     let stages = stage_list(reader, root, &fields);
     let outline = Outline::read(reader, stages);
+    let (stage_names, task_names) = (outline.stage_names(reader), outline.task_names(reader));
+    let published = Published::read(reader, &outline);
+    let scope = Scope { params: &params, tasks: &task_names, stages: &stage_names, published: &published };
+    let (fallbacks, fallback_ids) = fallbacks(reader, &fields, scope);
     let mut lowering = Lowering {
-        stage_names: outline.stage_names(reader),
-        task_names: outline.task_names(reader),
+        stage_names,
+        task_names,
+        published,
         reader,
         machine,
         params,
@@ -88,19 +94,21 @@ pub(super) fn workflow(
         resources,
         agents,
         fallback_ids,
-        nothing: Arc::new(CommandSpec { run: CommandLine::Exec(Vec::new()), env: Vec::new(), cwd: None }),
+        nothing: Arc::new(CommandSpec::new(CommandLine::Exec(Vec::new()))),
         bytes: outline.bytes,
         apart: BTreeSet::new(),
         windows: Vec::new(),
     };
     let (stages, mut tasks) = lowering.stages_and_tasks(&outline, places_are_known);
-    let Lowering { reader, agents, mut resources, stage_names, task_names, params, apart, windows, .. } = lowering;
-    let scope = Scope { params: &params, tasks: &task_names, stages: &stage_names };
+    let Lowering { reader, agents, mut resources, stage_names, task_names, published, params, apart, windows, .. } =
+        lowering;
+    let scope = Scope { params: &params, tasks: &task_names, stages: &stage_names, published: &published };
     let transitions = ways::transitions(reader, &fields, scope);
     let goals = goals::read(reader, &fields, scope);
     let phases = ways::phases(reader, &fields, &stage_names, &task_names);
     if reader.findings.count() == 0 {
         ways::check_reachable(reader, &transitions, &stages, &tasks);
+        published::Order { tasks: &tasks, stages: &stages, transitions: &transitions.list }.check(reader, &outline);
     }
     let transitions = transitions.list;
     let mut limits = Limits { resources: &mut resources, tasks: &mut tasks };
@@ -333,7 +341,7 @@ fn read_amount(reader: &mut Reader, node: &Node<'_>, name: &str, id: ResourceId)
 fn fallbacks(
     reader: &mut Reader,
     fields: &Fields<'_, '_>,
-    params: &Params,
+    scope: Scope<'_, '_>,
 ) -> (Vec<FallbackDefinition>, HashMap<String, FallbackId>) {
     let mut list = Vec::new();
     let mut ids = HashMap::new();
@@ -354,7 +362,7 @@ fn fallbacks(
         }
         let Some(fields) = reader.fields(node, &ALTERNATIVE) else { continue };
         let what = || format!("the fallback `{}`", shown(key.text));
-        if let Some(spec) = command::read(reader, params, None, node, &fields, what) {
+        if let Some(spec) = command::read(reader, scope, None, node, &fields, what) {
             list.push(FallbackDefinition { name: key.text.to_owned(), strategy: FallbackStrategy::Alternative(spec) });
         }
     }
@@ -438,6 +446,7 @@ struct Lowering<'m, 'n> {
     fallback_ids: HashMap<String, FallbackId>,
     stage_names: Names<'n>,
     task_names: Names<'n>,
+    published: Published,
     /// Stands in for a command that cannot be read.
     nothing: Arc<CommandSpec>,
     /// Bytes that `foreach` has made so far.
@@ -456,10 +465,12 @@ struct Varies {
     fallback: bool,
     tags: bool,
     entry: bool,
+    care: bool,
 }
 
 impl Varies {
-    const ALL: Self = Self { kind: true, command: true, requirements: true, fallback: true, tags: true, entry: true };
+    const ALL: Self =
+        Self { kind: true, command: true, requirements: true, fallback: true, tags: true, entry: true, care: true };
 
     fn of(matrix: &Matrix<'_>, fields: &Fields<'_, '_>) -> Self {
         let any = |names: &[&str]| names.iter().filter_map(|name| fields.get(name)).any(|node| matrix.is_within(node));
@@ -470,8 +481,21 @@ impl Varies {
             fallback: any(&["fallback"]),
             tags: any(&["tags"]),
             entry: any(&["when"]),
+            care: any(&care::FIELDS),
         }
     }
+}
+
+/// What a command or a condition can name.
+macro_rules! scope {
+    ($lowering:expr) => {
+        Scope {
+            params: &$lowering.params,
+            tasks: &$lowering.task_names,
+            stages: &$lowering.stage_names,
+            published: &$lowering.published,
+        }
+    };
 }
 
 /// The tasks, and for each what it waits for.
@@ -515,7 +539,7 @@ impl Lowering<'_, '_> {
     }
 
     fn condition(&mut self, node: &Node<'_>, each: Each<'_>) -> Option<Condition> {
-        let scope = Scope { params: &self.params, tasks: &self.task_names, stages: &self.stage_names };
+        let scope = scope!(self);
         conditions::read(self.reader, scope, each, node, "when")
     }
 
@@ -548,13 +572,13 @@ impl Lowering<'_, '_> {
         let mut first = self.fixed(self.empty(group, 0), &fields);
         let Foreach::Matrix(matrix) = &group.foreach else {
             let each = if matches!(group.foreach, Foreach::None) { Each::No } else { Each::Unknown };
-            self.vary(&mut first, group.node, &fields, each, Varies::ALL);
+            self.vary(&mut first, group.first, group.node, &fields, each, Varies::ALL);
             let after = self.after(group.first, &wanted, each);
             self.beside(group.first, &fields, each);
             return push(lowered, first, after);
         };
         let row = matrix.row(0);
-        self.vary(&mut first, group.node, &fields, Each::Row(&row), Varies::ALL);
+        self.vary(&mut first, group.first, group.node, &fields, Each::Row(&row), Varies::ALL);
         let after = self.after(group.first, &wanted, Each::Row(&row));
         self.beside(group.first, &fields, Each::Row(&row));
         if self.reader.findings.count() > before {
@@ -591,7 +615,7 @@ impl Lowering<'_, '_> {
             let row = matrix.row(n as u64);
             let mut task = like.clone();
             task.id = self.task_names.get(group.first + n).text.to_owned();
-            self.vary(&mut task, group.node, fields, Each::Row(&row), varies);
+            self.vary(&mut task, group.first + n, group.node, fields, Each::Row(&row), varies);
             let after = self.after(group.first + n, wanted, Each::Row(&row));
             self.beside(group.first + n, fields, Each::Row(&row));
             self.bytes += weight(&task, varies);
@@ -623,6 +647,7 @@ impl Lowering<'_, '_> {
             tags: Vec::new(),
             join: Join::default(),
             entry: None,
+            care: None,
         }
     }
 
@@ -648,6 +673,7 @@ impl Lowering<'_, '_> {
     fn vary(
         &mut self,
         task: &mut TaskDefinition,
+        own: usize,
         node: &Node<'_>,
         fields: &Fields<'_, '_>,
         each: Each<'_>,
@@ -659,16 +685,20 @@ impl Lowering<'_, '_> {
         }
         let what = || format!("the task `{}`", shown(&task.id));
         if varies.kind
-            && let Some(kind) = kind::read(self.reader, &self.params, &self.machine.now, fields, each, what)
+            && let Some(kind) = kind::read(self.reader, scope!(self), &self.machine.now, fields, each, what)
         {
             task.task_type = kind;
         }
         let what = || format!("the task `{}`", shown(&task.id));
         if varies.command
             && fields.get("type").is_none()
-            && let Some(spec) = command::read(self.reader, &self.params, each.row(), node, fields, what)
+            && let Some(spec) = command::read(self.reader, scope!(self), each.row(), node, fields, what)
         {
             task.task_type = TaskType::Run(spec);
+        }
+        if varies.care {
+            let declared = self.published.of(own);
+            task.care = care::read(self.reader, scope!(self), each, fields, declared);
         }
         if varies.requirements {
             task.requirements = self.requirements(fields, each);
@@ -894,6 +924,7 @@ fn weight(task: &TaskDefinition, varies: Varies) -> usize {
         + sensor
         + texts(&task.tags)
         + texts(&requirements.capabilities)
+        + task.care.as_ref().filter(|_| varies.care).map_or(0, |care| care.size())
         + size_of_val(requirements.resources.as_slice())
         + size_of_val(task.fallback.as_slice())
 }

@@ -6,6 +6,7 @@
 //! `conditions` reads conditions, `kind` the types of tasks that run nothing, `goals` milestones and objectives, `limits` what runs at once and when, `diagnostic` draws what was found. Pure but for [`open`]: the machine and the time come in. Knows nothing of sessions or screens.
 
 mod capacity;
+mod care;
 mod command;
 mod conditions;
 mod diagnostic;
@@ -18,6 +19,7 @@ mod lower;
 mod order;
 mod outline;
 mod params;
+mod published;
 mod quick;
 mod schema;
 mod sensor;

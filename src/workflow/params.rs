@@ -1,16 +1,20 @@
 //! Parameters: their defaults in the file, their values on the command line, and `${params.name}` in commands; and there
-//! also the `{key}` of a `foreach`. In shell text a value is never pasted (but for a plain word of a `foreach`): the
-//! reference becomes one to an environment variable (`QD_PARAM_NAME`, `QD_EACH_KEY`), in double quotes that fit what stands
-//! around it, so no value can be read as code. Knows nothing of tasks.
+//! also the `{key}` of a `foreach`, and `${task.id.out.name}` and `${metrics.name}`, whose values are known only when the
+//! command starts. In shell text a value is never pasted (but for a plain word of a `foreach`): the reference becomes one to
+//! an environment variable (`QD_PARAM_NAME`, `QD_EACH_KEY`, `QD_OUT_1`), in double quotes that fit what stands around it, so
+//! no value can be read as code.
 
 use indexmap::IndexMap;
 
 use super::command::MAX_COMMAND_BYTES;
+use super::conditions::Scope;
 use super::diagnostic::{Extent, Finding, shown};
 use super::foreach::{Cell, Row};
-use super::schema::{Reader, describe, within};
+use super::published;
+use super::schema::{Reader, Word, describe, within};
 use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};
+use crate::engine::care::ValueOf;
 use crate::engine::definition::Param;
 
 /// What begins a reference.
@@ -18,6 +22,9 @@ const OPEN: &str = "${params.";
 
 /// Slips for it that no shell would accept either.
 const SLIPS: [&str; 5] = ["${param.", "${parameters.", "${parameter.", "${Params.", "${PARAMS."];
+
+/// What begins a reference to a value that a task publishes.
+const LATER: [&str; 2] = ["${task.", "${metrics."];
 
 /// The parameters of a run.
 #[derive(Default)]
@@ -30,6 +37,15 @@ pub(super) struct Params {
 pub(super) struct Replaced {
     pub text: String,
     pub env: Vec<(String, String)>,
+    /// The variable of this number gets this value when the command starts.
+    pub later: Vec<(usize, ValueOf)>,
+}
+
+/// A text that no shell reads, with its references replaced.
+pub(super) struct Plain {
+    pub text: String,
+    /// Before this byte of it goes this value when the command starts; in order.
+    pub later: Vec<(usize, ValueOf)>,
 }
 
 impl Params {
@@ -84,28 +100,49 @@ impl Params {
         }
     }
 
+    fn unknown(&self, reader: &mut Reader, name: &str, at: Extent) {
+        let help = did_you_mean(name, self.values.keys().map(String::as_str))
+            .unwrap_or_else(|| format!("declare it: params: {{ \"{}\": \"its default\" }}", shown(name)));
+        let finding = Finding::new(at, format!("no parameter `{}`", shown(name)));
+        reader.report(finding.label("not in `params`").help(help));
+    }
+}
+
+impl Scope<'_, '_> {
     /// For text of the shell; `row` are the values of a `foreach`, if the task has one.
-    pub fn in_shell(&self, reader: &mut Reader, node: &Node<'_>, text: &str, row: Option<&Row<'_>>) -> Replaced {
+    pub fn in_shell(self, reader: &mut Reader, node: &Node<'_>, text: &str, row: Option<&Row<'_>>) -> Replaced {
         let mut env: Vec<(String, String)> = Vec::new();
+        let mut later: Vec<(usize, ValueOf)> = Vec::new();
         let mut quotes = Quotes::default();
         let text = self.replace(reader, node, text, row, |reader, site| {
             quotes.advance(site.before);
-            let (variable, value, written) = match site.what {
+            let (variable, value, written) = match &site.what {
                 What::Param(name, value) => (variable(name), param_text(value), format!("${{params.{name}}}")),
+                What::Later(value, written) => {
+                    let known = later.iter().find(|(_, known)| known == value).map(|(number, _)| *number);
+                    let number = known.unwrap_or(env.len());
+                    if known.is_none() {
+                        later.push((number, value.clone()));
+                    }
+                    let variable =
+                        format!("QD_OUT_{}", later.iter().position(|(at, _)| *at == number).unwrap_or(0) + 1);
+                    (variable, String::new(), (*written).to_owned())
+                }
                 What::Each(cell, written) => {
                     // `\{n}` is no key but how a brace is written in a shell
                     if quotes.escaped || (cell.is_plain() && !joins(site.before, site.after)) {
-                        let becomes = if quotes.escaped { written } else { cell.text.as_ref() };
+                        let becomes = if quotes.escaped { *written } else { cell.text.as_ref() };
                         quotes.advance(becomes);
                         return becomes.to_owned();
                     }
-                    (cell.variable.to_owned(), cell.text.to_string(), written.to_owned())
+                    (cell.variable.to_owned(), cell.text.to_string(), (*written).to_owned())
                 }
             };
             if quotes.here_document {
                 let help = format!("set env: {{\"VALUE\": \"{written}\"}} and write \"$VALUE\"");
                 let message = match site.what {
                     What::Param(..) => "a parameter cannot stand after a here-document (`<<`)",
+                    What::Later(..) => "a published value cannot stand after a here-document (`<<`)",
                     What::Each(..) => "only a plain word can stand after a here-document (`<<`)",
                 };
                 reader.report(Finding::new(site.at, message).label("cannot be quoted safely here").help(help));
@@ -116,20 +153,35 @@ impl Params {
             }
             reference
         });
-        Replaced { text, env }
+        Replaced { text, env, later }
     }
 
     /// For an argument, a variable, a folder: no shell reads it, so the value stands there as it is.
-    pub fn in_plain(&self, reader: &mut Reader, node: &Node<'_>, text: &str, row: Option<&Row<'_>>) -> String {
-        self.replace(reader, node, text, row, |_, site| match site.what {
+    pub fn in_plain(self, reader: &mut Reader, node: &Node<'_>, text: &str, row: Option<&Row<'_>>) -> Plain {
+        let mut later = Vec::new();
+        let text = self.replace(reader, node, text, row, |_, site| match &site.what {
             What::Param(_, value) => param_text(value),
             What::Each(cell, _) => cell.text.to_string(),
-        })
+            What::Later(value, _) => {
+                later.push((site.becomes_at, value.clone()));
+                String::new()
+            }
+        });
+        Plain { text, later }
+    }
+
+    /// For a text that must be known before the run.
+    pub fn fixed(self, reader: &mut Reader, node: &Node<'_>, text: &str, row: Option<&Row<'_>>) -> String {
+        let plain = self.in_plain(reader, node, text, row);
+        if !plain.later.is_empty() {
+            known_later(reader, node);
+        }
+        plain.text
     }
 
     /// `text` with what `put` makes of each reference; what the values hold is not looked at again.
     fn replace(
-        &self,
+        self,
         reader: &mut Reader,
         node: &Node<'_>,
         text: &str,
@@ -142,9 +194,24 @@ impl Params {
         let mut seen = 0;
         while let Some(brace) = text[seen..].find('{').map(|found| seen + found) {
             seen = brace + 1;
-            let is_param = text[..brace].ends_with('$') && text[brace - 1..].starts_with(OPEN);
-            let start = if is_param { brace - 1 } else { brace };
-            let (what, end) = if is_param {
+            let dollar = text[..brace].ends_with('$');
+            let is_param = dollar && text[brace - 1..].starts_with(OPEN);
+            let is_later = dollar && LATER.iter().any(|open| text[brace - 1..].starts_with(open));
+            let start = if is_param || is_later { brace - 1 } else { brace };
+            let (what, end) = if is_later {
+                let Some(length) = closing(&text[start + 2..]).map(|length| length + 3) else {
+                    let at = within(node, start, text.len());
+                    reader.report(Finding::new(at, "a reference does not end").label("its `}` is missing"));
+                    return out;
+                };
+                let end = start + length;
+                let place = Word { text: &text[start + 2..end - 1], at: within(node, start, end) };
+                let Some(value) = published::refer(reader, self, &place, row) else {
+                    (done, seen) = (end, end);
+                    continue;
+                };
+                (What::Later(value, &text[start..end]), end)
+            } else if is_param {
                 let Some(length) = text[start..].find('}') else {
                     let at = within(node, start, start + OPEN.len());
                     reader.report(Finding::new(at, "a reference does not end").label("its `}` is missing"));
@@ -152,14 +219,13 @@ impl Params {
                 };
                 let end = start + length + 1;
                 let name = &text[start + OPEN.len()..end - 1];
-                let Some(value) = self.values.get(name) else {
-                    self.unknown(reader, name, within(node, start, end));
+                let Some(value) = self.params.values.get(name) else {
+                    self.params.unknown(reader, name, within(node, start, end));
                     (done, seen) = (end, end);
                     continue;
                 };
                 (What::Param(name, value), end)
             } else {
-                let dollar = text[..brace].ends_with('$');
                 let Some((cell, length)) = row.filter(|_| !dollar).and_then(|row| row.at(&text[brace..])) else {
                     continue;
                 };
@@ -167,7 +233,7 @@ impl Params {
             };
             let (before, after) = (&text[done..start], &text[end..]);
             out += before;
-            out += &put(reader, &Site { before, after, what, at: within(node, start, end) });
+            out += &put(reader, &Site { before, after, what, at: within(node, start, end), becomes_at: out.len() });
             (done, seen) = (end, end);
             if out.len() > MAX_COMMAND_BYTES {
                 let message = format!("longer than {MAX_COMMAND_BYTES} bytes with its values");
@@ -178,13 +244,21 @@ impl Params {
         }
         out + &text[done..]
     }
+}
 
-    fn unknown(&self, reader: &mut Reader, name: &str, at: Extent) {
-        let help = did_you_mean(name, self.values.keys().map(String::as_str))
-            .unwrap_or_else(|| format!("declare it: params: {{ \"{}\": \"its default\" }}", shown(name)));
-        let finding = Finding::new(at, format!("no parameter `{}`", shown(name)));
-        reader.report(finding.label("not in `params`").help(help));
-    }
+/// A published value stands where only what is known before the run can.
+pub(super) fn known_later(reader: &mut Reader, node: &Node<'_>) {
+    let finding = Finding::new(node.at, "a published value cannot stand here");
+    reader.report(finding.label("known only during the run").help("it can stand in run, exec, env and cwd"));
+}
+
+/// Where the brace closes that is open before `text`.
+fn closing(text: &str) -> Option<usize> {
+    let mut open = 1_u32;
+    text.bytes().position(|byte| {
+        open = open + u32::from(byte == b'{') - u32::from(byte == b'}');
+        open == 0
+    })
 }
 
 /// A place where a value goes.
@@ -195,14 +269,17 @@ struct Site<'t> {
     after: &'t str,
     what: What<'t>,
     at: Extent,
+    /// Where in the new text its value goes.
+    becomes_at: usize,
 }
 
-#[derive(Clone, Copy)]
 enum What<'t> {
     /// A parameter's name and value.
     Param(&'t str, &'t Param),
     /// A value of the task's `foreach`, and its key as written.
     Each(&'t Cell<'t>, &'t str),
+    /// A value that is known only later, and how it is written.
+    Later(ValueOf, &'t str),
 }
 
 /// Whether a shell would take a word put between these for a part of what stands around it: `$x` or `2>`.
@@ -233,7 +310,7 @@ fn param_text(value: &Param) -> String {
     }
 }
 
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     name.len() <= 100
         && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
@@ -368,7 +445,9 @@ mod tests {
         params.values.insert("x".into(), Param::Text("value".into()));
         let mut reader = Reader::default();
         let node = Node { at: Extent::new(0, text.len() + 2), kind: Kind::Text(text.into()) };
-        let replaced = params.in_shell(&mut reader, &node, text, None);
+        let (names, published) = (super::super::order::Names::new("task"), published::Published::default());
+        let scope = Scope { params: &params, tasks: &names, stages: &names, published: &published };
+        let replaced = scope.in_shell(&mut reader, &node, text, None);
         assert_eq!(reader.findings.count(), 0, "{text}");
         replaced.text
     }

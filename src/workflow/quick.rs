@@ -28,7 +28,7 @@ pub fn quick(commands: &[String], machine: &Machine) -> Result<Workflow, Diagnos
     let mut tasks = Vec::new();
     for (index, command) in commands.iter().enumerate().filter(|(_, command)| !command.trim().is_empty()) {
         let run = command.trim().to_owned();
-        let spec = CommandSpec { run: CommandLine::Shell(run), env: Vec::new(), cwd: None };
+        let spec = CommandSpec::new(CommandLine::Shell(run));
         if let Some(fault) = fault(command, &spec) {
             let text = shown(command);
             let at = Extent::new(0, text.len());
@@ -85,6 +85,7 @@ fn task(id: String, spec: CommandSpec) -> TaskDefinition {
         tags: Vec::new(),
         join: Join::default(),
         entry: None,
+        care: None,
     }
 }
 

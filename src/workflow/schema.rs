@@ -88,21 +88,24 @@ pub(super) const TASK: Shape = Shape {
         "same_agent_as",
         "not_beside",
         "window",
-    ],
-    later: &[
         "restore",
+        "limits",
+        "inputs",
+        "outputs",
+        "rerun",
         "validate",
-        "monitor",
         "publishes",
-        "replicate",
-        "compensate",
-        "barrier",
-        "launcher",
-        "executor",
-        "sandbox",
-        "terminal",
     ],
+    later: &["monitor", "replicate", "compensate", "barrier", "launcher", "executor", "sandbox", "terminal"],
 };
+
+pub(super) const LIMITS: Shape =
+    Shape { name: "Limits", fields: &["memory", "nice", "cpu", "files", "processes"], later: &[] };
+
+pub(super) const CHECK: Shape = Shape { name: "Check", fields: &["of", "weight", "optional"], later: &[] };
+
+pub(super) const JSON: Shape =
+    Shape { name: "Json", fields: &["file", "at", "at_least", "at_most", "equals"], later: &[] };
 
 pub(super) const RETRY: Shape = Shape { name: "Retry", fields: &["attempts", "backoff"], later: &[] };
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::command;
+use super::conditions::Scope;
 use super::diagnostic::{Finding, shown};
 use super::foreach::Each;
-use super::params::Params;
+use super::params::known_later;
 use super::schema::{Fields, Reader, SENSOR, Zero, head};
 use super::syntax::{Kind, Node};
 use crate::engine::definition::{Probe, Sensor};
@@ -29,7 +30,7 @@ Sensor(http: \"http://localhost:8080/health\"), Sensor(run: \"./ready.sh\")";
 /// Reads the sensor of the task that is called `what` in messages.
 pub(super) fn read(
     reader: &mut Reader,
-    params: &Params,
+    scope: Scope<'_, '_>,
     each: Each<'_>,
     node: &Node<'_>,
     what: impl Fn() -> String,
@@ -40,7 +41,7 @@ pub(super) fn read(
         // A field that is misspelt is not missed as well.
         return None;
     }
-    let probe = probe(reader, params, each, node, &fields, what);
+    let probe = probe(reader, scope, each, node, &fields, what);
     let mut span = |name: &str, absent: Span| {
         let read = fields.get(name).map(|node| reader.duration(node, name, Zero::Refused));
         read.map_or(absent, Option::unwrap_or_default)
@@ -72,7 +73,7 @@ pub(super) fn read(
 
 fn probe(
     reader: &mut Reader,
-    params: &Params,
+    scope: Scope<'_, '_>,
     each: Each<'_>,
     node: &Node<'_>,
     fields: &Fields<'_, '_>,
@@ -100,9 +101,13 @@ fn probe(
         }
     }
     if matches!(name, "run" | "exec") {
-        return command::read(reader, params, each.row(), node, fields, what).map(Probe::Command);
+        let spec = command::read(reader, scope, each.row(), node, fields, what)?;
+        if !spec.references.is_empty() {
+            known_later(reader, value);
+        }
+        return Some(Probe::Command(spec));
     }
-    let text = text(reader, params, each, value, name)?;
+    let text = text(reader, scope, each, value, name)?;
     match name {
         "file" => Some(Probe::Exists(text)),
         "changed" => Some(Probe::Changed(text)),
@@ -112,9 +117,9 @@ fn probe(
 }
 
 /// With its parameters and keys replaced.
-fn text(reader: &mut Reader, params: &Params, each: Each<'_>, node: &Node<'_>, name: &str) -> Option<String> {
+fn text(reader: &mut Reader, scope: Scope<'_, '_>, each: Each<'_>, node: &Node<'_>, name: &str) -> Option<String> {
     let (before, word) = (reader.findings.count(), reader.text(node, name)?);
-    let text = params.in_plain(reader, node, word.text, each.row());
+    let text = scope.fixed(reader, node, word.text, each.row());
     if reader.findings.count() > before {
         return None;
     }

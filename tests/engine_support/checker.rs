@@ -2,7 +2,10 @@
 //! as it was declared; shares no code with the engine's decisions.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use quarterdeck::engine::care::Findings;
+use quarterdeck::engine::condition::Value;
 use quarterdeck::engine::definition::*;
 use quarterdeck::engine::fact::*;
 use quarterdeck::engine::ids::*;
@@ -43,6 +46,7 @@ struct Attempting {
     running: Option<Time>,
     stop: Option<(StopReason, StopSignal, Time)>,
     exited: Option<(Exit, Time)>,
+    found: Option<Arc<Findings>>,
 }
 
 /// The checker. Every method panics with what is broken.
@@ -75,6 +79,9 @@ pub struct Checker {
     capacities: BTreeMap<(ResourceId, Option<AgentId>), u64>,
     /// What was taken of each rate, since its capacity was last changed.
     taken_of: BTreeMap<ResourceId, Vec<(Time, u64)>>,
+    /// What each task published at its last success, and what was published last by a name.
+    pub outputs: BTreeMap<(TaskId, String), Value>,
+    pub metrics: BTreeMap<String, Value>,
     /// Where each task's last attempt was started.
     ran_on: BTreeMap<TaskId, AgentId>,
     breaker: BreakerSeen,
@@ -264,6 +271,15 @@ impl Checker {
                 assert!(live.exited.is_none(), "ended twice: {task}");
                 live.exited = Some((*exit, now));
             }
+            Fact::Found { task, attempt, findings } => {
+                let care = self.tasks[task.index()].care.clone().expect("nothing is looked for around it");
+                for (name, _) in &findings.published {
+                    assert!(care.publishes.iter().any(|publish| publish.name == *name), "{task} never said {name}");
+                }
+                let live = self.live(*task, *attempt);
+                assert!(live.found.is_none() && live.exited.is_none(), "{task}: found twice, or after its end");
+                live.found = Some(Arc::clone(findings));
+            }
             Fact::NotStarted { task, attempt, until, .. } => {
                 let live = self.live(*task, *attempt);
                 assert!(live.running.is_none() && live.exited.is_none(), "{task} ran, so it was started");
@@ -370,7 +386,7 @@ impl Checker {
         }
         self.seen[task.index()].attempt += 1;
         self.seen[task.index()].tries += 1;
-        self.seen[task.index()].live = Some(Attempting { agent, running: None, stop: None, exited: None });
+        self.seen[task.index()].live = Some(Attempting { agent, running: None, stop: None, exited: None, found: None });
         for need in &definition.requirements.resources {
             let twice = self.grants.insert((need.resource, task), (need.amount, agent));
             assert!(twice.is_none(), "{name} is granted twice");
@@ -567,7 +583,15 @@ impl Checker {
             Outcome::Cancelled => assert_eq!(stop, Some(StopReason::Cancelled)),
             Outcome::Aborted(reason) => assert_eq!(stop, Some(*reason)),
             Outcome::Failed(Cause::TimedOut) => assert_eq!(stop, Some(StopReason::TimedOut)),
+            Outcome::UpToDate => {
+                assert!(live.found.as_ref().is_some_and(|found| found.up_to_date), "{task}: nobody said so");
+                assert_eq!(then, Then::Rest);
+            }
+            Outcome::Failed(Cause::Validation { what }) => {
+                assert_eq!(live.found.as_ref().and_then(|found| found.invalid.as_ref()), Some(what));
+            }
             Outcome::Succeeded => {
+                assert!(live.found.as_ref().is_none_or(|found| found.cause().is_none()), "{task} is not valid");
                 assert!(stop.is_none() || live.exited.is_some(), "{task} was stopped first, and yet succeeded");
                 assert_eq!(then, Then::Rest);
             }
@@ -585,6 +609,15 @@ impl Checker {
             assert!(self.seen[task.index()].tries < limit, "{task} is retried beyond its rule");
         }
         self.ran_on.insert(task, live.agent);
+        if let Some(found) = live.found.as_ref().filter(|_| outcome.is_good()) {
+            if !found.published.is_empty() {
+                self.outputs.retain(|(giver, _), _| *giver != task);
+            }
+            for (name, value) in &found.published {
+                self.outputs.insert((task, name.clone()), value.clone());
+                self.metrics.insert(name.clone(), value.clone());
+            }
+        }
         self.release(task);
         if matches!(outcome, Outcome::Failed(_)) {
             self.failures.push(self.now);
@@ -595,10 +628,10 @@ impl Checker {
             Then::Rest => {
                 seen.at_rest = true;
                 let not_needed = matches!(outcome, Outcome::Aborted(StopReason::NotNeeded(_)));
-                seen.satisfied = *outcome == Outcome::Succeeded || not_needed;
+                seen.satisfied = outcome.is_good() || not_needed;
                 seen.by_rule = not_needed;
                 seen.lost = matches!(outcome, Outcome::Lost(_)) && on_lost != OnLost::Fail;
-                seen.succeeded_once |= *outcome == Outcome::Succeeded;
+                seen.succeeded_once |= outcome.is_good();
             }
             Then::Retry(at) => seen.not_before = at,
             Then::Requeue => seen.tries = seen.tries.saturating_sub(1),

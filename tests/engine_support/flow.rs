@@ -308,7 +308,7 @@ impl Case {
 
     fn news(&self, words: &[&str]) -> Option<News> {
         let left = words.iter().position(|word| *word == "left").map_or(0, |at| number(words[at + 1]));
-        let ended = |exit| News::Exited { exit, usage: Usage::default(), output: 0, left };
+        let ended = |exit| News::Exited { exit, usage: Usage::default(), output: 0, left, findings: None };
         let process = Process { pid: 7, start_ticks: 7 };
         let problem = |transient| StartProblem { message: "no".into(), code: None, transient };
         Some(match words[0] {
@@ -447,6 +447,7 @@ impl Case {
                 format!("phase {} ended by {}", self.flow.phases[phase.index()].name, t(task))
             }
             Fact::FallbackAdded(_) | Fact::TaskAdded(_) | Fact::Loaded { .. } | Fact::Commanded { .. } => return None,
+            Fact::Found { task, findings, .. } => format!("found {} {:?}", t(task), findings.published),
             Fact::Undone => "undone".into(),
             Fact::Redone => "redone".into(),
             Fact::Paused => "paused".into(),

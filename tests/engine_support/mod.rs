@@ -9,7 +9,9 @@ pub mod world;
 
 use std::sync::Arc;
 
+use quarterdeck::engine::care::*;
 use quarterdeck::engine::condition::Condition;
+use quarterdeck::engine::condition::Type;
 use quarterdeck::engine::definition::*;
 use quarterdeck::engine::fact::Stamped;
 use quarterdeck::engine::ids::*;
@@ -62,7 +64,7 @@ pub fn through_ron(facts: &[Stamped]) -> Vec<Stamped> {
 }
 
 pub fn command(text: &str) -> Arc<CommandSpec> {
-    Arc::new(CommandSpec { run: CommandLine::Shell(text.into()), env: Vec::new(), cwd: None })
+    Arc::new(CommandSpec::new(CommandLine::Shell(text.into())))
 }
 
 pub fn task(id: &str) -> TaskDefinition {
@@ -81,6 +83,7 @@ pub fn task(id: &str) -> TaskDefinition {
         tags: Vec::new(),
         join: Join::default(),
         entry: None,
+        care: None,
     }
 }
 
@@ -95,7 +98,38 @@ pub fn random_workflow(rng: &mut Rng) -> Workflow {
     if rng.chance(50) {
         contend(rng, &mut flow);
     }
+    add_care(rng, &mut flow);
     flow
+}
+
+/// Tasks that publish, that are checked, that may be up to date, and some that refer to what others publish.
+fn add_care(rng: &mut Rng, flow: &mut Workflow) {
+    let ids = flow.tasks.len() as u64;
+    for index in 0..flow.tasks.len() {
+        if rng.chance(25) {
+            let count = rng.below(3) as usize;
+            let publishes = ["size", "hash"][..count.min(2)].iter();
+            let publishes =
+                publishes.map(|name| Publish { name: (*name).into(), from: Source::LastLine, of: Type::Int });
+            let publishes = publishes.collect();
+            flow.tasks[index].care = Some(Arc::new(Care { publishes, up_to_date: rng.chance(40), ..Care::default() }));
+        }
+        let (giver, refers, asks) = (TaskId(rng.below(ids) as u32), rng.chance(10), rng.chance(10));
+        if !asks && !refers {
+            continue;
+        }
+        let task = &mut flow.tasks[index];
+        if asks {
+            let text = *rng.pick(&["metrics.size > 2", "metrics.hash < 3 || metrics.size > 4"]);
+            let when = Some(Condition::parse(text).expect("good text"));
+            task.entry = Some(Arc::new(Entry { when }));
+        } else if let TaskType::Run(command) = &mut task.task_type {
+            let value = ValueOf::Output { task: giver, name: "size".into() };
+            let command = Arc::make_mut(command);
+            command.env.push(("SIZE".into(), String::new()));
+            command.references.push(Reference { slot: Slot::Variable(0), at: 0, value });
+        }
+    }
 }
 
 /// Rates, windows, a breaker, and where tasks may run.

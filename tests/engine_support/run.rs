@@ -90,6 +90,13 @@ impl Run {
         self.world.obey(&turn.effects);
         self.facts.extend(through_ron(&turn.facts));
         self.engine.state.check().unwrap_or_else(|what| panic!("{what}"));
+        let state = &self.engine.state;
+        for ((task, name), value) in &self.checker.outputs {
+            assert_eq!(state.output(*task, name), Some(value), "{task} published another {name}");
+        }
+        for (name, value) in &self.checker.metrics {
+            assert_eq!(state.metric(name), Some(value), "another {name} was published last");
+        }
     }
 
     /// Replay gives the same State, and a fresh dispatcher over it finds nothing that the live one overlooked.

@@ -2,7 +2,10 @@
 //! may be true, late, doubled, unknown or lies.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use quarterdeck::engine::care::*;
+use quarterdeck::engine::condition::Value;
 use quarterdeck::engine::ids::*;
 use quarterdeck::engine::message::*;
 
@@ -30,6 +33,8 @@ pub struct World {
     pub started: Vec<(TaskId, Attempt)>,
     /// What is looked at: each sensor by one watch at most.
     pub watches: BTreeMap<u64, TaskId>,
+    /// What is asked for around those that ask.
+    pub cares: BTreeMap<(TaskId, Attempt), Arc<Care>>,
 }
 
 pub fn process(task: TaskId, attempt: Attempt) -> Process {
@@ -41,7 +46,36 @@ pub fn report(task: TaskId, attempt: Attempt, news: News) -> Report {
 }
 
 fn exited(exit: Exit, left: u32) -> News {
-    News::Exited { exit, usage: Usage::default(), output: 0, left }
+    News::Exited { exit, usage: Usage::default(), output: 0, left, findings: None }
+}
+
+/// What may be found around an attempt; `fair` keeps to what is asked for.
+fn findings(care: &Care, rng: &mut Rng, fair: bool) -> Findings {
+    let mut found = Findings { because: vec!["so".into()], ..Findings::default() };
+    let value = |rng: &mut Rng| Value::Int(rng.below(6) as i64);
+    found.published = care.publishes.iter().map(|publish| (publish.name.clone(), value(rng))).collect();
+    found.up_to_date = (care.up_to_date || !fair) && rng.chance(25);
+    if rng.chance(40) {
+        let weight = 1 + rng.below(3) as u32;
+        found.checks.push(Checked { what: "it".into(), passed: rng.chance(60), weight, why: String::new() });
+    }
+    if rng.chance(10) {
+        found.invalid = Some("it".into());
+    }
+    if rng.chance(4) {
+        found.memory = Some((1, 2));
+    }
+    if !fair && rng.chance(50) {
+        found.published.push(("nobody-asked".into(), value(rng)));
+    }
+    found
+}
+
+fn with(mut news: News, found: Option<Box<Findings>>) -> News {
+    if let News::Exited { findings, .. } = &mut news {
+        *findings = found;
+    }
+    news
 }
 
 impl World {
@@ -51,12 +85,15 @@ impl World {
             match effect {
                 Effect::Start(order) => {
                     let key = (order.task, order.attempt);
+                    let filled = order.command.references.is_empty() || order.problem.is_some();
+                    assert!(filled, "{} starts without a value that it refers to", order.task);
                     assert!(!self.started.contains(&key), "attempt {key:?} is started twice");
                     let other = self.attempts.iter().find(|((task, _), truth)| {
                         *task == order.task && !matches!(truth, Truth::Gone { .. } | Truth::Asked)
                     });
                     assert_eq!(other, None, "a second live attempt of {}", order.task);
                     self.started.push(key);
+                    self.cares.extend(order.care.clone().map(|care| (key, care)));
                     self.attempts.insert(key, Truth::Asked);
                 }
                 Effect::Signal { task, attempt, signal, .. } => {
@@ -88,6 +125,7 @@ impl World {
         let key = *rng.pick(&keys);
         let (task, attempt) = key;
         let killed = self.signalled.get(&key).copied();
+        let found = self.cares.get(&key).map(|care| Box::new(findings(care, rng, fair)));
         let exit = match killed {
             Some(StopSignal::Kill) => Exit::Signal(9),
             Some(StopSignal::Term) if rng.chance(70) => Exit::Signal(15),
@@ -124,7 +162,7 @@ impl World {
             // It was told before; a fair agent tells it again until it is reaped.
             Truth::Gone { exit } => exited(*exit, 0),
         };
-        Some(report(task, attempt, news))
+        Some(report(task, attempt, with(news, found)))
     }
 
     /// What a look sees: of a watch that is there, or of one that is over.
@@ -153,13 +191,16 @@ impl World {
             6 => News::NotStarted,
             _ => News::Lost { why: "vanished".into() },
         };
-        report(task, attempt, news)
+        let everything = Care { up_to_date: true, ..Care::default() };
+        let found = rng.maybe(30, |rng| Box::new(findings(&everything, rng, false)));
+        report(task, attempt, with(news, found))
     }
 
     /// After a crash of the console: the truth about an attempt that it asks after.
     pub fn reconcile(&mut self, survivor: &Survivor, rng: &mut Rng) -> News {
         let key = (survivor.task, survivor.attempt);
-        match self.attempts.get_mut(&key) {
+        let found = self.cares.get(&key).map(|care| Box::new(findings(care, rng, true)));
+        let news = match self.attempts.get_mut(&key) {
             None | Some(Truth::Asked) if survivor.process.is_none() => {
                 self.attempts.remove(&key);
                 News::NotStarted
@@ -180,7 +221,8 @@ impl World {
             Some(Truth::Lingers { exit, left }) => exited(*exit, *left),
             Some(Truth::Gone { .. }) if survivor.exited => News::Emptied,
             Some(Truth::Gone { exit }) => exited(*exit, 0),
-        }
+        };
+        with(news, found)
     }
 }
 

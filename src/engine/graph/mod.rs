@@ -73,6 +73,8 @@ impl Graph {
         while let Some(stage) = self.stages.pop_first() {
             self.ways = true;
             if let Some(facts) = transitions::leave(state, stage) {
+                // What it leads to besides is decided in the light of that.
+                self.stages.insert(stage);
                 return Some(facts);
             }
         }

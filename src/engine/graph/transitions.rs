@@ -12,28 +12,31 @@ use crate::engine::state::{Stage, State};
 /// A stage has no more rounds than this, whatever the transitions to it allow.
 pub const MAX_ROUNDS: u32 = 10_000;
 
-/// What the transitions from a stage that is over come to, as far as they are not decided.
+/// What the transitions from a stage that is over come to, up to the first that is taken: what that leads to may be what this
+/// stage has waited for, and then it is not over any more. Of those that lead to the same stage one is taken.
 pub(super) fn leave(state: &State, id: StageId) -> Option<Vec<Fact>> {
     let stage = state.stage(id);
     if !is_over(state, stage) {
         return None;
     }
-    let mut entered: BTreeSet<StageId> = BTreeSet::new();
+    let undecided = || stage.leads.iter().copied().filter(|lead| !state.transition(*lead).decided);
+    let is_own = |lead: &TransitionId| state.transition(*lead).definition.to == id;
+    let mut entered: Option<StageId> = None;
     let mut facts = Vec::new();
-    let mut again = None;
-    for lead in stage.leads.iter().copied().filter(|lead| !state.transition(*lead).decided) {
-        match decide(state, stage, lead, &entered) {
-            Ok(why) => {
-                let to = state.transition(lead).definition.to;
-                entered.insert(to);
-                let taken = Fact::TransitionTaken { transition: lead, round: state.stage(to).round + 1, why };
-                // A new round of this very stage comes last: what else it leads to is decided by then.
-                if to == id { again = Some(taken) } else { facts.push(taken) }
-            }
-            Err(why) => facts.push(Fact::TransitionPassed { transition: lead, why }),
+    // A new round of this very stage comes last: what else it leads to is decided by then.
+    for lead in undecided().filter(|lead| !is_own(lead)).chain(undecided().filter(is_own)) {
+        let to = state.transition(lead).definition.to;
+        if entered.is_some_and(|entered| entered != to) {
+            continue;
         }
+        facts.push(match decide(state, stage, lead, entered) {
+            Ok(why) => {
+                entered = Some(to);
+                Fact::TransitionTaken { transition: lead, round: state.stage(to).round + 1, why }
+            }
+            Err(why) => Fact::TransitionPassed { transition: lead, why },
+        });
     }
-    facts.extend(again);
     if facts.is_empty() { None } else { Some(facts) }
 }
 
@@ -47,7 +50,7 @@ fn is_behind_failure(state: &State, stage: &Stage) -> bool {
 }
 
 /// Why a transition is taken, or why not.
-fn decide(state: &State, from: &Stage, id: TransitionId, entered: &BTreeSet<StageId>) -> Result<String, String> {
+fn decide(state: &State, from: &Stage, id: TransitionId, entered: Option<StageId>) -> Result<String, String> {
     let transition = state.transition(id);
     let definition = &transition.definition;
     let end = if from.dead == 0 { StageEnd::Success } else { StageEnd::Failure };
@@ -62,7 +65,7 @@ fn decide(state: &State, from: &Stage, id: TransitionId, entered: &BTreeSet<Stag
     if target.round >= MAX_ROUNDS {
         return Err(format!("{ended}, but a stage has at most {MAX_ROUNDS} rounds"));
     }
-    if entered.contains(&definition.to) || (target.entered && !target.is_settled()) {
+    if entered == Some(definition.to) || (target.entered && !target.is_settled()) {
         return Err(format!("{ended}, but {} is under way", target.definition.name));
     }
     match definition.when.as_ref().map(|when| arrival::ask(state, when)) {

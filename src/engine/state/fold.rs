@@ -153,6 +153,11 @@ impl State {
                 live.by_itself = live.stop.is_none();
                 t.stand(Phase::Lingering, now);
             }),
+            Fact::Found { task, findings, .. } => self.edit(*task, |t| {
+                if let Some(live) = &mut t.live {
+                    live.found = Some(findings.clone());
+                }
+            }),
             Fact::Ended { task, attempt, outcome, usage, output, then } => {
                 self.end(*task, *attempt, outcome, *usage, *output, *then);
             }
@@ -255,6 +260,7 @@ impl State {
                 adopted: false,
                 by_itself: false,
                 console,
+                found: None,
             }));
             t.stand(Phase::Starting, now);
         });
@@ -327,14 +333,15 @@ impl State {
 
     fn end(&mut self, id: TaskId, attempt: Attempt, outcome: &Outcome, usage: Usage, output: u64, then: Then) {
         self.release(id);
+        self.keep(id, attempt, outcome);
         match outcome {
-            Outcome::Succeeded => self.ended_attempts.0 += 1,
+            Outcome::Succeeded | Outcome::UpToDate => self.ended_attempts.0 += 1,
             _ => self.ended_attempts.1 += 1,
         }
         if matches!(outcome, Outcome::Failed(_)) {
             self.note_failure();
         }
-        if *outcome == Outcome::Succeeded && self.task(id).fallback.is_some() {
+        if outcome.is_good() && self.task(id).fallback.is_some() {
             self.by_fallback += 1;
         }
         let now = self.now;
@@ -357,6 +364,7 @@ impl State {
                 log: live.log.filter(|_| output > 0),
                 fallback: t.fallback,
                 round,
+                found: live.found.map(|found| Arc::new(found.remembered())),
             };
             // Most tasks have one attempt: no more room than that is taken for it.
             let all = Arc::make_mut(t.past.get_or_insert_with(|| Arc::new(Vec::with_capacity(1))));
@@ -375,7 +383,7 @@ impl State {
                     t.fall_back(fallback);
                     t.queue(now);
                 }
-                (Outcome::Succeeded, Then::Rest) => t.stand(Phase::Succeeded, now),
+                (Outcome::Succeeded | Outcome::UpToDate, Then::Rest) => t.stand(Phase::Succeeded, now),
                 (Outcome::Cancelled, Then::Rest) => t.stand(Phase::Cancelled, now),
                 (Outcome::Lost(_), Then::Rest) if on_lost != OnLost::Fail => t.stand(Phase::Lost, now),
                 (Outcome::Aborted(StopReason::NotNeeded(_)), Then::Rest) => {
@@ -401,7 +409,7 @@ impl super::Task {
 /// Where a task stands that came to its end without an attempt.
 fn resting(outcome: &Outcome) -> Phase {
     match outcome {
-        Outcome::Succeeded => Phase::Succeeded,
+        Outcome::Succeeded | Outcome::UpToDate => Phase::Succeeded,
         Outcome::Cancelled | Outcome::Aborted(_) => Phase::Cancelled,
         Outcome::Failed(_) => Phase::Failed,
         Outcome::Lost(_) => Phase::Lost,

@@ -112,9 +112,13 @@ impl State {
             heard: None,
             excused: false,
             join: joining(definition),
+            kept: None,
         });
         let stage_asks = self.stage(definition.stage).definition.when.is_some();
         self.has_conditions |= stage_asks || definition.entry.as_ref().is_some_and(|entry| entry.when.is_some());
+        for publish in definition.care.iter().flat_map(|care| &care.publishes) {
+            self.add_metric(&publish.name);
+        }
         let stage = self.stages.at_mut(definition.stage.index());
         stage.tasks.push(id);
         stage.remaining += 1;

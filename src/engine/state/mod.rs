@@ -17,6 +17,7 @@
 //! In reading order: `records` (what it is made of), here the whole and what can be asked of it, `fold` (a fact comes in),
 //! `load` (definitions come in), `rounds` (a stage is entered), `indexes` (`edit`).
 
+mod care;
 mod control;
 mod fold;
 mod indexes;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::breaker::Tripped;
+use super::care::Score;
 use super::definition::{
     CommandSpec, FallbackDefinition, FallbackStrategy, Requirements, Settings, TaskDefinition, WindowDefinition,
 };
@@ -40,6 +42,7 @@ use super::message::Command;
 use super::order::Order;
 use super::table::Table;
 
+pub use care::Metric;
 pub use fold::{ACTIONS_KEPT, ATTEMPTS_KEPT, UNDO_DEPTH};
 pub use indexes::display_key_of;
 pub(super) use indexes::{display_key, free_key, rank, senses, shown, timer};
@@ -131,6 +134,13 @@ pub struct State {
     pub by_fallback: u32,
     /// Attempts that ended well, and not.
     pub ended_attempts: (u64, u64),
+    /// How the checks of all tasks came out, at the last attempt of each that was checked.
+    pub quality: Score,
+    /// How often values were published.
+    pub published: u64,
+    /// What was published last by each declared name.
+    metrics: Table<Option<Metric>>,
+    metric_ids: Arc<BTreeMap<Arc<str>, u32>>,
     /// Nothing new starts.
     pub paused: bool,
     /// The session is ending in this way.
@@ -179,6 +189,10 @@ impl PartialEq for State {
             && self.retries == other.retries
             && self.by_fallback == other.by_fallback
             && self.ended_attempts == other.ended_attempts
+            && self.quality == other.quality
+            && self.published == other.published
+            && self.metrics == other.metrics
+            && self.metric_ids == other.metric_ids
             && self.opened == other.opened
             && self.boot_id == other.boot_id
             && self.console_pid == other.console_pid
@@ -280,8 +294,9 @@ impl State {
         Some(self.stages_by_name[at])
     }
 
-    /// The fallback that it would take next.
+    /// The fallback that it would take next; none takes the place of what runs no command.
     pub fn next_fallback(&self, id: TaskId) -> Option<FallbackId> {
+        self.definition(id).task_type.command()?;
         self.definition(id).fallback.get(self.task(id).fallbacks_taken as usize).copied()
     }
 

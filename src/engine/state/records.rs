@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::arrival::Heard;
 use crate::engine::bucket::Bucket;
+use crate::engine::care::{Findings, Kept};
 use crate::engine::definition::{
     AgentDefinition, ExecutionPhase, Requirements, ResourceDefinition, StateTransition, WorkflowStage,
 };
@@ -115,6 +116,8 @@ pub struct Task {
     pub excused: bool,
     /// It does not simply wait for all that it waits for to succeed.
     pub join: Option<Box<Joining>>,
+    /// What is kept of its findings, if care is taken of it.
+    pub kept: Option<Arc<Kept>>,
 }
 
 /// What a task with a [`Join`](crate::engine::definition::Join) has of those that it waits for: what is left of these
@@ -181,6 +184,9 @@ pub struct Live {
     pub by_itself: bool,
     /// Which opening of the session ([`State::opened`](super::State::opened)) started it or adopted it last.
     pub console: u32,
+    /// What was found around it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<Arc<Findings>>,
 }
 
 /// An ended attempt.
@@ -204,6 +210,9 @@ pub struct Past {
     pub fallback: Option<FallbackId>,
     /// The round of its stage, from 1.
     pub round: u32,
+    /// What was found around it, without the values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<Arc<Findings>>,
 }
 
 /// A requirement class.

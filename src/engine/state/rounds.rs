@@ -68,6 +68,10 @@ impl State {
         }
         self.edit(id, |t| {
             (t.tries, t.fallback, t.fallbacks_taken, t.heard) = (0, None, 0, None);
+            // What was saved in an earlier round is not put back in this one: others have worked on it since.
+            if let Some(kept) = &mut t.kept {
+                Arc::make_mut(kept).settled = t.attempt;
+            }
             t.arrive(arrives, now);
         });
     }

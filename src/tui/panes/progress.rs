@@ -120,6 +120,10 @@ fn rows(scene: &Scene<'_>) -> Vec<(&'static str, Words)> {
     attempts.push(number(format::count(scene.snapshot.counts.retries)));
     attempts.push(quiet(" retried"));
     rows.push(("attempts", attempts));
+    if let Some(percent) = progress.quality {
+        let meaning = if percent == 100 { Meaning::Good } else { Meaning::Warn };
+        rows.push(("quality", vec![w(format!("{percent} %"), meaning), quiet(" of what is checked holds")]));
+    }
     if scene.snapshot.counts.by_fallback > 0 {
         let n = scene.snapshot.counts.by_fallback;
         rows.push((

@@ -256,7 +256,7 @@ fn bar(pen: &mut Pen<'_>, model: &Model, record: &Record, bar: &Bar, area: Rect)
 fn look(bar: &Bar) -> (&'static str, Meaning) {
     match &bar.outcome {
         None => ("▒", Meaning::BarRunning),
-        Some(Outcome::Succeeded) => ("█", Meaning::BarDone),
+        Some(Outcome::Succeeded | Outcome::UpToDate) => ("█", Meaning::BarDone),
         Some(Outcome::Failed(_) | Outcome::Lost(_)) => ("▓", Meaning::BarBad),
         Some(Outcome::Cancelled | Outcome::Aborted(_)) => ("▓", Meaning::Off),
     }

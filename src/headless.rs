@@ -57,7 +57,7 @@ pub struct Item {
     pub task: Option<Arc<TaskDefinition>>,
     /// For an ended attempt: when it began to run and its output file.
     pub ended: Option<(Time, Option<u64>)>,
-    /// For a transition, where it leads from and to; for a phase its name.
+    /// For a transition, where it leads from and to; for a phase its name; for what falls back, to what.
     pub way: Option<String>,
 }
 
@@ -269,7 +269,10 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
             let then = match then {
                 Then::Rest => String::new(),
                 Then::Retry(until) => format!(", retry in {}", took(until.since(item.fact.at))),
-                Then::Fallback(_) => ", fallback next".into(),
+                Then::Fallback(_) => format!(", fallback {}", way(item)),
+                Then::Later(_, until) => {
+                    format!(", fallback {} in {}", way(item), took(until.since(item.fact.at)))
+                }
                 Then::Requeue => ", queued again".into(),
             };
             (mark, format!("{word} {name}{cause}{ran}{then}"))
@@ -331,6 +334,7 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
         Fact::BreakerClosed => ("▸", "breaker   closed: going on".into()),
         Fact::Released { .. } => ("○", format!("released  {name}")),
         Fact::Requeued { .. } => ("○", format!("requeued  {name}")),
+        Fact::FallbackChosen { .. } => ("○", format!("fallback  {name}: {}", way(item))),
         Fact::Paused => ("▌", "paused".into()),
         Fact::Resumed => ("▸", "going on".into()),
         Fact::Ending(Ending::Drain) => ("▌", "finishing what runs".into()),
@@ -360,6 +364,11 @@ pub fn way_of(state: &State, fact: &Fact) -> Option<String> {
         }
         Fact::CapacitySet { resource, .. } => Some(state.resource(*resource).definition.words()),
         Fact::StageDecided { stage, .. } => Some(state.stage_name(*stage).to_owned()),
+        Fact::FallbackChosen { task, fallback, .. }
+        | Fact::Ended { task, then: Then::Fallback(fallback) | Then::Later(fallback, _), .. } => {
+            let name = &state.fallbacks[fallback.index()].name;
+            Some(format!("{name}: {}", crate::snapshot::fallbacks::words(state, *task, *fallback)))
+        }
         _ => None,
     }
 }
@@ -658,7 +667,10 @@ fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
             "Found"
         }
         Fact::Due { .. } => "Due",
-        Fact::FallbackChosen { .. } => "FallbackChosen",
+        Fact::FallbackChosen { .. } => {
+            line.message = item.way.as_deref();
+            "FallbackChosen"
+        }
         Fact::Reserved { .. } => "Reserved",
     };
 }
@@ -670,7 +682,7 @@ fn exit_of(line: &mut Line<'_>, exit: crate::engine::message::Exit) {
     }
 }
 
-fn ended<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &Item) -> &'static str {
+fn ended<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) -> &'static str {
     let Fact::Ended { attempt, outcome, usage, then, .. } = fact else { unreachable!("called for an end only") };
     line.attempt = Some(attempt.0);
     line.log = item.ended.and_then(|(_, log)| log);
@@ -679,7 +691,10 @@ fn ended<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &Item) -> &'static str {
     match then {
         Then::Rest => {}
         Then::Retry(until) => (line.then, line.until_ms) = (Some("retry"), Some(until.0)),
-        Then::Fallback(_) => line.then = Some("fallback"),
+        Then::Fallback(_) => (line.then, line.message) = (Some("fallback"), item.way.as_deref()),
+        Then::Later(_, until) => {
+            (line.then, line.until_ms, line.message) = (Some("fallback"), Some(until.0), item.way.as_deref());
+        }
         Then::Requeue => line.then = Some("requeue"),
     }
     outcome_of(line, outcome)

@@ -164,10 +164,14 @@ fn a_fallback_takes_the_place_of_a_task_that_runs_waits_or_fails() {
     for name in ["live", "flaky"] {
         robot.go_to(name);
         robot.keys("b");
+        robot.shows("now    plan-b: runs in its place: touch plan-b-ran");
+        robot.keys("y");
         robot.row_says(name, "by fallback plan-b");
     }
     robot.go_to("later");
     robot.keys("b");
+    robot.shows("Fallback of later?");
+    robot.keys("y");
     robot.row_says("later", "plan-b");
     place.touch("go");
     robot.shows("FINISHED");

@@ -24,6 +24,10 @@ impl Naive<'_> {
     fn definition(&self, id: TaskId) -> &TaskDefinition {
         self.0.definitions.at(id.index())
     }
+    /// What it asks as it runs at present, which its class says; that it is of the right class is `check`'s to say.
+    fn requirements(&self, id: TaskId) -> &Requirements {
+        &self.0.class_of(id).requirements
+    }
     fn live(&self) -> impl Iterator<Item = TaskId> {
         self.ids().filter(|id| self.task(*id).live.is_some())
     }
@@ -31,7 +35,7 @@ impl Naive<'_> {
         matches!(self.task(id).phase, Phase::Succeeded | Phase::Skipped)
     }
     fn asks(&self, id: TaskId, resource: ResourceId) -> u64 {
-        let needs = &self.definition(id).requirements.resources;
+        let needs = &self.requirements(id).resources;
         needs.iter().find(|need| need.resource == resource).map_or(0, |need| need.amount.0)
     }
     fn kind(&self, resource: ResourceId) -> ResourceKind {
@@ -72,11 +76,12 @@ impl Naive<'_> {
         self.live().filter(|id| self.at(*id) == agent).count() as i64
     }
     fn offers(&self, agent: AgentId, id: TaskId) -> bool {
-        let needs = &self.definition(id).requirements;
+        let needs = self.requirements(id);
         let has = &self.0.agents.at(agent.index()).definition.capabilities;
         needs.capabilities.iter().all(|name| has.contains(name))
             && needs.constraints.iter().all(|constraint| match constraint {
                 TaskConstraint::OnAgent(only) => *only == agent,
+                TaskConstraint::NotOnAgent(not) => *not != agent,
                 other => panic!("this oracle does not know {other:?}"),
             })
     }
@@ -84,7 +89,7 @@ impl Naive<'_> {
         (0..self.0.agents.len()).map(AgentId::from)
     }
     fn needs(&self, id: TaskId) -> impl Iterator<Item = ResourceId> {
-        self.definition(id).requirements.resources.iter().map(|need| need.resource)
+        self.requirements(id).resources.iter().map(|need| need.resource)
     }
     fn ahead(&self, id: TaskId) -> (i64, u64, u64, u32) {
         let task = self.task(id);

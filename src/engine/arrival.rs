@@ -130,6 +130,9 @@ fn settled(task: TaskId, approves: bool, why: String) -> Fact {
 
 /// The time has come until which a task was awaiting.
 pub fn overdue(state: &State, id: TaskId) -> Fact {
+    if let Some(fact) = super::fallback::overdue(state, id) {
+        return fact;
+    }
     let (outcome, why) = match &state.definition(id).task_type {
         TaskType::Sensor(sensor) => return super::sensors::overdue(state, id, sensor),
         TaskType::Approval(approval) if !approval.silence_approves => {
@@ -147,6 +150,13 @@ pub fn overdue(state: &State, id: TaskId) -> Fact {
 /// It asks nobody, or has its answer.
 pub fn vote(state: &State, id: TaskId, approves: bool, by: &str, note: &str) -> Result<Vec<Fact>, String> {
     let (task, name) = (state.task(id), state.name(id));
+    if state.is_escalated(id) {
+        if task.held {
+            return Err(format!("{name} is held: release it first"));
+        }
+        let vote = Vote { approves, by: by.into(), note: note.into() };
+        return Ok(super::fallback::answered(id, vote));
+    }
     if !matches!(state.definition(id).task_type, TaskType::Approval(_)) {
         return Err(format!("{name} asks nobody"));
     }

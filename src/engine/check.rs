@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::care::Score;
 use super::condition::Value;
-use super::definition::{ResourceKind, Trigger};
+use super::definition::{Requirements, ResourceKind, Trigger};
 use super::ids::{AgentId, Amount, PhaseId, ResourceId, StageId, TaskId, TransitionId};
 use super::state::{Phase, Shown, State, Tally, display_key, free_key, rank, senses, shown, timer};
 
@@ -43,7 +43,10 @@ fn tasks(state: &State) -> Verdict {
         if (task.phase == Phase::Delayed && task.due.is_none()) || (task.due.is_some() && !may_be_due) {
             return say("a due time while delayed, and else only while waiting or awaiting");
         }
-        if matches!(task.phase, Phase::Arrived | Phase::Awaiting) && !state.arrives(id) {
+        if !class_is_right(state, id) {
+            return say("of the class of what it runs");
+        }
+        if matches!(task.phase, Phase::Arrived | Phase::Awaiting) && !state.arrives(id) && !state.is_escalated(id) {
             return say("arrives only if something is to be decided");
         }
         let is_waiting = task.phase == Phase::Waiting;
@@ -89,6 +92,15 @@ fn care(state: &State) -> Verdict {
     let kept: BTreeMap<&str, (u64, TaskId, &Value)> =
         state.metrics().map(|(name, metric)| (name, (metric.sequence, metric.task, &metric.value))).collect();
     same("metrics", &kept, &last)
+}
+
+/// It asks for what it runs at present: of another agent than the last, any other.
+fn class_is_right(state: &State, id: TaskId) -> bool {
+    let (class, definition) = (state.class_of(id), state.definition(id));
+    let of = |requirements: &Requirements| class.requirements == *requirements && class.estimate == definition.estimate;
+    let Some(fallback) = state.task(id).fallback else { return of(&definition.requirements) };
+    let agents = (0..state.agents.len()).map(|agent| Some(AgentId::from(agent)));
+    std::iter::once(None).chain(agents).any(|last| of(&state.requirements_under(id, fallback, last)))
 }
 
 fn indexes(state: &State) -> Verdict {

@@ -12,16 +12,16 @@ use super::breaker::Tripped;
 use super::bucket::Bucket;
 use super::care::Kept;
 use super::definition::{
-    AgentDefinition, ExecutionPhase, FallbackDefinition, Goal, ResourceDefinition, ResourceKind, Settings,
-    StateTransition, TaskDefinition, WindowDefinition, WorkflowStage,
+    AgentDefinition, ExecutionPhase, FallbackDefinition, Goal, Requirements, ResourceDefinition, ResourceKind,
+    Settings, StateTransition, TaskDefinition, WindowDefinition, WorkflowStage,
 };
 use super::fact::{Ending, Fact, Stamped, Target};
-use super::ids::{AgentId, Amount, FallbackId, ResourceId, StageId, TaskId, Time};
+use super::ids::{AgentId, Amount, FallbackId, ResourceId, Span, StageId, TaskId, Time};
 use super::message::Command;
-use super::state::{Changes, Done, Live, Past, Phase, Reservation, Resource, State, Transition};
+use super::state::{Changes, ClassId, Done, Live, Past, Phase, Reservation, Resource, State, Transition};
 
 /// Form of what follows. Another one is not read.
-pub const CHECKPOINT_VERSION: u32 = 5;
+pub const CHECKPOINT_VERSION: u32 = 6;
 
 /// What was last said of a goal.
 type Said = Option<(bool, Time, Arc<str>)>;
@@ -48,6 +48,8 @@ struct Stored {
     /// What the condition of each stage came to.
     decided: Vec<Option<(bool, Arc<str>)>>,
     definitions: Vec<Arc<TaskDefinition>>,
+    /// What fallbacks made, besides those of the tasks as they are declared.
+    classes: Vec<(Requirements, Option<Span>)>,
     tasks: Vec<StoredTask>,
     retries: u64,
     by_fallback: u32,
@@ -114,6 +116,9 @@ struct StoredTask {
     fallbacks_taken: u32,
     #[serde(default, skip_serializing_if = "is_default")]
     fallback: Option<FallbackId>,
+    /// With a fallback.
+    #[serde(default, skip_serializing_if = "is_default")]
+    class: Option<u32>,
     #[serde(default, skip_serializing_if = "is_default")]
     due: Option<Time>,
     #[serde(default, skip_serializing_if = "is_default")]
@@ -174,6 +179,7 @@ impl State {
                 tries: task.tries,
                 fallbacks_taken: task.fallbacks_taken,
                 fallback: task.fallback,
+                class: task.fallback.map(|_| task.class.0),
                 due: task.due,
                 deadline: task.deadline,
                 live: task.live.clone(),
@@ -202,6 +208,12 @@ impl State {
             decided: self.stages.iter().map(|stage| stage.decided.clone()).collect(),
             fallbacks: (*self.fallbacks).clone(),
             definitions: self.definitions.iter().cloned().collect(),
+            classes: self
+                .classes
+                .iter()
+                .skip(self.declared)
+                .map(|class| (class.requirements.clone(), class.estimate))
+                .collect(),
             tasks: (0..self.tasks.len()).map(task).collect(),
             retries: self.retries,
             by_fallback: self.by_fallback,
@@ -299,6 +311,10 @@ impl State {
         for fact in settings.chain(resources).chain(agents).chain(stages).chain(fallbacks).chain(windows).chain(tasks) {
             self.apply(&Stamped { at: stored.now, fact });
         }
+        self.declared = self.classes.len();
+        for (requirements, estimate) in &stored.classes {
+            self.class_for(requirements, *estimate);
+        }
     }
 
     fn restore_rounds(&mut self, stored: &Stored) {
@@ -356,6 +372,7 @@ impl State {
         task.tries = stored.tries;
         task.fallbacks_taken = stored.fallbacks_taken;
         task.fallback = stored.fallback;
+        task.class = stored.class.map_or(task.class, ClassId);
         task.due = stored.due;
         task.deadline = stored.deadline;
         task.live = stored.live;

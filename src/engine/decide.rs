@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::arrival::{self, Arrivals, Decision};
 use super::care::Findings;
-use super::definition::{Backoff, OnLost, Workflow};
+use super::definition::{OnLost, Workflow};
 use super::dispatch::Dispatch;
 use super::fact::Cause;
 use super::fact::{Ending, Fact, Outcome, Stamped, Then};
+use super::fallback;
 use super::graph::Graph;
 use super::ids::{Attempt, Span, TaskId, Time};
 use super::message::{
@@ -399,10 +400,8 @@ impl Engine {
             self.record(turn, Fact::NotStarted { task, attempt, why: Some(problem.message.clone()), until });
         } else {
             // The same command would fail to start again: no retry, but its fallback may do.
-            let next = self.state.next_fallback(task).filter(|_| !self.is_phase_over(task));
-            let then = next.map_or(Then::Rest, Then::Fallback);
-            let outcome = Outcome::Failed(Cause::CouldNotStart(problem.clone()));
-            self.ended_unseen(turn, task, attempt, (outcome, then));
+            let what = self.failed(task, Cause::CouldNotStart(problem.clone()));
+            self.ended_unseen(turn, task, attempt, what);
         }
     }
 
@@ -461,7 +460,9 @@ impl Engine {
         match reason {
             StopReason::TimedOut => self.failed(task, Cause::TimedOut),
             StopReason::Cancelled => (Outcome::Cancelled, Then::Rest),
-            StopReason::Fallback(fallback) => (Outcome::Aborted(reason), Then::Fallback(fallback)),
+            StopReason::Fallback(fallback) => {
+                (Outcome::Aborted(reason), fallback::after_stop(&self.state, task, fallback))
+            }
             StopReason::SessionStop | StopReason::Leaked => (Outcome::Aborted(reason), Then::Requeue),
             StopReason::NotNeeded(_) | StopReason::PhaseFailed(_) => (Outcome::Aborted(reason), Then::Rest),
         }
@@ -469,14 +470,8 @@ impl Engine {
 
     /// A failure, and what follows from it by the task's own rules.
     fn failed(&self, task: TaskId, cause: Cause) -> (Outcome, Then) {
-        let entry = self.state.task(task);
-        let then = if self.is_phase_over(task) {
-            Then::Rest
-        } else if entry.tries < self.state.attempts_allowed(task) {
-            Then::Retry(self.state.now.plus(self.backoff(task)))
-        } else {
-            self.state.next_fallback(task).map_or(Then::Rest, Then::Fallback)
-        };
+        let over = self.is_phase_over(task);
+        let then = if over { Then::Rest } else { fallback::after_failure(&self.state, task, &cause) };
         (Outcome::Failed(cause), then)
     }
 
@@ -486,23 +481,10 @@ impl Engine {
         phase.is_some_and(|phase| self.state.phase(phase).ended)
     }
 
-    fn backoff(&self, task: TaskId) -> Span {
-        match self.state.definition(task).retry.backoff {
-            Backoff::Fixed(span) => span,
-            Backoff::Exponential { base, max, jitter } => {
-                let doublings = self.state.task(task).tries.saturating_sub(1).min(40);
-                let wait = base.0.saturating_mul(1 << doublings).min(max.0) as f64;
-                let seed = self.state.now.0 ^ (u64::from(task.0) << 32) ^ u64::from(self.state.task(task).attempt);
-                let share = (splitmix(seed) >> 11) as f64 / (1u64 << 53) as f64;
-                Span((wait * (1.0 + jitter * (2.0 * share - 1.0))) as u64)
-            }
-        }
-    }
-
     fn lost(&mut self, turn: &mut Turn, task: TaskId, attempt: Attempt, why: &str) {
         let stop = self.state.task(task).live.as_ref().and_then(|live| live.stop);
         let then = match (self.state.settings.on_lost, stop.map(|(reason, _, _)| reason)) {
-            (OnLost::Retry, Some(StopReason::Fallback(fallback))) => Then::Fallback(fallback),
+            (OnLost::Retry, Some(StopReason::Fallback(to))) => fallback::after_stop(&self.state, task, to),
             // What was cancelled or is not needed is not run again by a rule.
             (OnLost::Retry, None | Some(StopReason::TimedOut | StopReason::SessionStop | StopReason::Leaked)) => {
                 Then::Requeue
@@ -676,6 +658,7 @@ fn intend(state: &State, command: &Command) -> Result<Intent, Refusal> {
         Command::Kill { task } => intend_cancel(state, *task, StopSignal::Kill),
         Command::Retry { task } => match state.task(*task).phase {
             Phase::Failed | Phase::Cancelled | Phase::Lost => plain(Fact::Requeued { task: *task }),
+            Phase::Awaiting if state.is_escalated(*task) => plain(Fact::Requeued { task: *task }),
             Phase::Delayed => plain(Fact::Due { task: *task }),
             phase => refuse(format!("{} is {}: nothing to retry", state.name(*task), word(phase))),
         },
@@ -692,7 +675,10 @@ fn intend(state: &State, command: &Command) -> Result<Intent, Refusal> {
             let facts = arrival::vote(state, *task, *approves, by, note).map_err(Refusal)?;
             Ok(Intent { facts, inverse: None })
         }
-        Command::Fallback { task } => intend_fallback(state, *task),
+        Command::Fallback { task } => {
+            let facts = fallback::intend(state, *task).map_err(Refusal)?;
+            Ok(Intent { facts, inverse: None })
+        }
         Command::Pause if state.paused => refuse("paused already"),
         Command::Pause => back(Fact::Paused, Command::Resume),
         Command::Resume if state.ending.is_some() => plain(Fact::Resumed),
@@ -779,33 +765,6 @@ fn intend_unskip(state: &State, task: TaskId) -> Result<Intent, Refusal> {
     back(Fact::Requeued { task }, inverse)
 }
 
-fn intend_fallback(state: &State, task: TaskId) -> Result<Intent, Refusal> {
-    let entry = state.task(task);
-    if entry.phase.is_satisfied() {
-        return refuse(format!("{} is {} already", state.name(task), word(entry.phase)));
-    }
-    let Some(fallback) = state.next_fallback(task) else {
-        let declared = !state.definition(task).fallback.is_empty();
-        let none = if declared { "no fallback is left" } else { "no fallback is declared" };
-        return refuse(format!("{none} for {}", state.name(task)));
-    };
-    let chosen = Fact::FallbackChosen { task, fallback, by: Origin::Operator };
-    let facts = match &entry.live {
-        Some(live) if live.stop.is_some() || live.exited.is_some() => {
-            return refuse(format!("{} is {}", state.name(task), word(entry.phase)));
-        }
-        Some(_) => {
-            let attempt = Attempt(entry.attempt);
-            let reason = StopReason::Fallback(fallback);
-            vec![Fact::Stopping { task, attempt, reason, signal: StopSignal::Term }]
-        }
-        None if entry.phase == Phase::Delayed => vec![chosen, Fact::Due { task }],
-        None if entry.phase.is_open() => vec![chosen],
-        None => vec![chosen, Fact::Requeued { task }],
-    };
-    Ok(Intent { facts, inverse: None })
-}
-
 fn intend_ending(state: &State, how: Ending, signal: Option<StopSignal>) -> Result<Intent, Refusal> {
     if state.ending.is_some_and(|now| now >= how) {
         return refuse("the session is ending so already");
@@ -862,14 +821,6 @@ pub fn word(phase: Phase) -> &'static str {
         Phase::Cancelled => "cancelled",
         Phase::Lost => "lost",
     }
-}
-
-/// SplitMix64 (Steele, Lea and Flood, 2014): a good scramble of one number.
-fn splitmix(mut x: u64) -> u64 {
-    x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 impl Engine {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::care::{Care, Reference};
+use super::care::{Care, Reference, Slot};
 use super::condition::Condition;
 use super::ids::{AgentId, Amount, FallbackId, ResourceId, Span, StageId, TaskId, Time, WindowId};
 
@@ -325,6 +325,45 @@ pub struct FallbackDefinition {
 pub enum FallbackStrategy {
     /// Run this command in the task's place.
     Alternative(Arc<CommandSpec>),
+    /// Run the task again, by a rule of its own.
+    Retry(Retry),
+    /// Run the task once more, on another agent than that on which it ran last.
+    OtherAgent,
+    /// Run the task once more, with less.
+    Degrade(Degrade),
+    /// Count the task as done without it.
+    Skip,
+    /// Ask a person: try again, skip it, or let it fail.
+    Escalate(Escalation),
+}
+
+/// With what a task is run that is to make do with less.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Degrade {
+    /// Variables of the environment, over those that it has.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<(String, String)>,
+    /// Where values go in them that are known only when it starts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<Reference>,
+    /// Amounts of resources, in the place of its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub uses: Vec<ResourceRequirement>,
+}
+
+/// What a person is asked about a task that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Escalation {
+    /// The question.
+    pub text: String,
+    /// Nobody is waited for longer than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    /// What silence means then: the task is skipped, or it failed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub silence_skips: bool,
 }
 
 /// A task.
@@ -548,6 +587,23 @@ impl CommandSpec {
     pub fn new(run: CommandLine) -> Self {
         Self { run, env: Vec::new(), cwd: None, references: Vec::new() }
     }
+
+    /// Sets variables over those that it has; `references` are of the new ones, by their place among these.
+    pub fn set_env(&mut self, env: &[(String, String)], references: &[Reference]) {
+        for (index, (name, value)) in env.iter().enumerate() {
+            let own = self.env.iter().position(|(other, _)| other == name);
+            let at = own.unwrap_or(self.env.len());
+            match self.env.get_mut(at) {
+                Some((_, old)) => old.clone_from(value),
+                None => self.env.push((name.clone(), value.clone())),
+            }
+            let slot = Slot::Variable(u32::try_from(at).expect("a command is shorter"));
+            self.references.retain(|reference| reference.slot != slot);
+            let new = references.iter().filter(|new| matches!(new.slot, Slot::Variable(of) if of as usize == index));
+            self.references.extend(new.map(|new| Reference { slot, ..new.clone() }));
+        }
+        self.references.sort_by_key(|reference| (reference.slot, reference.at));
+    }
 }
 
 /// How a command is written.
@@ -623,11 +679,14 @@ pub struct Retry {
     /// How long to wait before the next.
     #[serde(default)]
     pub backoff: Backoff,
+    /// Only after one of these exit codes; after any failure if there are none. Sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on: Vec<i32>,
 }
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 1, backoff: Backoff::default() }
+        Self { attempts: 1, backoff: Backoff::default(), on: Vec::new() }
     }
 }
 

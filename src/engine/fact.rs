@@ -431,6 +431,8 @@ pub enum Then {
     Fallback(FallbackId),
     /// Queued again as it was.
     Requeue,
+    /// This, not before that time.
+    Later(FallbackId, Time),
 }
 
 impl Then {

@@ -16,6 +16,7 @@ pub mod definition;
 pub mod dispatch;
 pub mod explain;
 pub mod fact;
+pub mod fallback;
 pub mod goals;
 pub mod graph;
 pub mod ids;

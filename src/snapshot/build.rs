@@ -345,6 +345,10 @@ fn alerts(frozen: &Frozen, at: Time) -> Vec<Alert> {
         add(*deadline, format!("{} is over its deadline by {late}", state.name(*id)), Some(*id), false);
     }
     for id in shown_as(state, Shown::Awaiting).take(50) {
+        if let Some(question) = super::fallbacks::question(state, id) {
+            let text = format!("{} failed and asks: {question} (A again, :skip, D fail)", state.name(id));
+            add(state.task(id).since, text, Some(id), true);
+        }
         if let TaskType::Approval(approval) = &state.definition(id).task_type {
             let text = format!("{} asks: {} (A approve, D reject)", state.name(id), approval.text);
             add(state.task(id).since, text, Some(id), false);

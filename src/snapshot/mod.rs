@@ -2,6 +2,7 @@
 //! terminals. `build` runs beside the loop, on a cheap clone of the State.
 
 pub mod build;
+pub mod fallbacks;
 mod found;
 pub mod outputs;
 pub mod record;
@@ -448,6 +449,8 @@ pub struct Detail {
     pub command: String,
     /// The command that a fallback put in its place.
     pub replaced_by: Option<String>,
+    /// What its next fallback would do, and what would come after it: a line each. Empty if none is left.
+    pub fallbacks: Vec<String>,
     /// Needs, uses, timeout, retry, … as name and value.
     pub facts: Vec<(String, String)>,
     /// Its attempts, newest first.

@@ -2,13 +2,12 @@
 //! `engine::explain`; this file only says them.
 
 use super::build::{Frozen, amount, how, outcome_words, phase};
+use super::fallbacks;
 use super::found;
 use super::rows::{fallback_name, task_row};
 use super::{AttemptLine, Detail, Phase, WhyLine};
 use crate::engine::breaker::Gate;
-use crate::engine::definition::{
-    Backoff, CommandLine, CommandSpec, Deadline, FallbackStrategy, ResourceKind, Sensor, StageEnd, TaskType,
-};
+use crate::engine::definition::{CommandLine, CommandSpec, Deadline, ResourceKind, Sensor, StageEnd, TaskType};
 use crate::engine::explain::{Reason, explain};
 use crate::engine::fact::Target;
 use crate::engine::ids::{Attempt, ResourceId, Span, StageId, TaskId, Time, WindowId};
@@ -68,6 +67,12 @@ pub(super) fn note(frozen: &Frozen, id: TaskId, at: Time) -> String {
 fn awaiting_words(frozen: &Frozen, id: TaskId, at: Time) -> String {
     let state = &frozen.engine.state;
     let left = state.task(id).due.map(|due| duration(due.since(at)));
+    if let Some(question) = fallbacks::question(state, id) {
+        return match left {
+            None => format!("asks: {question}"),
+            Some(left) => format!("asks for {left} more: {question}"),
+        };
+    }
     match (&state.definition(id).task_type, left) {
         (TaskType::Approval(approval), None) => format!("asks: {}", approval.text),
         (TaskType::Approval(approval), Some(left)) => format!("asks for {left} more: {}", approval.text),
@@ -295,10 +300,6 @@ pub fn short_span(span: Span) -> String {
 pub(super) fn detail(frozen: &Frozen, id: TaskId, at: Time) -> Detail {
     let state = &frozen.engine.state;
     let (task, definition) = (state.task(id), state.definition(id));
-    let replaced_by = task.fallback.map(|fallback| {
-        let FallbackStrategy::Alternative(command) = &state.fallbacks[fallback.index()].strategy;
-        command_text(command)
-    });
     let live_log = task.live.as_ref().and_then(|live| live.log);
     let log = if task.live.is_some() { live_log } else { task.past.as_ref().and_then(|past| past.last()?.log) };
     let names = |ids: &[TaskId]| {
@@ -319,7 +320,8 @@ pub(super) fn detail(frozen: &Frozen, id: TaskId, at: Time) -> Detail {
             TaskType::Wait(Deadline::At(_)) => "waits for a time of the clock".into(),
             TaskType::Sensor(sensor) => format!("watches {}", sensor.probe.words()),
         },
-        replaced_by,
+        replaced_by: fallbacks::replaced(state, id),
+        fallbacks: fallbacks::preview(state, id),
         facts: facts(frozen, id),
         attempts: attempts(state, id),
         log: log.map(|number| frozen.log_dir.join(number.to_string())),
@@ -364,11 +366,8 @@ fn facts(frozen: &Frozen, id: TaskId) -> Vec<(String, String)> {
         add("estimate", duration(span));
     }
     if definition.retry.attempts > 1 {
-        let backoff = match definition.retry.backoff {
-            Backoff::Fixed(span) => format!("after {}", duration(span)),
-            Backoff::Exponential { base, max, .. } => format!("after {} up to {}", duration(base), duration(max)),
-        };
-        add("retry", format!("{} attempts, {backoff}", definition.retry.attempts));
+        let words = fallbacks::retry_words(&definition.retry);
+        add("retry", format!("{} attempts{words}", definition.retry.attempts));
     }
     if !definition.fallback.is_empty() {
         let names: Vec<String> = definition.fallback.iter().map(|id| fallback_name(&state.fallbacks, *id)).collect();
@@ -460,7 +459,7 @@ pub fn why(frozen: &Frozen, id: TaskId, at: Time) -> Vec<WhyLine> {
     }
     let short_of = |r: &Reason| matches!(r, Reason::Resource { .. } | Reason::Rate { .. });
     if !reasons.iter().any(short_of) {
-        for need in &definition.requirements.resources {
+        for need in &state.class_of(id).requirements.resources {
             let entry = &state.resource(need.resource).definition;
             if entry.kind != ResourceKind::PerAgent {
                 lines.push(line(
@@ -532,7 +531,8 @@ fn why_here(frozen: &Frozen, id: TaskId, at: Time) -> Vec<WhyLine> {
     }
     lines.extend(found_facts(state, id).into_iter().map(|(name, value)| line(good, format!("{name}: {value}"))));
     if let Some(fallback) = state.next_fallback(id).filter(|_| !good) {
-        lines.push(line(false, format!("b runs fallback {}", fallback_name(&state.fallbacks, fallback))));
+        let name = fallback_name(&state.fallbacks, fallback);
+        lines.push(line(false, format!("b: fallback {name} {}", fallbacks::words(state, id, fallback))));
     }
     lines
 }
@@ -616,6 +616,14 @@ fn long(frozen: &Frozen, id: TaskId, reason: &Reason, at: Time) -> WhyLine {
         }
         Reason::Awaiting => {
             match &state.definition(id).task_type {
+                _ if state.is_escalated(id) => {
+                    let how = "A or r tries it again, :skip skips it, D lets it fail";
+                    more.push(format!("{how}; on the command line --approve (try again), --reject"));
+                    more.extend(state.task(id).past.iter().flat_map(|past| past.last()).map(|past| {
+                        let by = past.fallback.map(|id| format!(" by {}", fallback_name(&state.fallbacks, id)));
+                        format!("attempt {}{}: {}", past.attempt, by.unwrap_or_default(), outcome_words(&past.outcome))
+                    }));
+                }
                 TaskType::Approval(_) => {
                     more.push("A approves, D rejects; on the command line --approve, --reject".to_owned());
                 }

@@ -42,12 +42,20 @@ pub(super) fn check<'n, 'a: 'n>(
     }
 }
 
-struct Places<'p> {
-    agents: &'p [AgentDefinition],
-    resources: &'p [ResourceDefinition],
+/// Where tasks can run, and on what.
+pub(super) struct Places<'p> {
+    pub agents: &'p [AgentDefinition],
+    pub resources: &'p [ResourceDefinition],
 }
 
 impl Places<'_> {
+    /// The agents that could run it; the first two.
+    pub fn able(&self, wanted: &Requirements) -> Vec<&str> {
+        let agents = self.agents.iter().enumerate();
+        let able = agents.filter(|(index, agent)| allowed(wanted, *index) && self.lacks(agent, wanted).is_none());
+        able.map(|(_, agent)| agent.name.as_str()).take(2).collect()
+    }
+
     fn possible(&self, wanted: &Requirements) -> bool {
         let pools = wanted.resources.iter().all(|used| match self.resources[used.resource.index()].kind {
             ResourceKind::Pool(all) | ResourceKind::Rate { amount: all, .. } => used.amount <= all,

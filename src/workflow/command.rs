@@ -121,7 +121,7 @@ fn read_exec(
     Some(CommandLine::Exec(words))
 }
 
-fn read_env(
+pub(super) fn read_env(
     reader: &mut Reader,
     scope: Scope<'_, '_>,
     row: Option<&Row<'_>>,

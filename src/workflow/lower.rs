@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::capacity;
+use super::capacity::{self, Places};
 use super::care;
 use super::conditions::{self, Scope};
 use super::diagnostic::{Extent, Finding, is_treacherous, shown};
+use super::fallbacks::Fallbacks;
 use super::foreach::{Each, Matrix};
 use super::limits::{self, Limits};
 use super::order::{self, Graph, Names, Owner, is_glob};
@@ -17,17 +18,16 @@ use super::outline::{Foreach, Group, Outline, too_large};
 use super::params::Params;
 use super::published::{self, Published};
 use super::schema::{
-    ADOPT, AGENT, ALTERNATIVE, EXPONENTIAL, Fields, RETRY, Reader, TASK, WORKFLOW, Word, Zero, describe, head, peek,
+    ADOPT, AGENT, EXPONENTIAL, Fields, RETRY, Reader, Shape, TASK, WORKFLOW, Word, Zero, describe, head, peek,
 };
 use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};
 use super::{Machine, command, goals, join, kind, sensor, units, ways};
 use crate::engine::condition::Condition;
 use crate::engine::definition::{
-    AgentDefinition, Backoff, CommandLine, CommandSpec, Deadline, Durability, Entry, FallbackDefinition,
-    FallbackStrategy, Join, OnConsoleDeath, OnLost, Requirements, ResourceDefinition, ResourceKind,
-    ResourceRequirement, Retry, Settings, TaskConstraint, TaskDefinition, TaskType, WindowDefinition, Workflow,
-    WorkflowStage,
+    AgentDefinition, Backoff, CommandLine, CommandSpec, Deadline, Durability, Entry, Join, OnConsoleDeath, OnLost,
+    Requirements, ResourceDefinition, ResourceKind, ResourceRequirement, Retry, Settings, TaskConstraint,
+    TaskDefinition, TaskType, WindowDefinition, Workflow, WorkflowStage,
 };
 use crate::engine::ids::{AgentId, Amount, FallbackId, ResourceId, Span, StageId, TaskId, Time, WindowId};
 
@@ -82,7 +82,7 @@ pub(super) fn workflow(
     let (stage_names, task_names) = (outline.stage_names(reader), outline.task_names(reader));
     let published = Published::read(reader, &outline);
     let scope = Scope { params: &params, tasks: &task_names, stages: &stage_names, published: &published };
-    let (fallbacks, fallback_ids) = fallbacks(reader, &fields, scope);
+    let fallbacks = Fallbacks::read(reader, &fields, scope, &resources);
     let mut lowering = Lowering {
         stage_names,
         task_names,
@@ -93,15 +93,26 @@ pub(super) fn workflow(
         resource_ids: resources.iter().zip(0..).map(|(resource, id)| (resource.name.clone(), ResourceId(id))).collect(),
         resources,
         agents,
-        fallback_ids,
+        fallbacks,
         nothing: Arc::new(CommandSpec::new(CommandLine::Exec(Vec::new()))),
         bytes: outline.bytes,
         apart: BTreeSet::new(),
         windows: Vec::new(),
     };
     let (stages, mut tasks) = lowering.stages_and_tasks(&outline, places_are_known);
-    let Lowering { reader, agents, mut resources, stage_names, task_names, published, params, apart, windows, .. } =
-        lowering;
+    let Lowering {
+        reader,
+        agents,
+        mut resources,
+        fallbacks,
+        stage_names,
+        task_names,
+        published,
+        params,
+        apart,
+        windows,
+        ..
+    } = lowering;
     let scope = Scope { params: &params, tasks: &task_names, stages: &stage_names, published: &published };
     let transitions = ways::transitions(reader, &fields, scope);
     let goals = goals::read(reader, &fields, scope);
@@ -121,6 +132,7 @@ pub(super) fn workflow(
     }
     phases.iter().for_each(|phase| limits.phase(phase));
     limits.apart(&apart.into_iter().collect::<Vec<_>>());
+    let fallbacks = fallbacks.list;
     Workflow { settings, resources, agents, stages, transitions, phases, fallbacks, tasks, windows, goals }
 }
 
@@ -336,41 +348,6 @@ fn read_amount(reader: &mut Reader, node: &Node<'_>, name: &str, id: ResourceId)
     reader.amount(node, name)
 }
 
-// ── fallbacks ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-fn fallbacks(
-    reader: &mut Reader,
-    fields: &Fields<'_, '_>,
-    scope: Scope<'_, '_>,
-) -> (Vec<FallbackDefinition>, HashMap<String, FallbackId>) {
-    let mut list = Vec::new();
-    let mut ids = HashMap::new();
-    for (key, node) in fields.get("fallbacks").map(|node| reader.map(node, "fallbacks")).unwrap_or_default() {
-        check_name(reader, &key, "fallback");
-        ids.insert(key.text.to_owned(), FallbackId::from(ids.len()));
-        if let Kind::Tuple(Some(word), _) | Kind::Struct(Some(word), _) = &node.kind
-            && LATER_FALLBACKS.contains(&word.text)
-        {
-            reader.not_yet(word.text, word.at);
-            continue;
-        }
-        if let Kind::Word(word) = &node.kind
-            && LATER_FALLBACKS.contains(word)
-        {
-            reader.not_yet(word, node.at);
-            continue;
-        }
-        let Some(fields) = reader.fields(node, &ALTERNATIVE) else { continue };
-        let what = || format!("the fallback `{}`", shown(key.text));
-        if let Some(spec) = command::read(reader, scope, None, node, &fields, what) {
-            list.push(FallbackDefinition { name: key.text.to_owned(), strategy: FallbackStrategy::Alternative(spec) });
-        }
-    }
-    (list, ids)
-}
-
-const LATER_FALLBACKS: [&str; 7] = ["Retry", "OtherAgent", "Degrade", "Skip", "Compensate", "Abort", "Escalate"];
-
 // ── names ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// The name in field `field` of a struct, checked; reported if it is missing.
@@ -443,7 +420,7 @@ struct Lowering<'m, 'n> {
     agents: Vec<AgentDefinition>,
     resources: Vec<ResourceDefinition>,
     resource_ids: HashMap<String, ResourceId>,
-    fallback_ids: HashMap<String, FallbackId>,
+    fallbacks: Fallbacks<'n>,
     stage_names: Names<'n>,
     task_names: Names<'n>,
     published: Published,
@@ -665,7 +642,7 @@ impl Lowering<'_, '_> {
         task.timeout = fields.get("timeout").and_then(|node| self.reader.duration(node, "timeout", Zero::Refused));
         task.estimate = fields.get("estimate").and_then(|node| self.reader.duration(node, "estimate", Zero::Allowed));
         task.join = join::read(self.reader, fields);
-        task.retry = fields.get("retry").and_then(|node| retry(self.reader, node)).unwrap_or_default();
+        task.retry = fields.get("retry").and_then(|node| retry(self.reader, node, &RETRY)).unwrap_or_default();
         task
     }
 
@@ -703,8 +680,8 @@ impl Lowering<'_, '_> {
         if varies.requirements {
             task.requirements = self.requirements(fields, each);
         }
-        if varies.fallback {
-            task.fallback = fields.get("fallback").map(|node| self.fallback(node, each)).unwrap_or_default();
+        if varies.fallback || (varies.requirements && !task.fallback.is_empty()) {
+            task.fallback = fields.get("fallback").map(|node| self.fallback(task, node, each)).unwrap_or_default();
         }
         if varies.tags {
             task.tags = fields.get("tags").map(|node| self.tags(node, each)).unwrap_or_default();
@@ -796,10 +773,10 @@ impl Lowering<'_, '_> {
                 let Some((text, at)) = filled.first() else { continue };
                 let key = Word { text, at: *at };
                 let Some(id) = self.resource_ids.get(key.text).copied() else {
-                    self.unknown_resource(&key);
+                    unknown_resource(self.reader, &self.resources, &key);
                     continue;
                 };
-                if let Some(amount) = self.used(value, key.text, id) {
+                if let Some(amount) = used(self.reader, &self.resources, value, key.text, id) {
                     requirements.resources.push(ResourceRequirement { resource: id, amount });
                 }
             }
@@ -813,36 +790,6 @@ impl Lowering<'_, '_> {
             }
         }
         requirements
-    }
-
-    fn unknown_resource(&mut self, key: &Word<'_>) {
-        let names = self.resources.iter().map(|resource| resource.name.as_str());
-        let help = did_you_mean(key.text, names).unwrap_or_else(|| {
-            format!(
-                "declare it: resources: {{ \"{}\": Lock }}, or Pool(n), or as a resource of an agent",
-                shown(key.text)
-            )
-        });
-        let finding = Finding::new(key.at, format!("no resource is called `{}`", shown(key.text)));
-        self.reader.report(finding.label("unknown").help(help));
-    }
-
-    /// How much of a resource a task uses.
-    fn used(&mut self, node: &Node<'_>, name: &str, id: ResourceId) -> Option<Amount> {
-        let kind = self.resources[id.index()].kind;
-        let word = if let Kind::Word(word) = &node.kind { Some(*word) } else { None };
-        match (kind, word) {
-            (ResourceKind::Lock, _) => {
-                let choices = [("Exclusive", Amount::WHOLE_LOCK), ("Shared", Amount(1))];
-                self.reader.choice(node, name, &choices)
-            }
-            (_, Some("Exclusive" | "Shared")) => {
-                let finding = Finding::new(node.at, format!("`{}` is no lock: it is counted", shown(name)));
-                self.reader.report(finding.label("expected an amount").help(units::AMOUNT_HELP));
-                None
-            }
-            _ => read_amount(self.reader, node, name, id),
-        }
     }
 
     /// `"10m"` from the start of the run, or the next `"14:00"`.
@@ -871,28 +818,12 @@ impl Lowering<'_, '_> {
         None
     }
 
-    fn fallback(&mut self, node: &Node<'_>, each: Each<'_>) -> Vec<FallbackId> {
-        let mut list = Vec::new();
+    fn fallback(&mut self, task: &TaskDefinition, node: &Node<'_>, each: Each<'_>) -> Vec<FallbackId> {
         let words = self.reader.texts(node, "fallback");
-        for (text, at) in each.fill(self.reader, &words) {
-            let word = Word { text: &text, at };
-            let Some(id) = self.fallback_ids.get(word.text).copied() else {
-                let names = self.fallback_ids.keys().map(String::as_str);
-                let help = did_you_mean(word.text, names).unwrap_or_else(|| {
-                    format!("declare it: fallbacks: {{ \"{}\": Alternative(run: \"…\") }}", shown(word.text))
-                });
-                let finding = Finding::new(word.at, format!("no fallback is called `{}`", shown(word.text)));
-                self.reader.report(finding.label("unknown").help(help));
-                continue;
-            };
-            if list.contains(&id) {
-                let finding = Finding::new(word.at, format!("`{}` stands twice in one `fallback`", shown(word.text)));
-                self.reader.report(finding.label("a second time").help("a fallback is tried once"));
-            } else {
-                list.push(id);
-            }
-        }
-        list
+        let words = each.fill(self.reader, &words);
+        let words: SmallVec<[Word<'_>; 4]> = words.iter().map(|(text, at)| Word { text, at: *at }).collect();
+        let places = Places { agents: &self.agents, resources: &self.resources };
+        self.fallbacks.of_task(self.reader, &places, task, &words)
     }
 
     fn tags(&mut self, node: &Node<'_>, each: Each<'_>) -> Vec<String> {
@@ -906,6 +837,37 @@ impl Lowering<'_, '_> {
         }
         tags
     }
+}
+
+/// How much of a resource is used.
+pub(super) fn used(
+    reader: &mut Reader,
+    resources: &[ResourceDefinition],
+    node: &Node<'_>,
+    name: &str,
+    id: ResourceId,
+) -> Option<Amount> {
+    let word = if let Kind::Word(word) = &node.kind { Some(*word) } else { None };
+    match (resources[id.index()].kind, word) {
+        (ResourceKind::Lock, _) => {
+            reader.choice(node, name, &[("Exclusive", Amount::WHOLE_LOCK), ("Shared", Amount(1))])
+        }
+        (_, Some("Exclusive" | "Shared")) => {
+            let finding = Finding::new(node.at, format!("`{}` is no lock: it is counted", shown(name)));
+            reader.report(finding.label("expected an amount").help(units::AMOUNT_HELP));
+            None
+        }
+        _ => read_amount(reader, node, name, id),
+    }
+}
+
+pub(super) fn unknown_resource(reader: &mut Reader, resources: &[ResourceDefinition], key: &Word<'_>) {
+    let names = resources.iter().map(|resource| resource.name.as_str());
+    let help = did_you_mean(key.text, names).unwrap_or_else(|| {
+        format!("declare it: resources: {{ \"{}\": Lock }}, or Pool(n), or as a resource of an agent", shown(key.text))
+    });
+    let finding = Finding::new(key.at, format!("no resource is called `{}`", shown(key.text)));
+    reader.report(finding.label("unknown").help(help));
 }
 
 fn push((tasks, task_after): &mut Lowered, task: TaskDefinition, after: Vec<u32>) {
@@ -939,19 +901,37 @@ pub(super) fn next_time(now: &jiff::Zoned, clock: jiff::civil::Time) -> Option<T
     u64::try_from(next.timestamp().as_millisecond()).ok().map(Time)
 }
 
-fn retry(reader: &mut Reader, node: &Node<'_>) -> Option<Retry> {
+pub(super) fn retry(reader: &mut Reader, node: &Node<'_>, shape: &Shape) -> Option<Retry> {
     if let Kind::Number(written) = &node.kind {
         reader.wrong(node, "retry", "Retry(…)", &format!("write Retry(attempts: {})", shown(written)));
         return None;
     }
-    let fields = reader.fields(node, &RETRY)?;
+    let fields = reader.fields(node, shape)?;
     let Some(attempts) = fields.get("attempts") else {
         reader.report(Finding::new(head(node), "`Retry` does not say how often").label("`attempts` is missing"));
         return None;
     };
     let attempts = reader.integer(attempts, "attempts", 1, i64::from(MAX_ATTEMPTS))?;
     let backoff = fields.get("backoff").and_then(|node| backoff(reader, node)).unwrap_or_default();
-    Some(Retry { attempts: u32::try_from(attempts).ok()?, backoff })
+    let on = fields.get("on").map(|node| exit_codes(reader, node)).unwrap_or_default();
+    Some(Retry { attempts: u32::try_from(attempts).ok()?, backoff, on })
+}
+
+/// The exit codes after which something is done; sorted.
+fn exit_codes(reader: &mut Reader, node: &Node<'_>) -> Vec<i32> {
+    let list = reader.list(node, "on");
+    if list.is_empty() && matches!(&node.kind, Kind::List(_)) {
+        let finding = Finding::new(head(node), "`on` names no exit code: it is never tried again");
+        reader.report(finding.label("an empty list").help("leave `on` out to try again after any failure"));
+    }
+    let mut codes: Vec<i32> = list
+        .iter()
+        .filter_map(|node| reader.integer(node, "on", 1, 255))
+        .filter_map(|code| i32::try_from(code).ok())
+        .collect();
+    codes.sort_unstable();
+    codes.dedup();
+    codes
 }
 
 fn backoff(reader: &mut Reader, node: &Node<'_>) -> Option<Backoff> {

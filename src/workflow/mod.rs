@@ -10,6 +10,7 @@ mod care;
 mod command;
 mod conditions;
 mod diagnostic;
+mod fallbacks;
 mod foreach;
 mod goals;
 mod join;

@@ -107,7 +107,7 @@ pub(super) const CHECK: Shape = Shape { name: "Check", fields: &["of", "weight",
 pub(super) const JSON: Shape =
     Shape { name: "Json", fields: &["file", "at", "at_least", "at_most", "equals"], later: &[] };
 
-pub(super) const RETRY: Shape = Shape { name: "Retry", fields: &["attempts", "backoff"], later: &[] };
+pub(super) const RETRY: Shape = Shape { name: "Retry", fields: &["attempts", "backoff", "on"], later: &[] };
 
 pub(super) const EXPONENTIAL: Shape = Shape { name: "Exponential", fields: &["base", "max", "jitter"], later: &[] };
 
@@ -142,9 +142,19 @@ pub(super) const WINDOW: Shape = Shape { name: "Window", fields: &["from", "to",
 
 pub(super) const ADOPT: Shape = Shape { name: "Adopt", fields: &["grace"], later: &[] };
 
+/// As a fallback: with what is tried after it.
+pub(super) const RETRY_FALLBACK: Shape =
+    Shape { name: "Retry", fields: &["attempts", "backoff", "on", "fallback"], later: &[] };
+
+pub(super) const OTHER_AGENT: Shape = Shape { name: "OtherAgent", fields: &["fallback"], later: &[] };
+
+pub(super) const DEGRADE: Shape = Shape { name: "Degrade", fields: &["env", "uses", "fallback"], later: &["params"] };
+
+pub(super) const ESCALATE: Shape = Shape { name: "Escalate", fields: &["text", "timeout", "on_timeout"], later: &[] };
+
 pub(super) const ALTERNATIVE: Shape = Shape {
     name: "Alternative",
-    fields: &["run", "exec", "env", "cwd"],
+    fields: &["run", "exec", "env", "cwd", "fallback"],
     later: &["needs", "uses", "agent", "timeout", "retry"],
 };
 

@@ -23,8 +23,13 @@ struct Seen {
     not_before: Time,
     /// Attempts with the present command that count.
     tries: u32,
-    on_fallback: bool,
-    fallbacks: Vec<FallbackId>,
+    /// What it fell back to, and how many of its fallbacks are behind it then.
+    on: Option<FallbackId>,
+    taken: usize,
+    /// It is to run on another agent than this.
+    elsewhere: Option<AgentId>,
+    /// Something was to be run again since it asks a person what to do.
+    disturbed: bool,
     succeeded_once: bool,
     excused: bool,
     lost: bool,
@@ -62,6 +67,7 @@ pub struct Checker {
     /// How often each was taken.
     taken: Vec<u32>,
     phases: Vec<ExecutionPhase>,
+    fallbacks: Vec<FallbackDefinition>,
     tasks: Vec<TaskDefinition>,
     seen: Vec<Seen>,
     slots: Vec<u32>,
@@ -159,7 +165,11 @@ impl Checker {
                         assert!(seen.awaits.is_some(), "{task} is settled before it looks");
                         assert!(late || *outcome == Outcome::Succeeded, "{task} fails before its time");
                     }
-                    (TaskType::Run(_), _) => panic!("{task} runs a command and is settled"),
+                    (TaskType::Run(_), vote) => {
+                        assert!(seen.awaits.is_some(), "{task} runs a command and is settled");
+                        let rejected = vote == Some(false) && *outcome == Outcome::Failed(Cause::Rejected);
+                        assert!(rejected || (late && *outcome == Outcome::Failed(Cause::TimedOut)), "{task}");
+                    }
                 }
                 (seen.vote, seen.awaits) = (None, None);
                 let seen = self.idle(*task);
@@ -167,7 +177,8 @@ impl Checker {
                 seen.satisfied = *outcome == Outcome::Succeeded;
                 seen.succeeded_once |= seen.satisfied;
             }
-            Fact::FallbackAdded(_) | Fact::Reserved { .. } => {}
+            Fact::FallbackAdded(fallback) => self.fallbacks.push(fallback.clone()),
+            Fact::Reserved { .. } => {}
             Fact::TransitionAdded(way) => {
                 self.transitions.push(way.clone());
                 self.taken.push(0);
@@ -235,8 +246,15 @@ impl Checker {
                 (seen.at_rest, seen.held) = (true, false);
             }
             Fact::Requeued { task } => {
+                self.disturb();
+                let asks = self.is_asking(*task);
+                let settles = asks
+                    || matches!(self.strategy(*task), Some(FallbackStrategy::Skip | FallbackStrategy::Escalate(_)));
                 let seen = self.idle(*task);
-                assert!(seen.at_rest, "requeued though it was not over: {task}");
+                assert!(seen.at_rest || asks, "requeued though it was not over: {task}");
+                if settles {
+                    (seen.on, seen.taken) = (None, seen.taken - 1);
+                }
                 assert!(!seen.succeeded_once, "{task} has succeeded and is run again");
                 (seen.at_rest, seen.satisfied, seen.tries, seen.not_before) = (false, false, 0, Time(0));
                 (seen.excused, seen.admitted, seen.awaits, seen.vote) = (false, false, None, None);
@@ -330,15 +348,69 @@ impl Checker {
         seen.live.as_mut().unwrap_or_else(|| panic!("{task} is not live"))
     }
 
+    fn strategy(&self, task: TaskId) -> Option<&FallbackStrategy> {
+        self.seen[task.index()].on.map(|on| &self.fallbacks[on.index()].strategy)
+    }
+
+    /// It failed and asks a person what to do.
+    fn is_asking(&self, task: TaskId) -> bool {
+        let asks = self.seen[task.index()].awaits.is_some();
+        asks && matches!(self.strategy(task), Some(FallbackStrategy::Escalate(_)))
+    }
+
+    /// How often it is run as it is at present, and after which exit codes (any, if none).
+    fn rule(&self, task: TaskId) -> (u32, Vec<i32>) {
+        match self.strategy(task) {
+            None => (self.tasks[task.index()].retry.attempts, self.tasks[task.index()].retry.on.clone()),
+            Some(FallbackStrategy::Retry(rule)) => (rule.attempts, rule.on.clone()),
+            Some(_) => (1, Vec::new()),
+        }
+    }
+
+    /// What is run again may be what one waits for that asks.
+    fn disturb(&mut self) {
+        self.seen.iter_mut().for_each(|seen| seen.disturbed = true);
+    }
+
     fn fall_back(&mut self, task: TaskId, fallback: FallbackId) {
+        let (own, from) = (&self.tasks[task.index()].fallback, self.seen[task.index()].taken);
+        let at = own.iter().skip(from).position(|other| *other == fallback);
+        let at = from + at.unwrap_or_else(|| panic!("{fallback:?} is none of the fallbacks that {task} has left"));
+        for passed in &own[from..at] {
+            // A retry may not be for this failure, another agent may not be there.
+            let strategy = &self.fallbacks[passed.index()].strategy;
+            let may_be = matches!(strategy, FallbackStrategy::Retry(_) | FallbackStrategy::OtherAgent);
+            assert!(may_be, "{task} passes {passed:?} by");
+        }
+        let strategy = self.fallbacks[fallback.index()].strategy.clone();
+        let (last, now) = (self.ran_on.get(&task).copied(), self.now);
         let seen = &mut self.seen[task.index()];
-        assert_eq!(
-            self.tasks[task.index()].fallback.get(seen.fallbacks.len()),
-            Some(&fallback),
-            "not its next fallback"
-        );
-        seen.fallbacks.push(fallback);
-        (seen.on_fallback, seen.tries) = (true, 0);
+        (seen.on, seen.taken, seen.tries, seen.not_before) = (Some(fallback), at + 1, 0, Time(0));
+        seen.elsewhere = last.filter(|_| strategy == FallbackStrategy::OtherAgent);
+        match strategy {
+            FallbackStrategy::Skip => {
+                (seen.satisfied, seen.at_rest, seen.held, seen.by_rule) = (true, true, false, true);
+            }
+            FallbackStrategy::Escalate(question) => {
+                (seen.awaits, seen.at_rest, seen.disturbed) =
+                    (Some(question.timeout.map(|span| now.plus(span))), false, false);
+            }
+            _ => {}
+        }
+    }
+
+    /// What it takes of resources, as it runs at present.
+    fn needs(&self, task: TaskId) -> Vec<ResourceRequirement> {
+        let mut needs = self.tasks[task.index()].requirements.resources.clone();
+        if let Some(FallbackStrategy::Degrade(less)) = self.strategy(task) {
+            for lower in &less.uses {
+                needs
+                    .iter_mut()
+                    .filter(|need| need.resource == lower.resource)
+                    .for_each(|need| need.amount = lower.amount);
+            }
+        }
+        needs
     }
 
     fn start(&mut self, task: TaskId, attempt: Attempt, agent: AgentId) {
@@ -350,8 +422,13 @@ impl Checker {
         assert_eq!(attempt.0, seen.attempt + 1, "attempt numbers of {name}");
         assert!(!seen.at_rest && !seen.satisfied && !seen.held, "{name} starts though over or held: {seen:?}");
         assert!(seen.not_before <= self.now, "{name} starts within its delay");
-        let limit = if seen.on_fallback { 1 } else { definition.retry.attempts };
-        assert!(seen.tries < limit, "{name} starts once more than its retry rule allows");
+        if self.is_asking(task) {
+            assert!(seen.disturbed, "{name} asks what to do, and starts");
+            let seen = self.idle(task);
+            (seen.on, seen.taken, seen.awaits) = (None, seen.taken - 1, None);
+        }
+        assert!(seen.elsewhere != Some(agent), "{name} starts where it failed");
+        assert!(seen.tries < self.rule(task).0, "{name} starts once more than its retry rule allows");
         assert!(matches!(definition.task_type, TaskType::Run(_)), "{name} runs nothing and starts");
         let asks = definition.entry.is_some() || self.stages[definition.stage.index()].when.is_some();
         assert!(seen.admitted || !asks, "{name} starts before it was decided whether it may");
@@ -387,7 +464,7 @@ impl Checker {
         self.seen[task.index()].attempt += 1;
         self.seen[task.index()].tries += 1;
         self.seen[task.index()].live = Some(Attempting { agent, running: None, stop: None, exited: None, found: None });
-        for need in &definition.requirements.resources {
+        for need in &self.needs(task) {
             let twice = self.grants.insert((need.resource, task), (need.amount, agent));
             assert!(twice.is_none(), "{name} is granted twice");
             self.within_capacity(need.resource, agent, need.amount);
@@ -434,6 +511,7 @@ impl Checker {
         assert_eq!(round, before + 1, "rounds follow each other");
         assert!(before == 0 || self.is_settled(way.to), "{way:?} leads to what is under way");
         self.taken[id.index()] += 1;
+        self.disturb();
         self.decided[way.to.index()] = None;
         assert!(way.at_most.is_none_or(|most| self.taken[id.index()] <= most), "{way:?} is taken too often");
         for task in self.of_stage(way.to).collect::<Vec<_>>() {
@@ -547,7 +625,7 @@ impl Checker {
 
     fn release(&mut self, task: TaskId) {
         self.seen[task.index()].live = None;
-        for need in self.tasks[task.index()].requirements.resources.clone() {
+        for need in self.needs(task) {
             assert!(self.grants.remove(&(need.resource, task)).is_some(), "{task} gives back what it does not hold");
         }
     }
@@ -605,8 +683,10 @@ impl Checker {
             assert_eq!(then, Then::Rest, "{task} was cancelled, and goes on");
         }
         if let (Outcome::Failed(_), Then::Retry(_)) = (outcome, then) {
-            let limit = if self.seen[task.index()].on_fallback { 1 } else { self.tasks[task.index()].retry.attempts };
+            let (limit, on) = self.rule(task);
             assert!(self.seen[task.index()].tries < limit, "{task} is retried beyond its rule");
+            let covered = matches!(outcome, Outcome::Failed(Cause::Exit(code)) if on.contains(code));
+            assert!(on.is_empty() || covered, "{task} is retried after {outcome:?}");
         }
         self.ran_on.insert(task, live.agent);
         if let Some(found) = live.found.as_ref().filter(|_| outcome.is_good()) {
@@ -636,6 +716,10 @@ impl Checker {
             Then::Retry(at) => seen.not_before = at,
             Then::Requeue => seen.tries = seen.tries.saturating_sub(1),
             Then::Fallback(fallback) => self.fall_back(task, fallback),
+            Then::Later(fallback, at) => {
+                self.fall_back(task, fallback);
+                self.seen[task.index()].not_before = at;
+            }
         }
     }
 }

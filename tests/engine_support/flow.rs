@@ -17,8 +17,8 @@ use super::checker::Checker;
 use super::{command, replay, task, through_ron};
 
 /// A workflow from lines: `set KEY N`, `lock N`, `pool N AMOUNT`, `agent NAME slots N [cpu N] [mem N] [can a,b]`,
-/// `stage N [after a,b] [when CEL]`, `fallback N`, `task N [after a,b] [uses db,db:shared,cpu:2] [needs a,b] [on AGENT] [prio N]
-/// [deadline MS] [timeout MS] [estimate MS] [tries N] [backoff MS|BASE..MAX~JITTER] [or a,b] [stage S] [enough N]
+/// `stage N [after a,b] [when CEL]`, `fallback N [retry TRIES [backoff MS] [on 1,2]|other|less cpu:1|skip|ask [MS]|silence MS]`, `task N [after a,b] [uses db,db:shared,cpu:2] [needs a,b] [on AGENT] [prio N]
+/// [deadline MS] [timeout MS] [estimate MS] [tries N] [only 1,2] [backoff MS|BASE..MAX~JITTER] [or a,b] [stage S] [enough N]
 /// [rest cancel] [trigger over] [when CEL] [type noop|wait:MS|ask[:MS]|silence:MS|sensor[:MS]|skips:MS]` (no spaces in a CEL), after the stages `transition FROM to TO [on failure|over] [most N]`, `phase N stages a,b
 /// [end finish|stop]`.
 pub fn parse(text: &str) -> Workflow {
@@ -38,7 +38,7 @@ pub fn parse(text: &str) -> Workflow {
             }
             "agent" => flow.agents.push(agent(name, rest)),
             "fallback" => {
-                let strategy = FallbackStrategy::Alternative(command(name));
+                let strategy = strategy(&flow, name, rest);
                 flow.fallbacks.push(FallbackDefinition { name: name.into(), strategy });
             }
             "stage" => {
@@ -168,6 +168,7 @@ fn one_task(flow: &Workflow, name: &str, rest: &[&str]) -> TaskDefinition {
             "estimate" => task.estimate = Some(Span(number(value))),
             "tries" => task.retry.attempts = number(value),
             "backoff" => task.retry.backoff = backoff(value),
+            "only" => task.retry.on = codes(value),
             "enough" => task.join.enough = Some(number(value)),
             "rest" => task.join.rest = Rest::Cancel,
             "trigger" => task.join.trigger = Trigger::AllOver,
@@ -213,6 +214,38 @@ fn backoff(text: &str) -> Backoff {
     let Some((base, rest)) = text.split_once("..") else { return Backoff::Fixed(Span(number(text))) };
     let (max, jitter) = rest.split_once('~').unwrap_or((rest, "0"));
     Backoff::Exponential { base: Span(number(base)), max: Span(number(max)), jitter: number(jitter) }
+}
+
+fn codes(text: &str) -> Vec<i32> {
+    text.split(',').map(number).collect()
+}
+
+fn strategy(flow: &Workflow, name: &str, rest: &[&str]) -> FallbackStrategy {
+    match rest {
+        [] => FallbackStrategy::Alternative(command(name)),
+        ["retry", attempts, more @ ..] => {
+            let mut rule = Retry { attempts: number(attempts), ..Retry::default() };
+            for (key, value) in pairs(more) {
+                match key {
+                    "backoff" => rule.backoff = backoff(value),
+                    _ => rule.on = codes(value),
+                }
+            }
+            FallbackStrategy::Retry(rule)
+        }
+        ["other"] => FallbackStrategy::OtherAgent,
+        ["less", uses] => {
+            let env = vec![("LESS".to_owned(), "1".to_owned())];
+            FallbackStrategy::Degrade(Degrade { env, references: Vec::new(), uses: uses.split(',').map(|one| need(flow, one)).collect() })
+        }
+        ["skip"] => FallbackStrategy::Skip,
+        [ask @ ("ask" | "silence"), more @ ..] => {
+            let timeout = more.first().map(|span| Span(number(span)));
+            let silence_skips = *ask == "silence";
+            FallbackStrategy::Escalate(Escalation { text: "what now?".into(), timeout, silence_skips })
+        }
+        other => panic!("what is {other:?}?"),
+    }
 }
 
 fn need(flow: &Workflow, text: &str) -> ResourceRequirement {
@@ -522,6 +555,7 @@ impl Case {
                     Then::Retry(at) => format!(", again at {}", at.0),
                     Then::Fallback(fallback) => format!(", then {}", f(fallback)),
                     Then::Requeue => ", queued".into(),
+                    Then::Later(fallback, at) => format!(", then {} at {}", f(fallback), at.0),
                 };
                 format!("end {}/{attempt} {outcome}{then}", t(task))
             }

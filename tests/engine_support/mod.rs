@@ -235,12 +235,7 @@ fn varied_workflow(rng: &mut Rng) -> Workflow {
             when: rng.maybe(10, random_condition),
         })
         .collect();
-    let fallbacks: Vec<_> = (0..2)
-        .map(|n| FallbackDefinition {
-            name: format!("f{n}"),
-            strategy: FallbackStrategy::Alternative(command("false || true")),
-        })
-        .collect();
+    let fallbacks = random_fallbacks(rng);
     let count = 1 + rng.below(25);
     // Stages grow along the list: a dependency on a task of a later stage would be a cycle, which `lower` refuses.
     let mut stage_of: Vec<u32> = (0..count).map(|_| rng.below(stages.len() as u64) as u32).collect();
@@ -373,8 +368,8 @@ fn random_task(
         deadline: rng.maybe(20, |rng| Deadline::After(Span::secs(rng.below(60)))),
         timeout: rng.maybe(25, |rng| Span::secs(1 + rng.below(8))),
         estimate: rng.maybe(50, |rng| Span::secs(1 + rng.below(6))),
-        retry: Retry { attempts: 1 + rng.below(3) as u32, backoff },
-        fallback: (0..rng.below(3) as u32).map(FallbackId).collect(),
+        retry: Retry { attempts: 1 + rng.below(3) as u32, backoff, on: rng.maybe(15, |_| vec![1]).unwrap_or_default() },
+        fallback: random_fallback(rng),
         entry: rng.maybe(12, |rng| Arc::new(Entry { when: Some(random_condition(rng)) })),
         task_type: match rng.below(100) {
             0..6 => TaskType::Noop,
@@ -393,6 +388,37 @@ fn random_task(
         },
         ..task(&format!("t{n}"))
     }
+}
+
+/// One of each kind; what settles a task comes last.
+fn random_fallbacks(rng: &mut Rng) -> Vec<FallbackDefinition> {
+    let alternative = || FallbackStrategy::Alternative(command("false || true"));
+    let retry = Retry {
+        attempts: 1 + rng.below(3) as u32,
+        backoff: Backoff::Fixed(Span(*rng.pick(&[0, 2_000]))),
+        on: rng.maybe(50, |_| vec![1]).unwrap_or_default(),
+    };
+    let uses = vec![ResourceRequirement { resource: CPU, amount: Amount(*rng.pick(&[250, 500])) }];
+    let less = Degrade { env: vec![("LESS".into(), "1".into())], references: Vec::new(), uses };
+    let timeout = Some(Span(rng.below(20_000)));
+    let question = Escalation { text: "what now?".into(), timeout, silence_skips: rng.chance(50) };
+    let all = [
+        alternative(),
+        alternative(),
+        FallbackStrategy::Retry(retry),
+        FallbackStrategy::OtherAgent,
+        FallbackStrategy::Degrade(less),
+        FallbackStrategy::Skip,
+        FallbackStrategy::Escalate(question),
+    ];
+    let named = all.into_iter().enumerate();
+    named.map(|(n, strategy)| FallbackDefinition { name: format!("f{n}"), strategy }).collect()
+}
+
+fn random_fallback(rng: &mut Rng) -> Vec<FallbackId> {
+    let mut list: Vec<FallbackId> = (0..5).filter(|_| rng.chance(25)).map(FallbackId).collect();
+    list.extend(rng.maybe(25, |rng| FallbackId(5 + rng.below(2) as u32)));
+    list
 }
 
 fn random_join(rng: &mut Rng, all: u64) -> Join {

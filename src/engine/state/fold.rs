@@ -84,7 +84,9 @@ impl State {
             }),
             Fact::Requeued { task } => {
                 let arrives = self.arrives(*task);
+                let own = self.class_after_asking(*task);
                 self.edit(*task, |t| {
+                    own.into_iter().for_each(|class| t.fall_forward(class));
                     (t.tries, t.heard) = (0, None);
                     t.arrive(arrives, now);
                 });
@@ -163,7 +165,8 @@ impl State {
             }
             Fact::Due { task } => self.edit(*task, |t| t.queue(now)),
             Fact::FallbackChosen { task, fallback, .. } => {
-                self.edit(*task, |t| t.fall_back(*fallback));
+                let fall = self.fall(*task, *fallback);
+                self.edit(*task, |t| t.fall_now(&fall, now));
             }
             Fact::WindowAdded(definition) => Arc::make_mut(&mut self.windows).push(definition.clone()),
             Fact::CapacitySet { resource, agent, amount } => self.set_capacity(*resource, *agent, *amount),
@@ -334,6 +337,11 @@ impl State {
     fn end(&mut self, id: TaskId, attempt: Attempt, outcome: &Outcome, usage: Usage, output: u64, then: Then) {
         self.release(id);
         self.keep(id, attempt, outcome);
+        let fall = match then {
+            Then::Fallback(fallback) => Some((self.fall(id, fallback), None)),
+            Then::Later(fallback, until) => Some((self.fall(id, fallback), Some(until).filter(|at| *at > self.now))),
+            _ => None,
+        };
         match outcome {
             Outcome::Succeeded | Outcome::UpToDate => self.ended_attempts.0 += 1,
             _ => self.ended_attempts.1 += 1,
@@ -379,9 +387,8 @@ impl State {
                     t.tries = t.tries.saturating_sub(1);
                     t.queue(now);
                 }
-                (_, Then::Fallback(fallback)) => {
-                    t.fall_back(fallback);
-                    t.queue(now);
+                (_, Then::Fallback(_) | Then::Later(..)) => {
+                    fall.iter().for_each(|(fall, until)| t.fall_at_end(fall, *until, now));
                 }
                 (Outcome::Succeeded | Outcome::UpToDate, Then::Rest) => t.stand(Phase::Succeeded, now),
                 (Outcome::Cancelled, Then::Rest) => t.stand(Phase::Cancelled, now),

@@ -1,10 +1,11 @@
 //! The one way a task changes: `edit` takes its place in every index and counter before and after, and moves what differs;
 //! what that opens or closes for others follows at once. Knows nothing of facts.
 
+use super::fallback::Fall;
 use super::{Agent, Changed, ClassId, DisplayKey, Phase, Rank, Shown, State, Task};
 use crate::engine::definition::{Settings, TaskDefinition};
 use crate::engine::fact::Target;
-use crate::engine::ids::{AgentId, FallbackId, Span, StageId, TaskId, Time};
+use crate::engine::ids::{AgentId, Span, StageId, TaskId, Time};
 use crate::engine::message::StopSignal;
 
 /// A change of what a task waits for, on its way through the graph.
@@ -51,6 +52,7 @@ impl State {
         while let Some(Delta { task, by }) = deltas.pop() {
             let now = self.now;
             let arrives = self.arrives(task);
+            let escalated = self.is_escalated(task).then(|| self.declared_class(task));
             let change = |t: &mut Task| {
                 let (unmet, dead) = by.of(t);
                 t.unmet = t.unmet.checked_add_signed(unmet).expect("as many are met as were counted");
@@ -60,7 +62,11 @@ impl State {
                         Some(due) => t.delay(due, now),
                         None => t.arrive(arrives, now),
                     },
-                    phase if phase.is_open() && t.unmet > 0 => t.wait(now),
+                    phase if phase.is_open() && t.unmet > 0 => {
+                        // What it asks a person about is to be run again anyway.
+                        escalated.into_iter().for_each(|class| t.fall_forward(class));
+                        t.wait(now);
+                    }
                     _ => {}
                 }
             };
@@ -298,10 +304,17 @@ impl Task {
         self.stand(if self.unmet == 0 { Phase::Delayed } else { Phase::Waiting }, now);
         self.due = Some(until);
     }
-    pub(super) fn fall_back(&mut self, fallback: FallbackId) {
-        self.fallback = Some(fallback);
-        self.fallbacks_taken += 1;
+    pub(super) fn fall_back(&mut self, fall: &Fall) {
+        self.fallback = Some(fall.fallback);
+        self.fallbacks_taken = fall.nth;
         self.tries = 0;
+        self.class = fall.class;
+    }
+    /// It runs its own command again, and may come to the fallback that it is at once more.
+    pub(super) fn fall_forward(&mut self, class: ClassId) {
+        self.fallback = None;
+        self.fallbacks_taken = self.fallbacks_taken.saturating_sub(1);
+        self.class = class;
     }
 }
 

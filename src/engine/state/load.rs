@@ -8,10 +8,10 @@ use smallvec::SmallVec;
 use super::{Agent, Class, ClassId, Joining, Phase, Pool, PoolId, Resource, Stage, State, Tally, Task};
 use crate::engine::bucket::Bucket;
 use crate::engine::definition::{
-    AgentDefinition, Deadline, Join, ResourceDefinition, ResourceKind, Settings, TaskConstraint, TaskDefinition,
-    Trigger, WorkflowStage,
+    AgentDefinition, Deadline, Join, Requirements, ResourceDefinition, ResourceKind, Settings, TaskConstraint,
+    TaskDefinition, Trigger, WorkflowStage,
 };
-use crate::engine::ids::{AgentId, Amount, ResourceId, StageId, TaskId};
+use crate::engine::ids::{AgentId, Amount, ResourceId, Span, StageId, TaskId};
 use crate::engine::table::Table;
 
 impl State {
@@ -88,7 +88,7 @@ impl State {
 
     pub(super) fn add_task(&mut self, definition: &Arc<TaskDefinition>) {
         let id = TaskId::from(self.tasks.len());
-        let class = self.class_for(definition);
+        let class = self.class_for(&definition.requirements, definition.estimate);
         self.definitions.push(definition.clone());
         self.dependents.push(SmallVec::new());
         self.tasks.push(Task {
@@ -124,8 +124,9 @@ impl State {
         stage.remaining += 1;
     }
 
-    fn class_for(&mut self, definition: &TaskDefinition) -> ClassId {
-        let key = (definition.requirements.clone(), definition.estimate);
+    /// The class of what asks for this; made if there is none.
+    pub(in crate::engine) fn class_for(&mut self, requirements: &Requirements, estimate: Option<Span>) -> ClassId {
+        let key = (requirements.clone(), estimate);
         if let Some(class) = self.class_ids.get(&key) {
             return *class;
         }
@@ -205,7 +206,7 @@ impl State {
 
     /// Everything is known: who waits for whom is counted, and what waits for nothing is ready.
     pub(super) fn load(&mut self) {
-        self.loaded = true;
+        (self.loaded, self.declared) = (true, self.classes.len());
         self.started = self.now;
         self.name_tasks();
         for index in 0..self.stages.len() {

@@ -19,6 +19,7 @@
 
 mod care;
 mod control;
+mod fallback;
 mod fold;
 mod indexes;
 mod load;
@@ -32,12 +33,10 @@ use smallvec::SmallVec;
 
 use super::breaker::Tripped;
 use super::care::Score;
-use super::definition::{
-    CommandSpec, FallbackDefinition, FallbackStrategy, Requirements, Settings, TaskDefinition, WindowDefinition,
-};
+use super::definition::{FallbackDefinition, Requirements, Settings, TaskDefinition, WindowDefinition};
 use super::fact::{Ending, Target};
 use super::goals::RunGoal;
-use super::ids::{AgentId, FallbackId, PhaseId, ResourceId, Span, StageId, TaskId, Time, TransitionId};
+use super::ids::{AgentId, PhaseId, ResourceId, Span, StageId, TaskId, Time, TransitionId};
 use super::message::Command;
 use super::order::Order;
 use super::table::Table;
@@ -93,6 +92,8 @@ pub struct State {
     pub dependents: Table<SmallVec<[TaskId; 2]>>,
     /// Requirement classes.
     pub classes: Table<Class>,
+    /// So many classes are those of the tasks as they are declared; fallbacks make more.
+    pub(super) declared: usize,
     class_ids: Arc<BTreeMap<(Requirements, Option<Span>), ClassId>>,
     /// For each task on whose agent others must run, their classes.
     followers: Arc<BTreeMap<TaskId, Vec<ClassId>>>,
@@ -267,15 +268,6 @@ impl State {
         self.class(self.task(id).class)
     }
 
-    /// What the task runs now: its own command or a fallback's. Only a task that runs one is started.
-    pub fn command_of(&self, id: TaskId) -> Arc<CommandSpec> {
-        if let Some(fallback) = self.task(id).fallback {
-            let FallbackStrategy::Alternative(command) = &self.fallbacks[fallback.index()].strategy;
-            return command.clone();
-        }
-        self.definition(id).task_type.command().expect("what runs nothing is not started").clone()
-    }
-
     /// It is not simply ready once everything before it is done: something is decided first.
     pub fn arrives(&self, id: TaskId) -> bool {
         let definition = self.definition(id);
@@ -292,17 +284,6 @@ impl State {
     pub fn stage_named(&self, name: &str) -> Option<StageId> {
         let at = self.stages_by_name.binary_search_by(|id| self.stage_name(*id).cmp(name)).ok()?;
         Some(self.stages_by_name[at])
-    }
-
-    /// The fallback that it would take next; none takes the place of what runs no command.
-    pub fn next_fallback(&self, id: TaskId) -> Option<FallbackId> {
-        self.definition(id).task_type.command()?;
-        self.definition(id).fallback.get(self.task(id).fallbacks_taken as usize).copied()
-    }
-
-    /// Attempts allowed with the present command.
-    pub fn attempts_allowed(&self, id: TaskId) -> u32 {
-        if self.task(id).fallback.is_some() { 1 } else { self.definition(id).retry.attempts }
     }
 
     /// How a task is shown.

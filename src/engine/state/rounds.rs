@@ -63,6 +63,7 @@ impl State {
     /// All of a task's tries begin anew; its attempts go on counting.
     fn run_again(&mut self, id: TaskId) {
         let (now, arrives, entry) = (self.now, self.arrives(id), self.task(id));
+        let own = self.declared_class(id);
         if entry.phase == Phase::Succeeded && entry.fallback.is_some() {
             self.by_fallback -= 1;
         }
@@ -72,6 +73,7 @@ impl State {
             if let Some(kept) = &mut t.kept {
                 Arc::make_mut(kept).settled = t.attempt;
             }
+            t.class = own;
             t.arrive(arrives, now);
         });
     }

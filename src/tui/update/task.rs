@@ -91,6 +91,7 @@ fn check_task(act: Act, model: &Model, snapshot: &Snapshot) -> Result<(), String
     match act {
         Act::Cancel if over => no(&format!("{word} already")),
         Act::Kill if !alive => no(&format!("{word}, not running")),
+        Act::Retry if is_escalated(row) => Ok(()),
         Act::Retry if !matches!(row.phase, Phase::Failed | Phase::Lost | Phase::Cancelled | Phase::Delayed) => no(word),
         Act::Hold if over || alive => no(word),
         Act::Skip if over || alive => no(word),
@@ -99,7 +100,9 @@ fn check_task(act: Act, model: &Model, snapshot: &Snapshot) -> Result<(), String
         }
         Act::Approve | Act::Reject if over => no(&format!("{word} already")),
         Act::Approve | Act::Reject => match model.detail(snapshot) {
-            Some(detail) if !detail.command.starts_with(ASKS) => Err(format!("{} asks nobody", row.name)),
+            Some(detail) if !detail.command.starts_with(ASKS) && !is_escalated(row) => {
+                Err(format!("{} asks nobody", row.name))
+            }
             _ => Ok(()),
         },
         Act::Raise | Act::Lower if over => no(&format!("{word} already")),
@@ -108,6 +111,8 @@ fn check_task(act: Act, model: &Model, snapshot: &Snapshot) -> Result<(), String
             Some(detail) if !detail.facts.iter().any(|(name, _)| name == "fallback") => {
                 Err(format!("no fallback declared for {}", row.name))
             }
+            Some(detail) if detail.fallbacks.is_empty() => Err(format!("no fallback is left for {}", row.name)),
+            None => Err("one moment: the task is being looked up".into()),
             _ => Ok(()),
         },
         _ => Ok(()),
@@ -204,8 +209,11 @@ pub fn act(model: &mut Model, act: Act, count: Option<u32>, snapshot: &Snapshot)
             let (approves, by) = (act == Act::Approve, me());
             let title = format!("{} {}?", if approves { "Approve" } else { "Reject" }, row.name);
             let question = row.note.clone();
-            let then =
-                if approves { "What waits for it goes on." } else { "It fails, and what waits for it is blocked." };
+            let then = match (approves, is_escalated(&row)) {
+                (true, true) => "It is tried again.",
+                (true, false) => "What waits for it goes on.",
+                (false, _) => "It fails, and what waits for it is blocked.",
+            };
             let lines = vec![question, then.to_owned()];
             let yes = if approves { "approve" } else { "reject" };
             confirm(model, &title, lines, yes, Command::Vote { task, approves, by, note: String::new() })
@@ -213,7 +221,10 @@ pub fn act(model: &mut Model, act: Act, count: Option<u32>, snapshot: &Snapshot)
         Act::Hold if row.phase == Phase::Held => send(Command::Release { task }),
         Act::Hold => send(Command::Hold { task }),
         Act::Retry => send(Command::Retry { task }),
-        Act::Fallback => send(Command::Fallback { task }),
+        Act::Fallback => {
+            let lines = model.detail(snapshot).map(|detail| detail.fallbacks.clone()).unwrap_or_default();
+            confirm(model, &format!("Fallback of {}?", row.name), lines, "do it now", Command::Fallback { task })
+        }
         Act::Skip => send(Command::Skip { task }),
         Act::Unskip => send(Command::Unskip { task }),
         Act::Cancel => {
@@ -297,6 +308,11 @@ fn priority(model: &mut Model, row: &TaskRow, up: bool, count: Option<u32>) -> V
 
 /// How the details of a task begin that asks a person.
 const ASKS: &str = "asks: ";
+
+/// It failed and asks what to do: it has run before, and a person settles it now.
+fn is_escalated(row: &TaskRow) -> bool {
+    row.phase == Phase::Awaiting && row.attempt > 0
+}
 
 /// Who sits at the keys.
 fn me() -> String {

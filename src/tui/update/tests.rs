@@ -88,7 +88,8 @@ fn each_key_on_a_task_sends_its_command() {
     sends(task, "++-", &[priority(55), priority(60), priority(55)]);
     sends(task, "p", &[Command::Hold { task }]);
     sends(task, "pp", &[Command::Hold { task }, Command::Release { task }]);
-    sends(task, "b", &[Command::Fallback { task }]);
+    sends(task, "b", &[]);
+    sends(task, "by", &[Command::Fallback { task }]);
     sends(task, "u", &[Command::Undo]);
     sends(task, "P", &[Command::Pause]);
     sends(task, "PP", &[Command::Pause, Command::Resume]);

@@ -530,9 +530,9 @@ fn bad_escape(start: usize, written: &str) -> Box<Finding> {
 }
 
 fn starts_name(c: char) -> bool {
-    c == '_' || c.is_alphabetic()
+    c == '_' || unicode_ident::is_xid_start(c)
 }
 
 fn continues_name(c: char) -> bool {
-    c == '_' || c.is_alphanumeric()
+    unicode_ident::is_xid_continue(c)
 }

@@ -91,3 +91,49 @@ fn the_timeline_shows_what_ran_what_runs_and_what_waits_and_goes_to_its_task() {
         assert_clean("the console", &robot.bytes(), Writer::Console);
     }
 }
+
+// ── the graph ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn the_graph_is_walked_along_its_edges_and_a_task_acted_on() {
+    let on = wait_for("go");
+    let tasks = [
+        ("first", on.as_str(), ""),
+        ("middle", "exec sleep 1000", "after: [\"first\"]"),
+        ("last", "true", "after: [\"middle\"]"),
+        ("other", "true", "after: [\"middle\"]"),
+    ];
+    for size in SIZES {
+        let place = Place::with(&flow(&tasks));
+        let mut robot = console(&place, size);
+        robot.go_to("middle");
+        robot.keys("gd");
+        robot.shows("around middle");
+        robot.until("what it needs and what needs it", |lines| {
+            lines.iter().any(|line| line.contains("● first") && line.contains("▸"))
+                && lines.iter().any(|line| line.contains("○ last"))
+        });
+        robot.shows("middle  waiting");
+        robot.keys("l");
+        robot.shows("needs middle");
+        place.touch("go");
+        robot.until("it runs", |lines| lines.iter().any(|line| line.contains("● middle")));
+        robot.keys("h");
+        robot.shows("middle  running");
+        robot.keys("h");
+        robot.shows("first  done");
+        robot.keys("h");
+        robot.shows("first waits for nothing");
+        robot.keys("l");
+        robot.shows("middle  running");
+        robot.keys("x");
+        robot.shows("Cancel middle?");
+        robot.keys("n");
+        robot.shows_no("Cancel middle?");
+        robot.keys("c");
+        robot.keys("\r");
+        robot.shows("1 Queue");
+        stop(&mut robot);
+        assert_clean("the console", &robot.bytes(), Writer::Console);
+    }
+}

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::graph::around;
 use super::rows::rows;
 use super::why::{detail, duration};
 use super::{
@@ -92,6 +93,10 @@ pub fn build(frozen: &Frozen, view: &View, at: Time) -> Snapshot {
         alerts: alerts(frozen, at),
         actions: state.actions.iter().rev().take(LISTED).map(|done| action(state, done)).collect(),
         record: Arc::default(),
+        graph: match view.graph {
+            Some((node, depth)) => Arc::new(around(frozen, node, depth, at)),
+            None => Arc::default(),
+        },
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod build;
 pub mod fallbacks;
 mod found;
+pub mod graph;
 pub mod outputs;
 pub mod record;
 mod rows;
@@ -36,6 +37,8 @@ pub struct View {
     pub follow: bool,
     /// What has run is wanted too.
     pub record: bool,
+    /// The graph around this is wanted too, so many levels to each side.
+    pub graph: Option<(graph::Node, usize)>,
 }
 
 /// How the queue is grouped.
@@ -159,6 +162,8 @@ pub struct Snapshot {
     pub actions: Vec<Action>,
     /// What has run, if the View asks for it: whoever keeps it puts it here.
     pub record: Arc<record::Record>,
+    /// What is around the node that the View asks for.
+    pub graph: Arc<graph::Graph>,
 }
 
 /// Identity and health.

@@ -44,6 +44,8 @@ pub enum Context {
     Select,
     /// In the timeline.
     Timeline,
+    /// In the graph.
+    Graph,
     /// A question with yes and no.
     Question,
     /// The quit menu.
@@ -157,6 +159,10 @@ pub enum Act {
     NextLanes,
     NextWait,
     PreviousWait,
+    Graph,
+    AlongBack,
+    AlongOn,
+    Recentre,
     Back,
     Accept,
     Yes,
@@ -221,6 +227,7 @@ pub static BINDINGS: &[Binding] = {
         bind(Anywhere, &["g l"], Focus(3), "to the locks"),
         bind(Anywhere, &["g p"], Focus(4), "to the progress"),
         bind(Anywhere, &["g t"], Act::Timeline, "to the timeline: what ran when, where, and what it waited for"),
+        bind(Anywhere, &["g d"], Act::Graph, "to the graph: what the task needs, and what needs it"),
         bind(Anywhere, &["h", "<Left>"], Collapse, "collapse the stage; previous tab"),
         bind(Anywhere, &["l", "<Right>"], Expand, "expand the stage; next tab"),
         bind(Anywhere, &["<Enter>"], Open, "open or close the stage; go to the task's details").hint("open"),
@@ -314,6 +321,11 @@ pub static BINDINGS: &[Binding] = {
         bind(Context::Timeline, &["n"], NextWait, "to the next of the longest waits").hint("waits"),
         bind(Context::Timeline, &["N"], PreviousWait, "to the wait before"),
         bind(Context::Timeline, &["<Enter>"], Open, "to the task in the queue").hint("task"),
+        bind(Context::Graph, &["h", "<Left>"], AlongBack, "to what it needs").hint("needs"),
+        bind(Context::Graph, &["l", "<Right>"], AlongOn, "to what needs it").hint("needed by"),
+        bind(Context::Graph, &["<Enter>"], Open, "draw the graph around it; from the middle: to it in the queue")
+            .hint("centre"),
+        bind(Context::Graph, &["c"], Recentre, "draw the graph around it"),
         bind(Anywhere, &["P"], Pause, "pause: start nothing new; and go on").hint("pause"),
         bind(Anywhere, &["u"], Undo, "undo the last change").hint("undo"),
         bind(Anywhere, &["U"], Redo, "redo what was undone"),
@@ -477,6 +489,7 @@ pub fn title(context: Context) -> &'static str {
         Context::Log => "Log",
         Context::Select => "Log, while lines are chosen",
         Context::Timeline => "Timeline",
+        Context::Graph => "Graph",
         Context::Question => "A question",
         Context::Leaving => "The quit menu",
         Context::Popup => "A popup with text",
@@ -486,7 +499,7 @@ pub fn title(context: Context) -> &'static str {
 }
 
 /// Contexts in the order of help and docs.
-pub const CONTEXTS: [Context; 12] = [
+pub const CONTEXTS: [Context; 13] = [
     Context::Anywhere,
     Context::Task,
     Context::Agents,
@@ -494,6 +507,7 @@ pub const CONTEXTS: [Context; 12] = [
     Context::Log,
     Context::Select,
     Context::Timeline,
+    Context::Graph,
     Context::Question,
     Context::Leaving,
     Context::Popup,

@@ -8,6 +8,7 @@ use tui_textarea::TextArea;
 
 use crate::engine::ids::{AgentId, ResourceId, StageId, TaskId, Time};
 use crate::engine::message::Command;
+use crate::snapshot::graph::Node;
 use crate::snapshot::{Filter, Group, Phase, Row, Snapshot, Sort, TaskRow, View};
 
 use super::chart::Chart;
@@ -38,6 +39,7 @@ pub enum Pane {
     Log,
     Detail,
     Timeline,
+    Graph,
 }
 
 impl Pane {
@@ -50,11 +52,11 @@ impl Pane {
     }
     /// Its name.
     pub fn name(self) -> &'static str {
-        ["Queue", "Agents", "Locks", "Progress", "Log", "Task", "Timeline"][self as usize]
+        ["Queue", "Agents", "Locks", "Progress", "Log", "Task", "Timeline", "Graph"][self as usize]
     }
     /// It has the whole screen to itself, and no number.
     pub fn is_alone(self) -> bool {
-        matches!(self, Self::Timeline)
+        matches!(self, Self::Timeline | Self::Graph)
     }
 }
 
@@ -129,6 +131,15 @@ pub struct Queue {
     pub untouched: bool,
     /// Stages that are not folded by themselves (again): the operator did it, or they were once.
     pub hands_off: Vec<StageId>,
+}
+
+/// The graph as it is seen.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Walk {
+    /// What it is drawn around.
+    pub centre: Option<Node>,
+    /// What the cursor is on.
+    pub cursor: Option<Node>,
 }
 
 /// A short message that goes away by itself.
@@ -231,6 +242,8 @@ pub struct Model {
     pub other: Log,
     /// The timeline.
     pub chart: Chart,
+    /// The graph.
+    pub graph: Walk,
     pub dialog: Option<Dialog>,
     pub pending: Pending,
     pub toasts: VecDeque<Toast>,
@@ -285,6 +298,7 @@ impl Model {
             log: Log { follow: true, ..Log::default() },
             other: Log { follow: true, ..Log::default() },
             chart: Chart::default(),
+            graph: Walk::default(),
             dialog: None,
             pending: Pending::default(),
             toasts: VecDeque::new(),
@@ -323,6 +337,7 @@ impl Model {
                 && !self.focus.is_alone()
                 && matches!(self.queue.seek, Seek::Settled | Seek::Task | Seek::Fold(_)),
             record: self.focus == Pane::Timeline,
+            graph: self.graph.centre.filter(|_| self.focus == Pane::Graph).map(|node| (node, self.graph_depth())),
         }
     }
 
@@ -330,9 +345,18 @@ impl Model {
     pub fn subject(&self) -> Option<TaskId> {
         match (self.focus, self.queue.cursor) {
             (Pane::Timeline, _) => self.chart.bar.map(|(task, _)| task).or(self.chart.task),
+            (Pane::Graph, _) => match self.graph.cursor {
+                Some(Node::Task(task)) => Some(task),
+                _ => None,
+            },
             (_, Cursor::Task(task)) => Some(task),
             _ => None,
         }
+    }
+
+    /// How many levels of the graph to each side fit on the screen.
+    fn graph_depth(&self) -> usize {
+        super::update::graph_depth(self.size.0)
     }
 
     /// The rows of the locks pane change places: while it has the keys, its cursor stays with its resource.
@@ -361,9 +385,9 @@ impl Model {
         self.go_along_with_the_lock(snapshot);
         if self.focus.is_alone() {
             // The queue is out of sight, and stays as it is.
-            let before = self.subject();
+            let before = (self.subject(), self.graph.cursor);
             super::update::stay(self, snapshot);
-            return self.subject() != before;
+            return (self.subject(), self.graph.cursor) != before;
         }
         self.queue.total = snapshot.total_rows;
         self.queue.offset = snapshot.offset;
@@ -598,6 +622,7 @@ impl Model {
             Pane::Locks => vec![Context::Locks, Context::Anywhere],
             Pane::Progress => vec![Context::Anywhere],
             Pane::Timeline => vec![Context::Timeline, Context::Task, Context::Anywhere],
+            Pane::Graph => vec![Context::Graph, Context::Task, Context::Anywhere],
         }
     }
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use crate::engine::ids::{AgentId, Amount, Attempt, ResourceId, Span, StageId, TaskId, Time};
 use crate::engine::message::{Command, Refusal};
+use crate::snapshot::build::Frozen;
+use crate::snapshot::graph::around;
 use crate::snapshot::record::Record;
 use crate::snapshot::*;
 
@@ -163,6 +165,8 @@ pub struct Sample {
     mode: Mode,
     /// What has run.
     pub record: Arc<Record>,
+    /// What the graph is made of.
+    pub frozen: Option<Frozen>,
 }
 
 impl Default for Sample {
@@ -177,6 +181,7 @@ impl Default for Sample {
             changed: true,
             mode: Mode::Running,
             record: Arc::default(),
+            frozen: None,
         }
     }
 }
@@ -212,6 +217,10 @@ impl Sample {
             alerts: alerts(),
             actions: actions(),
             record: if view.record { self.record.clone() } else { Arc::default() },
+            graph: match (view.graph, &self.frozen) {
+                (Some((node, depth)), Some(frozen)) => Arc::new(around(frozen, node, depth, NOW)),
+                _ => Arc::default(),
+            },
         }
     }
 
@@ -571,12 +580,16 @@ pub(super) fn model(
 
 /// What has run in it: facts that fit the rows, folded as a journal is. Names are changed before.
 pub fn record(name: impl Fn(&str) -> String) -> Record {
+    Record::of(&frozen(name), NOW)
+}
+
+/// The State that these facts fold into.
+pub fn frozen(name: impl Fn(&str) -> String) -> Frozen {
     use crate::engine::decide::Engine;
     use crate::engine::definition::*;
     use crate::engine::fact::{Cause, Fact, Outcome, Stamped, Then};
     use crate::engine::message::Usage;
     use crate::engine::state::State;
-    use crate::snapshot::build::Frozen;
 
     let began = Time(NOW.0 - 2_530_000);
     let rows = tasks();
@@ -608,12 +621,12 @@ pub fn record(name: impl Fn(&str) -> String) -> Record {
             },
             priority: row.priority,
             deadline: None,
-            after: if waits {
-                vec![TaskId(16)]
-            } else if n >= 12 {
-                vec![TaskId(11)]
-            } else {
-                vec![]
+            after: match n {
+                16 => vec![TaskId(11), TaskId(23), TaskId(24)],
+                17 => vec![TaskId(12), TaskId(16)],
+                _ if waits => vec![TaskId(16)],
+                12.. => vec![TaskId(11)],
+                _ => vec![],
             },
             timeout: None,
             estimate: None,
@@ -649,5 +662,5 @@ pub fn record(name: impl Fn(&str) -> String) -> Record {
     facts.into_iter().for_each(|(at, fact)| state.apply(&Stamped { at, fact }));
     let mut engine = Engine::new(state);
     engine.look_around();
-    Record::of(&Frozen { engine, ..Frozen::default() }, NOW)
+    Frozen { engine, ..Frozen::default() }
 }

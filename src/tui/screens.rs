@@ -446,6 +446,75 @@ fn a_timeline_of_nothing_says_so_at_every_size() {
     }
 }
 
+// ── the graph ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// The graph of the sample around a task, after these keys.
+fn graph(size: (u16, u16), theme: &str, depth: Depth, task: TaskId, keys: &str) -> (Model, Arc<Snapshot>) {
+    let (mut model, mut sample, mut snapshot) = sample::model(size, theme, depth);
+    sample.frozen = Some(sample::frozen(str::to_owned));
+    model.jump_to(task);
+    settle(&mut sample, &mut model, &mut snapshot);
+    for key in ["g", "d"].into_iter().chain(keys.split(' ').filter(|key| !key.is_empty())) {
+        update(&mut model, Message::Key(keymap::parse(key)[0]), &snapshot);
+        settle(&mut sample, &mut model, &mut snapshot);
+    }
+    (model, snapshot)
+}
+
+/// It needs some tasks that need one of them in turn; much waits for it.
+const LINK_SERVER: TaskId = TaskId(16);
+
+#[test]
+fn the_graph_at_every_size() {
+    for size in SIZES {
+        let (model, snapshot) = graph(size, "dark", Depth::True, LINK_SERVER, "");
+        insta::assert_snapshot!(format!("graph_{}", size_name(size)), screen(&model, &snapshot));
+        let (model, snapshot) = graph(size, "dark", Depth::True, LINK_SERVER, "l <PageDown>");
+        insta::assert_snapshot!(format!("graph_along_{}", size_name(size)), screen(&model, &snapshot));
+        let (mut model, snapshot) = graph(size, "mono", Depth::None, COMPILE_UI, "");
+        model.ascii = true;
+        let buffer = drawn(&model, &snapshot);
+        assert!(words(&buffer).is_ascii());
+        insta::assert_snapshot!(format!("graph_ascii_{}", size_name(size)), words(&buffer));
+    }
+}
+
+#[test]
+fn keys_of_the_graph_go_along_edges_and_to_the_task() {
+    let at = |keys: &str| graph((160, 45), "dark", Depth::True, LINK_SERVER, keys).0;
+    assert_eq!(at("").subject(), Some(LINK_SERVER));
+    let before = at("h");
+    assert!(before.subject().is_some() && before.subject() != Some(LINK_SERVER));
+    assert_eq!(at("h l").subject(), Some(LINK_SERVER));
+    let siblings = at("l j");
+    assert_ne!(siblings.subject(), at("l").subject());
+    // Enter makes it the middle, once more goes to it in the queue.
+    let middle = at("l j <Enter>");
+    assert_eq!((middle.focus, middle.graph.centre), (Pane::Graph, siblings.graph.cursor));
+    let queue = at("l j <Enter> <Enter>");
+    assert_eq!((queue.focus, queue.subject()), (Pane::Queue, siblings.subject()));
+    let back = at("l j <Esc>");
+    assert_eq!((back.focus, back.subject()), (Pane::Queue, Some(LINK_SERVER)));
+}
+
+#[test]
+fn hostile_names_reach_no_cell_of_the_graph() {
+    for bad in text::HOSTILE {
+        for size in SIZES {
+            let (mut model, mut sample, mut snapshot) = sample::model(size, "dark", Depth::True);
+            sample.frozen = Some(sample::frozen(|name| format!("{name}{bad}")));
+            model.jump_to(LINK_SERVER);
+            for key in ["g", "d", "h", "l", "l", "<PageDown>"] {
+                update(&mut model, Message::Key(keymap::parse(key)[0]), &snapshot);
+                settle(&mut sample, &mut model, &mut snapshot);
+                for cell in &drawn(&model, &snapshot).content {
+                    assert!(cell.symbol().chars().all(text::is_plain), "{bad:?} gave {:?}", cell.symbol());
+                }
+            }
+        }
+    }
+}
+
 fn rgb_of(cell: &ratatui::buffer::Cell) -> Option<[u8; 3]> {
     theme::rgb(cell.fg).or(theme::rgb(cell.bg))
 }

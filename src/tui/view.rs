@@ -62,6 +62,7 @@ fn whole(pen: &mut Pen<'_>, scene: &Scene<'_>) {
             Pane::Log => panes::log::draw(pen, scene, inside),
             Pane::Detail => panes::detail::draw(pen, scene, inside),
             Pane::Timeline => panes::timeline::draw(pen, scene, inside),
+            Pane::Graph => panes::graph::draw(pen, scene, inside),
         }
     }
     alert_line(pen, scene);
@@ -81,6 +82,7 @@ fn frame(pen: &mut Pen<'_>, scene: &Scene<'_>, pane: Pane, area: Rect) -> Rect {
         Pane::Log => panes::log::edges(scene),
         Pane::Detail => panes::detail::edges(scene),
         Pane::Timeline => panes::timeline::edges(scene),
+        Pane::Graph => panes::graph::edges(scene),
     };
     let alone = pane.is_alone();
     let tabbed = scene.areas.shape == Shape::Tabs && !scene.model.zoom;

@@ -236,7 +236,11 @@ fn strategy(flow: &Workflow, name: &str, rest: &[&str]) -> FallbackStrategy {
         ["other"] => FallbackStrategy::OtherAgent,
         ["less", uses] => {
             let env = vec![("LESS".to_owned(), "1".to_owned())];
-            FallbackStrategy::Degrade(Degrade { env, references: Vec::new(), uses: uses.split(',').map(|one| need(flow, one)).collect() })
+            FallbackStrategy::Degrade(Degrade {
+                env,
+                references: Vec::new(),
+                uses: uses.split(',').map(|one| need(flow, one)).collect(),
+            })
         }
         ["skip"] => FallbackStrategy::Skip,
         [ask @ ("ask" | "silence"), more @ ..] => {

@@ -2,6 +2,7 @@
 
 pub mod agents;
 pub mod detail;
+pub mod graph;
 pub mod header;
 pub mod locks;
 pub mod log;

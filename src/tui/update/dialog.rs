@@ -166,6 +166,9 @@ fn run(model: &mut Model, entry: Option<Entry>, snapshot: &Snapshot) -> Vec<Requ
                 Some(Context::Log | Context::Select) => navigate::focus(model, Pane::Log),
                 Some(Context::Agents) => navigate::focus(model, Pane::Agents),
                 Some(Context::Timeline) => navigate::focus(model, Pane::Timeline),
+                Some(Context::Graph) if entry.act == Act::Recentre => {
+                    super::graph::act(model, Act::Graph, snapshot);
+                }
                 _ => {}
             }
             super::act(model, entry.act, None, snapshot)
@@ -239,8 +242,15 @@ pub fn entries(model: &Model, words: &str, snapshot: &Snapshot) -> Vec<Entry> {
 
 fn all_entries(model: &Model, snapshot: &Snapshot) -> Vec<Entry> {
     let mut out: Vec<Entry> = Vec::new();
-    let contexts =
-        [Context::Task, Context::Anywhere, Context::Agents, Context::Log, Context::Select, Context::Timeline];
+    let contexts = [
+        Context::Task,
+        Context::Anywhere,
+        Context::Agents,
+        Context::Log,
+        Context::Select,
+        Context::Timeline,
+        Context::Graph,
+    ];
     let moves = |act: Act| {
         use Act::*;
         matches!(
@@ -264,6 +274,8 @@ fn all_entries(model: &Model, snapshot: &Snapshot) -> Vec<Entry> {
                 | PanRight
                 | EarlierBar
                 | LaterBar
+                | AlongBack
+                | AlongOn
         )
     };
     for context in contexts {

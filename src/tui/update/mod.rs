@@ -3,6 +3,7 @@
 
 mod dialog;
 mod field;
+mod graph;
 mod log;
 mod mouse;
 mod navigate;
@@ -10,6 +11,7 @@ mod task;
 mod timeline;
 
 pub use dialog::{entries, menu};
+pub use graph::depth as graph_depth;
 pub use navigate::sort_name;
 pub use task::{Entry, check};
 
@@ -148,7 +150,7 @@ fn on_key(model: &mut Model, key: Key, snapshot: &Snapshot) -> Vec<Request> {
 fn foreign_pane(typed: &str, focus: Pane) -> Option<String> {
     let known =
         |context| keymap::BINDINGS.iter().any(|b| b.context == context && keymap::labels(b).iter().any(|l| l == typed));
-    if known(Context::Task) && !matches!(focus, Pane::Queue | Pane::Detail | Pane::Log | Pane::Timeline) {
+    if known(Context::Task) && !matches!(focus, Pane::Queue | Pane::Detail | Pane::Log | Pane::Timeline | Pane::Graph) {
         return Some(format!("{typed} acts on a task: 1 goes to the queue"));
     }
     if known(Context::Log) {
@@ -217,7 +219,11 @@ fn act(model: &mut Model, act: Act, count: Option<u32>, snapshot: &Snapshot) -> 
     if let Some(requests) = log::act(model, act, snapshot) {
         return requests;
     }
-    if timeline::act(model, act, snapshot) || navigate::act(model, act, snapshot) || dialog::open(model, act) {
+    if timeline::act(model, act, snapshot)
+        || graph::act(model, act, snapshot)
+        || navigate::act(model, act, snapshot)
+        || dialog::open(model, act)
+    {
         return vec![];
     }
     task::act(model, act, count, snapshot)
@@ -225,7 +231,10 @@ fn act(model: &mut Model, act: Act, count: Option<u32>, snapshot: &Snapshot) -> 
 
 /// Takes note of a snapshot where the whole screen is one pane.
 pub fn stay(model: &mut Model, snapshot: &Snapshot) {
-    timeline::stay(model, &snapshot.record);
+    match model.focus {
+        Pane::Graph => graph::stay(model, &snapshot.graph),
+        _ => timeline::stay(model, &snapshot.record),
+    }
 }
 
 /// Whether anything would go on without the screen.

@@ -78,6 +78,9 @@ pub fn on_mouse(model: &mut Model, mouse: Mouse, snapshot: &Snapshot) -> Vec<Req
             if pane == Pane::Timeline {
                 super::timeline::click(model, mouse.x, mouse.y, snapshot);
             }
+            if pane == Pane::Graph {
+                super::graph::click(model, mouse.x, mouse.y, snapshot);
+            }
             let Some(row) = row else { return vec![] };
             let rows = usize::from(inside.height.saturating_sub(areas.heading()));
             select(model, pane, row, rows, snapshot);
@@ -134,6 +137,7 @@ fn wheel(model: &mut Model, pane: Pane, down: bool, snapshot: &Snapshot) {
         }
         Pane::Progress => {}
         Pane::Timeline => super::timeline::wheel(model, NOTCH, down, snapshot),
+        Pane::Graph => super::graph::wheel(model, 1, down, snapshot),
         Pane::Detail => {
             let count = super::super::panes::detail::lines(model, snapshot, 200).len();
             model.detail_scroll = step(model.detail_scroll, count.saturating_sub(1));

@@ -110,7 +110,7 @@ pub fn focus(model: &mut Model, pane: Pane) {
     match pane {
         Pane::Log => model.tab = Tab::Log,
         Pane::Detail if model.tab == Tab::Log => model.tab = Tab::Why,
-        Pane::Detail | Pane::Timeline => {}
+        Pane::Detail | Pane::Timeline | Pane::Graph => {}
         upper => model.upper = upper,
     }
 }
@@ -175,7 +175,7 @@ fn go(model: &mut Model, act: Act, snapshot: &Snapshot) {
         }
         Pane::Agents => model.agent_row = moved(act, model.agent_row, snapshot.agents.len(), page),
         Pane::Locks => model.point_at_lock(moved(act, model.lock_row, snapshot.locks.len(), page), snapshot),
-        Pane::Progress | Pane::Timeline => {}
+        Pane::Progress | Pane::Timeline | Pane::Graph => {}
         Pane::Detail => {
             let count = super::super::panes::detail::lines(model, snapshot, 200).len();
             model.detail_scroll = moved(act, model.detail_scroll, count, page);

@@ -57,6 +57,16 @@ fn how_many_more_there_are_is_said_and_is_a_bound_past_what_is_looked_at() {
 }
 
 #[test]
+fn a_task_that_a_large_one_needs_late_shows_it() {
+    let tasks: Vec<String> = (0..300).map(|n| format!("task t{n} stage one")).collect();
+    let all: Vec<String> = (0..300).map(|n| format!("t{n}")).collect();
+    let flow = format!("stage one\n{}\ntask large stage one after {}", tasks.join("\n"), all.join(","));
+    let graph = around(&frozen(parse(&flow)), Node::Task(TaskId(299)), 1, Time(0));
+    assert_eq!(names(&graph), [vec![], vec!["t299"], vec!["large"]]);
+    assert_eq!(graph.edges, [(1, 0, 0)]);
+}
+
+#[test]
 fn edges_are_those_of_the_workflow_and_no_direct_one_is_missing() {
     for seed in seeds(100) {
         let _say = SaySeed("around", seed);

@@ -107,14 +107,6 @@ pub fn around(frozen: &Frozen, centre: Node, depth: usize, at: Time) -> Graph {
     let mut nodes: Vec<(Vec<Node>, (usize, bool))> = before.into_iter().zip(more_before).rev().collect();
     nodes.push((vec![centre], (0, false)));
     nodes.extend(after.into_iter().zip(more_after));
-    // At the rim stands only what the screen shows a way to: a node whose neighbour is at the rim too belongs further out.
-    for (rim, beside) in [(0, 1), (2 * depth, (2 * depth).saturating_sub(1))] {
-        let pairs = joined(state, &nodes[rim.min(beside)].0, &nodes[rim.max(beside)].0);
-        let kept: BTreeSet<usize> =
-            pairs.into_iter().map(|(left, right)| if rim < beside { left } else { right }).collect();
-        let mut at = 0..;
-        nodes[rim].0.retain(|_| at.next().is_some_and(|at| kept.contains(&at)));
-    }
     let level = |(nodes, (more, at_least)): &(Vec<Node>, (usize, bool))| Level {
         places: nodes.iter().map(|node| place(frozen, *node, at)).collect(),
         more: *more,
@@ -128,8 +120,9 @@ pub fn around(frozen: &Frozen, centre: Node, depth: usize, at: Time) -> Graph {
     Graph { levels, middle: depth, edges }
 }
 
-/// Which of these leads to which of those.
+/// Which of these leads to which of those. Asked from both ends: what one end is too large to look at, the other knows.
 fn joined(state: &State, left: &[Node], right: &[Node]) -> Vec<(usize, usize)> {
+    let after: Vec<BTreeSet<Node>> = left.iter().map(|node| leads(state, *node).collect()).collect();
     let mut edges = Vec::new();
     for (to, node) in right.iter().enumerate() {
         let before: BTreeSet<Node> = needs(state, *node).collect();
@@ -138,41 +131,87 @@ fn joined(state: &State, left: &[Node], right: &[Node]) -> Vec<(usize, usize)> {
             (Node::Task(id), Node::Stage(_)) => Node::Stage(state.definition(*id).stage),
             _ => *left,
         };
-        let from = left.iter().enumerate();
-        let from = from.filter(|(_, left)| before.contains(left) || before.contains(&stage_of(left)));
-        edges.extend(from.map(|(from, _)| (from, to)));
+        let joins = |(from, left): &(usize, &Node)| {
+            before.contains(left) || before.contains(&stage_of(left)) || after[*from].contains(node)
+        };
+        edges.extend(left.iter().enumerate().filter(joins).map(|(from, _)| (from, to)));
     }
     edges
 }
 
-/// Levels to one side, the nearest first: each node as far out as a way leads to it, so that what is between shows.
+/// The levels of one side, the nearest first.
+type Side = (Vec<Vec<Node>>, Vec<(usize, bool)>);
+
+/// Levels to one side: each node as far out as a way leads to it, so that what is between shows.
 fn side<'a, I: Iterator<Item = Node>>(
     state: &'a State,
     centre: Node,
     depth: usize,
     beside: impl Fn(&'a State, Node) -> I,
-) -> (Vec<Vec<Node>>, Vec<(usize, bool)>) {
+) -> Side {
     let mut far: BTreeMap<Node, usize> = BTreeMap::new();
+    let mut inwards: BTreeMap<Node, BTreeSet<Node>> = BTreeMap::new();
+    let mut cut: Vec<Vec<Node>> = vec![vec![]; depth];
+    let mut at_least = vec![false; depth];
     let mut level = vec![centre];
-    let mut more = vec![(0, false); depth];
-    for (distance, (more, at_least)) in more.iter_mut().enumerate() {
+    for distance in 0..depth {
         let mut next: Vec<Node> = Vec::new();
         for node in &level {
             let known = next.len();
-            next.extend(beside(state, *node));
-            *at_least |= next.len() - known == LOOKED_AT;
+            next.extend(beside(state, *node).filter(|other| *other != centre));
+            next[known..].iter().for_each(|other| {
+                inwards.entry(*other).or_default().insert(*node);
+            });
+            at_least[distance] |= next.len() - known == LOOKED_AT;
         }
-        next.retain(|node| *node != centre);
         next.sort_unstable();
         next.dedup();
-        *more = next.len().saturating_sub(MAX_LEVEL);
-        next.truncate(MAX_LEVEL);
+        cut[distance] = next.split_off(next.len().min(MAX_LEVEL));
         far.extend(next.iter().map(|node| (*node, distance)));
         level = next;
     }
+    settle(&mut far, &inwards, centre, &mut cut);
     let mut levels: Vec<Vec<Node>> = vec![vec![]; depth];
-    far.into_iter().for_each(|(node, distance)| levels[distance].push(node));
+    far.iter().for_each(|(node, distance)| levels[*distance].push(*node));
+    let unseen = |cut: Vec<Node>| cut.iter().filter(|node| !far.contains_key(node)).count();
+    let more = cut.into_iter().map(unseen).zip(at_least).collect();
     (levels, more)
+}
+
+/// Each node stands beside one that it has to do with. Where the walk ended before it could move a node out as far as its
+/// neighbour, it stands beside a nearer one; if there is none, it belongs further out than what is shown.
+fn settle(
+    far: &mut BTreeMap<Node, usize>,
+    inwards: &BTreeMap<Node, BTreeSet<Node>>,
+    centre: Node,
+    cut: &mut [Vec<Node>],
+) {
+    // Nodes move inwards only, so that this ends.
+    loop {
+        let mut moves = Vec::new();
+        for (node, at) in &*far {
+            let beside = inwards[node].iter().filter_map(|inner| match *inner == centre {
+                true => Some(0),
+                false => far.get(inner).map(|level| level + 1),
+            });
+            let best = beside.filter(|level| level <= at).max();
+            if best != Some(*at) {
+                moves.push((*node, best));
+            }
+        }
+        if moves.is_empty() {
+            return;
+        }
+        for (node, to) in moves {
+            far.remove(&node);
+            let Some(to) = to else { continue };
+            if far.values().filter(|level| **level == to).count() < MAX_LEVEL {
+                far.insert(node, to);
+            } else {
+                cut[to].push(node);
+            }
+        }
+    }
 }
 
 /// What a node waits for. A transition that leads back is no need: it is said in words.

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::engine::definition::{GoalKind, TaskDefinition, TaskType};
 use crate::engine::fact::{Cause, Ending, Fact, Outcome, Stamped, Then};
+use crate::engine::gates::check_words;
 use crate::engine::ids::{Span, TaskId, Time};
 use crate::engine::message::{Command, Origin, StopReason, StopSignal};
 use crate::engine::state::State;
@@ -297,12 +298,35 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
                 Some(TaskType::Approval(approval)) => {
                     ("◔", format!("asks      {name}: {} (approve or reject{most})", text::clean(&approval.text)))
                 }
+                Some(TaskType::QualityGate(gate)) => {
+                    ("◔", format!("gate      {name} {}{most}", text::clean(&gate.words())))
+                }
                 Some(TaskType::Sensor(sensor)) => {
                     let (what, every) = (sensor.probe.words(), span(sensor.interval));
                     ("◔", format!("watches   {name}: {}, every {every}{most}", text::clean(&what)))
                 }
                 _ => ("◔", format!("awaits    {name}{most}")),
             }
+        }
+        Fact::Checked { holds, saw, check, .. } => {
+            let gate = item.task.as_ref().and_then(|task| task.task_type.gate());
+            let what = gate.and_then(|gate| gate.checks.get(*check as usize)).map_or_else(String::new, check_words);
+            let mark = if *holds { "✓" } else { "✗" };
+            (mark, format!("checked   {name}: {}: {}", text::clean(&what), text::clean(saw)))
+        }
+        // Of an approval its end says who gave it.
+        Fact::Voted { approves, abstains, by, note, .. }
+            if item.task.as_ref().is_some_and(|task| task.task_type.gate().is_some()) =>
+        {
+            let word = if *abstains {
+                "abstains"
+            } else if *approves {
+                "yes"
+            } else {
+                "no"
+            };
+            let note = if note.is_empty() { String::new() } else { format!(" ({note})") };
+            ("◔", text::clean(&format!("voted     {name}: {by}: {word}{note}")).into_owned())
         }
         Fact::Sensed { saw, .. } => ("◔", format!("sees      {name}: {}", text::clean(saw))),
         Fact::Settled { outcome: Outcome::Succeeded, why, .. } => {
@@ -465,6 +489,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     failures: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    check: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     published: Option<serde_json::Map<String, serde_json::Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     score: Option<u64>,
@@ -571,8 +597,12 @@ fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
             (line.name, line.message, line.holds) = (item.way.as_deref(), Some(why.as_str()), Some(*holds));
             "StageDecided"
         }
-        Fact::Voted { approves, by, note, .. } => {
-            (line.by, line.holds) = (Some(by.as_str()), Some(*approves));
+        Fact::Checked { holds, saw, check, .. } => {
+            (line.holds, line.message, line.check) = (Some(*holds), Some(saw.as_str()), Some(*check));
+            "Checked"
+        }
+        Fact::Voted { approves, abstains, by, note, .. } => {
+            (line.by, line.holds) = (Some(by.as_str()), Some(*approves).filter(|_| !abstains));
             line.message = Some(note.as_str()).filter(|note| !note.is_empty());
             "Voted"
         }
@@ -719,6 +749,7 @@ fn outcome_of<'a>(line: &mut Line<'a>, outcome: &'a Outcome) -> &'static str {
                 Cause::Rejected => line.cause = Some("rejected"),
                 Cause::Validation { what } => (line.cause, line.message) = (Some("validation"), Some(what.as_str())),
                 Cause::Limit { what } => (line.cause, line.message) = (Some("limit"), Some(what.as_str())),
+                Cause::Gate => line.cause = Some("gate"),
             }
             "Failed"
         }
@@ -788,6 +819,7 @@ pub fn task_of(fact: &Fact) -> Option<TaskId> {
         | Fact::Enough { task, .. }
         | Fact::Voted { task, .. }
         | Fact::Sensed { task, .. }
+        | Fact::Checked { task, .. }
         | Fact::Admitted { task }
         | Fact::Awaiting { task, .. }
         | Fact::Settled { task, .. }

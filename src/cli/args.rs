@@ -143,7 +143,7 @@ pub struct Run {
     pub votes: Votes,
 }
 
-/// Answers to what tasks of the type `Approval` ask.
+/// Answers to what approvals and gates ask.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Votes {
     /// Say yes to what this task asks, now or when it asks; may be given several times.
@@ -152,6 +152,12 @@ pub struct Votes {
     /// Say no to what this task asks; may be given several times.
     #[arg(long, value_name = "TASK")]
     pub reject: Vec<String>,
+    /// Neither yes nor no to what this gate asks; may be given several times.
+    #[arg(long, value_name = "TASK")]
+    pub abstain: Vec<String>,
+    /// Who answers [default: $LOGNAME].
+    #[arg(long = "as", value_name = "NAME")]
+    pub by: Option<String>,
     /// A note that is kept with the answers.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub note: String,

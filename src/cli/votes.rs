@@ -1,7 +1,10 @@
-//! `--approve` and `--reject`: answers to what tasks ask, as commands. A task that has not asked yet has its answer then.
+//! `--approve`, `--reject` and `--abstain`: answers to what tasks ask, as commands. A task that has not asked yet has its
+//! answer then.
 
 use super::args::Votes;
+use crate::engine::arrival::{self, Vote};
 use crate::engine::definition::{TaskDefinition, TaskType, Workflow};
+use crate::engine::gates::may_vote;
 use crate::engine::ids::TaskId;
 use crate::engine::message::Command;
 use crate::engine::state::State;
@@ -10,7 +13,7 @@ use crate::error::{Error, Result};
 /// The answers for a run that begins.
 ///
 /// # Errors
-/// A name of no task, or of one that asks nobody.
+/// A name of no task, or of one that asks nobody, or not this person.
 pub fn of_workflow(votes: &Votes, workflow: &Workflow) -> Result<Vec<Command>> {
     commands(votes, &workflow.tasks.iter().collect::<Vec<_>>(), |_| false)
 }
@@ -23,30 +26,40 @@ pub fn of_state(votes: &Votes, state: &State) -> Result<Vec<Command>> {
     let definitions: Vec<&TaskDefinition> = state.definitions.iter().map(|definition| &**definition).collect();
     let commands = commands(votes, &definitions, |index| state.is_escalated(TaskId::from(index)))?;
     for command in &commands {
-        if let Command::Vote { task, approves, by, note } = command {
-            crate::engine::arrival::vote(state, *task, *approves, by, note).map_err(Error::usage)?;
+        if let Command::Vote { task, approves, abstains, by, note } = command.clone() {
+            let vote = Vote { at: state.now, approves, abstains, by, note };
+            arrival::vote(state, task, vote).map_err(Error::usage)?;
         }
     }
     Ok(commands)
 }
 
 fn commands(votes: &Votes, tasks: &[&TaskDefinition], escalated: impl Fn(usize) -> bool) -> Result<Vec<Command>> {
-    let answers = votes.approve.iter().map(|name| (name, true)).chain(votes.reject.iter().map(|name| (name, false)));
-    let command = |(name, approves): (&String, bool)| {
-        let asks = |index: usize| matches!(tasks[index].task_type, TaskType::Approval(_)) || escalated(index);
-        let asking = || (0..tasks.len()).filter(|index| asks(*index)).map(|index| tasks[index]);
+    let by = votes.by.clone().unwrap_or_else(who);
+    let answers = [(&votes.approve, true, false), (&votes.reject, false, false), (&votes.abstain, false, true)];
+    let answers = answers.into_iter().flat_map(|(names, yes, no)| names.iter().map(move |name| (name, yes, no)));
+    let command = |(name, approves, abstains): (&String, bool, bool)| {
+        let asking = || (0..tasks.len()).filter(|index| asks(&tasks[*index].task_type) || escalated(*index));
         let Some(index) = tasks.iter().position(|task| task.id == *name) else {
-            let names: Vec<&str> = asking().map(|task| task.id.as_str()).take(20).collect();
+            let names: Vec<&str> = asking().map(|index| tasks[index].id.as_str()).take(20).collect();
             let hint =
                 if names.is_empty() { "no task asks anything".into() } else { format!("asking: {}", names.join(", ")) };
             return Err(Error::usage(format!("no task is called {name}")).hint(hint));
         };
-        if !asks(index) {
-            return Err(Error::usage(format!("{name} asks nobody")));
+        if !escalated(index) {
+            let refusal = |why: String| {
+                let hint = if why.contains("none of those") { "say who votes: --as NAME" } else { "" };
+                if hint.is_empty() { Error::usage(why) } else { Error::usage(why).hint(hint) }
+            };
+            may_vote(&tasks[index].task_type, name, &by, abstains).map_err(refusal)?;
         }
-        Ok(Command::Vote { task: TaskId::from(index), approves, by: who(), note: votes.note.clone() })
+        Ok(Command::Vote { task: TaskId::from(index), approves, abstains, by: by.clone(), note: votes.note.clone() })
     };
     answers.map(command).collect()
+}
+
+fn asks(kind: &TaskType) -> bool {
+    matches!(kind, TaskType::Approval(_)) || kind.gate().is_some_and(|gate| gate.asks_people())
 }
 
 /// The user's name, as the login says it.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::condition::{Condition, EvalError};
 use super::definition::{Deadline, TaskType};
 use super::fact::{Cause, Fact, Outcome};
+use super::gates;
 use super::goals::Goals;
 use super::ids::{TaskId, Time};
 use super::interests::{Asker, Interests};
@@ -117,6 +118,13 @@ pub fn decide(state: &State, id: TaskId) -> Decision {
         },
         TaskType::Wait(Deadline::After(span)) => Fact::Awaiting { task: id, until: Some(state.now.plus(*span)) },
         TaskType::Wait(Deadline::At(time)) => Fact::Awaiting { task: id, until: Some(*time) },
+        TaskType::QualityGate(gate) => match gates::arrive(state, id, gate) {
+            Ok(found) => {
+                facts.extend(found);
+                return Decision::Now(facts);
+            }
+            Err(condition) => return Decision::Later(condition),
+        },
         TaskType::Sensor(sensor) => Fact::Awaiting { task: id, until: sensor.timeout.map(|span| state.now.plus(span)) },
     });
     Decision::Now(facts)
@@ -135,6 +143,7 @@ pub fn overdue(state: &State, id: TaskId) -> Fact {
     }
     let (outcome, why) = match &state.definition(id).task_type {
         TaskType::Sensor(sensor) => return super::sensors::overdue(state, id, sensor),
+        TaskType::QualityGate(gate) => return gates::overdue(state, id, gate),
         TaskType::Approval(approval) if !approval.silence_approves => {
             (Outcome::Failed(Cause::TimedOut), Some("nobody has answered".to_owned()))
         }
@@ -147,30 +156,37 @@ pub fn overdue(state: &State, id: TaskId) -> Fact {
 /// What a person's yes or no comes to.
 ///
 /// # Errors
-/// It asks nobody, or has its answer.
-pub fn vote(state: &State, id: TaskId, approves: bool, by: &str, note: &str) -> Result<Vec<Fact>, String> {
-    let (task, name) = (state.task(id), state.name(id));
-    if state.is_escalated(id) {
-        if task.held {
+/// It asks nobody, or not this person, or has its answer.
+pub fn vote(state: &State, task: TaskId, vote: Vote) -> Result<Vec<Fact>, String> {
+    let (entry, name, kind) = (state.task(task), state.name(task), &state.definition(task).task_type);
+    if state.is_escalated(task) {
+        if entry.held {
             return Err(format!("{name} is held: release it first"));
         }
-        let vote = Vote { approves, by: by.into(), note: note.into() };
-        return Ok(super::fallback::answered(id, vote));
+        if vote.abstains {
+            return Err(format!("{name} asks for a yes or a no"));
+        }
+        return Ok(super::fallback::answered(task, vote));
     }
-    if !matches!(state.definition(id).task_type, TaskType::Approval(_)) {
-        return Err(format!("{name} asks nobody"));
+    gates::may_vote(kind, name, &vote.by, vote.abstains)?;
+    if !entry.phase.is_open() {
+        return Err(format!("{name} has its answer: it is {}", super::decide::word(entry.phase)));
     }
-    if !task.phase.is_open() {
-        return Err(format!("{name} has its answer: it is {}", super::decide::word(task.phase)));
-    }
-    if task.held {
+    if entry.held {
         return Err(format!("{name} is held: release it first"));
     }
-    let vote = Vote { approves, by: by.into(), note: note.into() };
-    let words = vote.words();
-    let mut facts = vec![Fact::Voted { task: id, approves, by: vote.by, note: vote.note }];
-    if task.phase == Phase::Awaiting {
-        facts.push(settled(id, approves, words));
+    let mut heard = entry.heard.as_deref().cloned().unwrap_or_default();
+    heard.vote(vote.clone());
+    if heard.votes.len() > gates::MAX_VOTES {
+        return Err(format!("{name} has {} votes already", gates::MAX_VOTES));
+    }
+    let Vote { approves, abstains, by, note, .. } = vote.clone();
+    let mut facts = vec![Fact::Voted { task, approves, abstains, by, note }];
+    if entry.phase == Phase::Awaiting {
+        facts.extend(match kind.gate() {
+            Some(gate) => gates::decide(state, task, gate, &heard),
+            None => Some(settled(task, vote.approves, vote.words())),
+        });
     }
     Ok(facts)
 }
@@ -182,6 +198,27 @@ pub struct Heard {
     pub votes: Vec<Vote>,
     /// What its sensor was last said to see.
     pub seen: Option<Seen>,
+    /// What the commands of a gate came to, in the order of its checks.
+    pub checked: Vec<Checked>,
+}
+
+impl Heard {
+    /// The last word of each person counts.
+    pub fn vote(&mut self, vote: Vote) {
+        self.votes.retain(|earlier| earlier.by != vote.by);
+        self.votes.push(vote);
+    }
+}
+
+/// What a command of a gate came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// The number of the check.
+    pub check: u32,
+    /// It holds.
+    pub holds: bool,
+    /// How it ended.
+    pub saw: Arc<str>,
 }
 
 /// What a sensor saw.
@@ -198,8 +235,12 @@ pub struct Seen {
 /// What a person has said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vote {
+    /// When.
+    pub at: Time,
     /// Yes.
     pub approves: bool,
+    /// Neither yes nor no.
+    pub abstains: bool,
     /// Who.
     pub by: String,
     /// What was said with it.
@@ -209,7 +250,11 @@ pub struct Vote {
 impl Vote {
     /// `approved by ana: looks good`
     pub fn words(&self) -> String {
-        let word = if self.approves { "approved" } else { "rejected" };
+        let word = match (self.abstains, self.approves) {
+            (true, _) => "abstained",
+            (false, true) => "approved",
+            (false, false) => "rejected",
+        };
         let note = if self.note.is_empty() { String::new() } else { format!(": {}", self.note) };
         format!("{word} by {}{note}", self.by)
     }

@@ -95,9 +95,8 @@ impl Engine {
             What::Command { by, command } => turn.answer = Some(self.command(&mut turn, by, command)),
             What::Report(report) => self.report(&mut turn, report),
             What::Sighting(sighting) => {
-                if let Some(fact) = self.sensors.see(&self.state, sighting) {
-                    self.record(&mut turn, fact);
-                }
+                let facts = self.sensors.see(&self.state, sighting);
+                self.record_intent(&mut turn, facts);
             }
             What::Tick => {}
         }
@@ -671,8 +670,10 @@ fn intend(state: &State, command: &Command) -> Result<Intent, Refusal> {
             phase => refuse(format!("{} is {}: too late to skip", state.name(*task), word(phase))),
         },
         Command::Unskip { task } => intend_unskip(state, *task),
-        Command::Vote { task, approves, by, note } => {
-            let facts = arrival::vote(state, *task, *approves, by, note).map_err(Refusal)?;
+        Command::Vote { task, approves, abstains, by, note } => {
+            let (approves, abstains) = (*approves, *abstains);
+            let vote = arrival::Vote { at: state.now, approves, abstains, by: by.clone(), note: note.clone() };
+            let facts = arrival::vote(state, *task, vote).map_err(Refusal)?;
             Ok(Intent { facts, inverse: None })
         }
         Command::Fallback { task } => {

@@ -483,6 +483,66 @@ pub enum TaskType {
     Wait(Deadline),
     /// Done once something outside is as it should be, which is looked at again and again. It holds nothing meanwhile.
     Sensor(Arc<Sensor>),
+    /// Done once all its checks hold: conditions, commands that are asked, and people. It holds nothing meanwhile.
+    QualityGate(Arc<QualityGate>),
+}
+
+/// What must hold before a gate opens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QualityGate {
+    /// All of these. Conditions are asked first, then commands one after the other, people in any order.
+    pub checks: Vec<GateCheck>,
+    /// From when its conditions hold; then the time is up for commands and people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    /// What follows when a check does not hold.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on_fail: GateAction,
+    /// What follows when the time is up.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on_timeout: GateAction,
+}
+
+/// One thing that must hold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum GateCheck {
+    /// A condition, asked when the gate is reached.
+    Expr(Condition),
+    /// A command that exits with 0: looked at once.
+    Command(Arc<Sensor>),
+    /// Anybody says yes to this, and nobody says no.
+    Approval(String),
+    /// Enough of these people say yes.
+    Quorum(Quorum),
+}
+
+/// So many of these must say yes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quorum {
+    /// So many.
+    pub votes: u32,
+    /// Of these.
+    pub of: Vec<String>,
+    /// A no of one of these is enough to fail it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub veto: Vec<String>,
+    /// The question, if there is one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub text: String,
+}
+
+/// What follows when a gate does not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum GateAction {
+    /// It fails, and what waits for it is blocked.
+    #[default]
+    Fail,
+    /// It is held until the operator asks anew, lets it pass, or gives it up.
+    Escalate,
+    /// It lets pass all the same, and says so.
+    Continue,
 }
 
 /// What is looked at until it is as it should be.
@@ -555,13 +615,18 @@ impl TaskType {
     pub fn command(&self) -> Option<&Arc<CommandSpec>> {
         match self {
             Self::Run(command) => Some(command),
-            Self::Noop | Self::Approval(_) | Self::Wait(_) | Self::Sensor(_) => None,
+            Self::Noop | Self::Approval(_) | Self::Wait(_) | Self::Sensor(_) | Self::QualityGate(_) => None,
         }
     }
 
-    /// What it looks at, if it looks at anything.
+    /// What it looks at, if it is a sensor.
     pub fn sensor(&self) -> Option<&Arc<Sensor>> {
         if let Self::Sensor(sensor) = self { Some(sensor) } else { None }
+    }
+
+    /// The gate, if it is one.
+    pub fn gate(&self) -> Option<&Arc<QualityGate>> {
+        if let Self::QualityGate(gate) = self { Some(gate) } else { None }
     }
 }
 

@@ -314,6 +314,9 @@ pub enum Fact {
         task: TaskId,
         /// Yes.
         approves: bool,
+        /// Neither yes nor no.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        abstains: bool,
         /// Who.
         by: String,
         /// What was said with it.
@@ -330,6 +333,18 @@ pub enum Fact {
         /// What later looks compare with, if they compare.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mark: Option<String>,
+    },
+
+    /// A command that a gate asked has ended.
+    Checked {
+        /// Which.
+        task: TaskId,
+        /// The number of the check.
+        check: u32,
+        /// It holds.
+        holds: bool,
+        /// How it ended.
+        saw: String,
     },
 
     // ── transitions and phases ───────────────────────────────────────────────────────────────────────────────────
@@ -503,4 +518,6 @@ pub enum Cause {
         /// Which, in words.
         what: String,
     },
+    /// A check of a gate does not hold.
+    Gate,
 }

@@ -207,7 +207,7 @@ pub(super) fn intend(state: &State, task: TaskId) -> Result<Vec<Fact>, String> {
 /// What a person's answer to a task that asks what to do comes to: yes, try again; or no, it failed.
 pub(super) fn answered(task: TaskId, vote: Vote) -> Vec<Fact> {
     let (approves, words) = (vote.approves, vote.words());
-    let voted = Fact::Voted { task, approves, by: vote.by, note: vote.note };
+    let voted = Fact::Voted { task, approves, abstains: false, by: vote.by, note: vote.note };
     let then = match approves {
         true => Fact::Requeued { task },
         false => Fact::Settled { task, outcome: Outcome::Failed(Cause::Rejected), why: Some(words) },

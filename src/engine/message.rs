@@ -155,6 +155,9 @@ pub enum Command {
         task: TaskId,
         /// Yes.
         approves: bool,
+        /// Neither yes nor no.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        abstains: bool,
         /// Who.
         by: String,
         /// What is said with it.

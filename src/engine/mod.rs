@@ -17,6 +17,7 @@ pub mod dispatch;
 pub mod explain;
 pub mod fact;
 pub mod fallback;
+pub mod gates;
 pub mod goals;
 pub mod graph;
 pub mod ids;

@@ -1,5 +1,5 @@
-//! Sensors: tasks that are done once something outside is as it should be. A watcher outside looks; here it is said what is
-//! to be looked at, and what a look comes to. Which looks there were is not stored, only what was seen, once it is another;
+//! Sensors: tasks that are done once something outside is as it should be, and gates that ask a command. A watcher outside
+//! looks; here it is said what is to be looked at, and what a look comes to. Which looks there were is not stored, only what was seen, once it is another;
 //! so after a crash every sensor that awaits is looked at again. Knows no files, sockets or processes.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use super::definition::Sensor;
 use super::fact::{Cause, Fact, Outcome};
 use super::ids::{Span, TaskId, Time};
 use super::message::{Effect, Sighting, Watch};
-use super::state::State;
+use super::state::{State, senses};
 
 /// What is seen of one sensor is said no more often than this: what flickers must not fill the journal.
 pub const SAID_EVERY: Span = Span::secs(10);
@@ -20,8 +20,8 @@ pub const SAW_BYTES: usize = 300;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Looking {
     watch: u64,
-    /// Since when it awaits what it looks for.
-    since: Time,
+    /// Since when it awaits what it looks for, and for which of its checks.
+    since: (Time, u32),
     /// How often this console has looked.
     pub looks: u64,
     /// When it looked last, and what it saw.
@@ -61,45 +61,48 @@ impl Sensors {
         changed.dedup();
         let mut effects = Vec::new();
         for task in changed {
-            let since = state.task(task).since;
-            let looks = !self.off && state.sensors.contains(&task);
-            if self.looking.get(&task).is_some_and(|looking| looks && looking.since == since) {
+            let since = senses(state.definition(task), state.task(task)).filter(|_| !self.off);
+            if self.looking.get(&task).map(|looking| looking.since) == since {
                 continue;
             }
             effects.extend(self.looking.remove(&task).map(|old| Effect::Unwatch(old.watch)));
-            if looks {
+            if let Some(since) = since {
                 effects.extend(self.watch(state, task, since));
             }
         }
         effects
     }
 
-    fn watch(&mut self, state: &State, task: TaskId, since: Time) -> Option<Effect> {
+    fn watch(&mut self, state: &State, task: TaskId, since: (Time, u32)) -> Option<Effect> {
+        let kind = &state.definition(task).task_type;
+        let sensor = kind.sensor().or_else(|| kind.gate()?.command(since.1))?.clone();
         self.last += 1;
         let watch = self.last;
         self.looking.insert(task, Looking { watch, since, looks: 0, last: None });
-        let sensor = state.definition(task).task_type.sensor()?.clone();
         let seen = state.task(task).heard.as_ref().and_then(|heard| heard.seen.as_ref());
         let mark = seen.and_then(|seen| seen.mark.clone());
         Some(Effect::Watch(Watch { watch, task, name: state.name(task).into(), sensor, mark }))
     }
 
     /// What a look comes to: nothing, if it is of a watch that is over, or says nothing new.
-    pub fn see(&mut self, state: &State, sighting: &Sighting) -> Option<Fact> {
+    pub fn see(&mut self, state: &State, sighting: &Sighting) -> Vec<Fact> {
         let Sighting { task, watch, met, saw, mark } = sighting;
-        let looking = self.looking.get_mut(task).filter(|looking| looking.watch == *watch)?;
-        let saw = bounded(saw);
+        let (task, saw) = (*task, bounded(saw));
+        let Some(looking) = self.looking.get_mut(&task).filter(|looking| looking.watch == *watch) else {
+            return Vec::new();
+        };
         looking.looks += 1;
         looking.last = Some((state.now, saw.into()));
-        if !state.sensors.contains(task) {
-            return None;
+        let Some((_, check)) = senses(state.definition(task), state.task(task)) else { return Vec::new() };
+        if let Some(gate) = state.definition(task).task_type.gate() {
+            return super::gates::checked(state, task, gate, (check, *met, saw));
         }
         if *met {
-            return Some(Fact::Settled { task: *task, outcome: Outcome::Succeeded, why: Some(saw.to_owned()) });
+            return vec![Fact::Settled { task, outcome: Outcome::Succeeded, why: Some(saw.to_owned()) }];
         }
-        let said = state.task(*task).heard.as_ref().and_then(|heard| heard.seen.as_ref());
+        let said = state.task(task).heard.as_ref().and_then(|heard| heard.seen.as_ref());
         let is_new = said.is_none_or(|said| *said.saw != *saw && said.since.plus(SAID_EVERY) <= state.now);
-        is_new.then(|| Fact::Sensed { task: *task, saw: saw.to_owned(), mark: mark.clone() })
+        is_new.then(|| Fact::Sensed { task, saw: saw.to_owned(), mark: mark.clone() }).into_iter().collect()
     }
 }
 

@@ -358,6 +358,15 @@ fn alerts(frozen: &Frozen, at: Time) -> Vec<Alert> {
             let text = format!("{} asks: {} (A approve, D reject)", state.name(id), approval.text);
             add(state.task(id).since, text, Some(id), false);
         }
+        if let Some(gate) = state.definition(id).task_type.gate().filter(|gate| gate.asks_people()) {
+            let text = format!("{} {} (A approve, D reject)", state.name(id), gate.words());
+            add(state.task(id).since, text, Some(id), false);
+        }
+    }
+    for id in shown_as(state, Shown::Held).take(50) {
+        if let Some(why) = &state.task(id).because {
+            add(state.task(id).since, format!("{} is held: {why} (h asks again)", state.name(id)), Some(id), true);
+        }
     }
     if let (Gate::Open { since, .. }, Some(words)) = (state.breaker.gate, super::why::breaker_words(state, at)) {
         add(since, words, None, true);
@@ -432,6 +441,7 @@ pub fn outcome_words(outcome: &Outcome) -> String {
         Outcome::Failed(Cause::Rejected) => "rejected".into(),
         Outcome::Failed(Cause::Validation { what }) => format!("invalid: {what}"),
         Outcome::Failed(Cause::Limit { what }) => format!("limit: {what}"),
+        Outcome::Failed(Cause::Gate) => "a check does not hold".into(),
         Outcome::Cancelled => "cancelled".into(),
         Outcome::Aborted(_) => "stopped".into(),
         Outcome::UpToDate => "up to date".into(),
@@ -466,6 +476,7 @@ pub fn in_words(state: &State, command: &Command) -> String {
         Command::Skip { task } => format!("skip {}", name(task)),
         Command::Unskip { task } => format!("requeue {}", name(task)),
         Command::Fallback { task } => format!("fallback of {}", name(task)),
+        Command::Vote { task, abstains: true, .. } => format!("abstain from {}", name(task)),
         Command::Vote { task, approves: true, .. } => format!("approve {}", name(task)),
         Command::Vote { task, .. } => format!("reject {}", name(task)),
         Command::Pause => "pause".into(),

@@ -7,9 +7,12 @@ use super::found;
 use super::rows::{fallback_name, task_row};
 use super::{AttemptLine, Detail, Phase, WhyLine};
 use crate::engine::breaker::Gate;
-use crate::engine::definition::{CommandLine, CommandSpec, Deadline, ResourceKind, Sensor, StageEnd, TaskType};
+use crate::engine::definition::{
+    CommandLine, CommandSpec, Deadline, GateCheck, QualityGate, ResourceKind, Sensor, StageEnd, TaskType,
+};
 use crate::engine::explain::{Reason, explain};
 use crate::engine::fact::Target;
+use crate::engine::gates::{self, Stand};
 use crate::engine::ids::{Attempt, ResourceId, Span, StageId, TaskId, Time, WindowId};
 use crate::engine::message::{StopReason, StopSignal};
 use crate::engine::place::Closed;
@@ -80,6 +83,14 @@ fn awaiting_words(frozen: &Frozen, id: TaskId, at: Time) -> String {
             let saw = last_look(frozen, id).map_or_else(|| "not looked at yet".into(), |(_, saw)| saw.to_string());
             format!("watches {}: {saw}", sensor.probe.words())
         }
+        (TaskType::QualityGate(gate), left) => {
+            let stands = gates::stands(state, gate, state.task(id).heard.as_deref());
+            let open: Vec<&str> =
+                stands.iter().filter(|stand| matches!(stand, Stand::Open(_))).map(Stand::words).collect();
+            let left = left.map_or_else(String::new, |left| format!(" for {left} more"));
+            let ask = if gate.asks_people() { "asks" } else { "checks" };
+            format!("{ask}{left}: {}", open.join("; "))
+        }
         (_, Some(left)) => format!("waits {left} more"),
         (_, None) => "waits".into(),
     }
@@ -110,6 +121,33 @@ fn looks(frozen: &Frozen, id: TaskId, sensor: &Sensor, at: Time) -> Vec<String> 
     if let Some(due) = frozen.engine.state.task(id).due {
         let then = if sensor.timeout_skips { "is skipped" } else { "fails" };
         more.push(format!("{then} in {}", duration(due.since(at))));
+    }
+    more
+}
+
+/// How each check of a gate stands, and who said what when.
+fn checks(state: &State, id: TaskId, gate: &QualityGate, at: Time) -> Vec<String> {
+    let heard = state.task(id).heard.as_deref();
+    let stands = gates::stands(state, gate, heard);
+    let line = |(check, stand): (&GateCheck, &Stand)| {
+        let mark = match stand {
+            Stand::Holds(_) => "✓",
+            Stand::Fails(_) => "✗",
+            Stand::Open(_) => "◔",
+        };
+        match check {
+            GateCheck::Approval(text) => format!("{mark} {text}: {}", stand.words()),
+            GateCheck::Quorum(quorum) if !quorum.text.is_empty() => {
+                format!("{mark} {}: {}", quorum.text, stand.words())
+            }
+            _ => format!("{mark} {}", stand.words()),
+        }
+    };
+    let mut more: Vec<String> = gate.checks.iter().zip(&stands).map(line).collect();
+    let votes = heard.map_or(&[][..], |heard| &heard.votes);
+    more.extend(votes.iter().map(|vote| format!("{} {} ago", vote.words(), duration(at.since(vote.at)))));
+    if gate.asks_people() && state.task(id).phase == crate::engine::state::Phase::Awaiting {
+        more.push("A approves, D rejects; on the command line --approve, --reject, --abstain, --as NAME".to_owned());
     }
     more
 }
@@ -319,6 +357,7 @@ pub(super) fn detail(frozen: &Frozen, id: TaskId, at: Time) -> Detail {
             TaskType::Wait(Deadline::After(span)) => format!("waits {}", duration(*span)),
             TaskType::Wait(Deadline::At(_)) => "waits for a time of the clock".into(),
             TaskType::Sensor(sensor) => format!("watches {}", sensor.probe.words()),
+            TaskType::QualityGate(gate) => gate.words(),
         },
         replaced_by: fallbacks::replaced(state, id),
         fallbacks: fallbacks::preview(state, id),
@@ -526,6 +565,9 @@ fn why_here(frozen: &Frozen, id: TaskId, at: Time) -> Vec<WhyLine> {
             if note.is_empty() { note } else { format!(": {note}") }
         ),
     ));
+    for vote in task.heard.iter().flat_map(|heard| &heard.votes) {
+        lines.push(line(vote.approves, format!("{} {} ago", vote.words(), duration(at.since(vote.at)))));
+    }
     if let Some(past) = task.past.as_ref().and_then(|past| past.last()) {
         lines.push(line(good, format!("attempt {} ran {}", past.attempt, duration(past.ended.since(past.started)))));
     }
@@ -628,6 +670,7 @@ fn long(frozen: &Frozen, id: TaskId, reason: &Reason, at: Time) -> WhyLine {
                     more.push("A approves, D rejects; on the command line --approve, --reject".to_owned());
                 }
                 TaskType::Sensor(sensor) => more.extend(looks(frozen, id, sensor, at)),
+                TaskType::QualityGate(gate) => more.extend(checks(state, id, gate, at)),
                 _ => {}
             }
             short(frozen, id, reason, at)

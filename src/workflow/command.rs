@@ -62,6 +62,18 @@ pub(super) fn read(
     Some(Arc::new(spec))
 }
 
+/// A shell command that stands alone.
+pub(super) fn shell(
+    reader: &mut Reader,
+    scope: Scope<'_, '_>,
+    row: Option<&Row<'_>>,
+    node: &Node<'_>,
+) -> Option<Arc<CommandSpec>> {
+    let (before, mut env, mut references) = (reader.findings.count(), Vec::new(), Vec::new());
+    let run = read_shell(reader, scope, row, node, &mut env, &mut references)?;
+    (reader.findings.count() == before).then(|| Arc::new(CommandSpec { run, env, cwd: None, references }))
+}
+
 /// Bytes as the kernel counts them: each text with its end.
 pub(super) fn size(spec: &CommandSpec) -> usize {
     let run: usize = match &spec.run {

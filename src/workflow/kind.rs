@@ -7,17 +7,17 @@ use super::conditions::Scope;
 use super::diagnostic::Finding;
 use super::foreach::Each;
 use super::lower::next_time;
-use super::schema::{APPROVAL, Fields, Reader, Zero, describe, head};
+use super::schema::{APPROVAL, Fields, Reader, TASK_GATE, Zero, describe, head};
 use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};
-use super::{sensor, units};
+use super::{gate, sensor, units};
 use crate::engine::definition::{Approval, Deadline, TaskType};
 
 /// A question is no longer than this, in bytes.
 pub const MAX_QUESTION_BYTES: usize = 1_000;
 
 /// The types that can be written.
-const TYPES: [&str; 4] = ["Noop", "Approval", "Wait", "Sensor"];
+const TYPES: [&str; 5] = ["Noop", "Approval", "Wait", "Sensor", "QualityGate"];
 
 /// Types that this version does not have.
 const LATER: [&str; 3] = ["Message", "Subworkflow", "Barrier"];
@@ -42,6 +42,10 @@ pub(super) fn read(
         }
         Kind::Struct(Some(name), _) | Kind::Tuple(Some(name), _) if name.text == "Sensor" => {
             TaskType::Sensor(Arc::new(sensor::read(reader, scope, each, node, what)?))
+        }
+        Kind::Struct(Some(name), _) | Kind::Tuple(Some(name), _) if name.text == "QualityGate" => {
+            let fields = reader.fields(node, &TASK_GATE)?;
+            TaskType::QualityGate(Arc::new(gate::read(reader, scope, each, node, &fields, what)?))
         }
         Kind::Tuple(Some(name), items) if name.text == "Wait" && items.len() == 1 => {
             TaskType::Wait(wait(reader, now, &items[0])?)

@@ -18,11 +18,11 @@ use super::outline::{Foreach, Group, Outline, too_large};
 use super::params::Params;
 use super::published::{self, Published};
 use super::schema::{
-    ADOPT, AGENT, EXPONENTIAL, Fields, RETRY, Reader, Shape, TASK, WORKFLOW, Word, Zero, describe, head, peek,
+    ADOPT, AGENT, EXPONENTIAL, Fields, GATE, RETRY, Reader, Shape, TASK, WORKFLOW, Word, Zero, describe, head, peek,
 };
 use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};
-use super::{Machine, command, goals, join, kind, sensor, units, ways};
+use super::{Machine, command, gate, goals, join, kind, sensor, units, ways};
 use crate::engine::condition::Condition;
 use crate::engine::definition::{
     AgentDefinition, Backoff, CommandLine, CommandSpec, Deadline, Durability, Entry, Join, OnConsoleDeath, OnLost,
@@ -78,7 +78,11 @@ pub(super) fn workflow(
     let places_are_known = reader.findings.count() == before;
     settings.params.clone_from(&params.values);
     let stages = stage_list(reader, root, &fields);
-    let outline = Outline::read(reader, stages);
+    let mut outline = Outline::read(reader, stages);
+    if let Some(node) = fields.get("gates") {
+        let list = reader.list(node, "gates");
+        outline.gates(reader, list);
+    }
     let (stage_names, task_names) = (outline.stage_names(reader), outline.task_names(reader));
     let published = Published::read(reader, &outline);
     let scope = Scope { params: &params, tasks: &task_names, stages: &stage_names, published: &published };
@@ -98,6 +102,7 @@ pub(super) fn workflow(
         bytes: outline.bytes,
         apart: BTreeSet::new(),
         windows: Vec::new(),
+        gates_from: outline.groups.iter().find(|group| group.is_gate).map_or(usize::MAX, |group| group.first),
     };
     let (stages, mut tasks) = lowering.stages_and_tasks(&outline, places_are_known);
     let Lowering {
@@ -431,6 +436,8 @@ struct Lowering<'m, 'n> {
     /// Pairs of tasks that must not run side by side.
     apart: BTreeSet<(u32, u32)>,
     windows: Vec<WindowDefinition>,
+    /// The tasks from this one on are `gates`.
+    gates_from: usize,
 }
 
 /// Which parts of a task are not the same for all tasks of its `foreach`.
@@ -541,6 +548,9 @@ impl Lowering<'_, '_> {
 
     /// All tasks of one written one. What is wrong is told for the first that it is wrong for.
     fn group(&mut self, group: &Group<'_, '_>, lowered: &mut Lowered) {
+        if group.is_gate {
+            return self.gate(group, lowered);
+        }
         let before = self.reader.findings.count();
         let Some(fields) = self.reader.fields(group.node, &TASK) else {
             return (0..group.count).for_each(|n| self.push_empty(group, n, lowered));
@@ -568,6 +578,24 @@ impl Lowering<'_, '_> {
             return (1..group.count).for_each(|n| self.push_empty(group, n, lowered));
         }
         self.further(group, matrix, &fields, &wanted, lowered);
+    }
+
+    /// One of `gates`. All tasks of the stages are known by then.
+    fn gate(&mut self, group: &Group<'_, '_>, lowered: &mut Lowered) {
+        let Some(fields) = self.reader.fields(group.node, &GATE) else { return self.push_empty(group, 0, lowered) };
+        let mut task = self.fixed(self.empty(group, 0), &fields);
+        let what = || format!("the gate `{}`", shown(&task.id));
+        let gate = gate::read(self.reader, scope!(self), Each::No, group.node, &fields, what);
+        if let Some(gate) = gate {
+            task.task_type = TaskType::QualityGate(Arc::new(gate));
+        }
+        if let Some(when) = fields.get("when").and_then(|node| self.condition(node, Each::No)) {
+            task.entry = Some(Arc::new(Entry { when: Some(when) }));
+        }
+        task.tags = fields.get("tags").map(|node| self.tags(node, Each::No)).unwrap_or_default();
+        let gates = self.gates_from;
+        let after = gate::comes_after(group.stage, &lowered.0, &lowered.1, |task| task >= gates);
+        push(lowered, task, after);
     }
 
     /// All but the first task of a `foreach`: like the first, but for what differs.
@@ -639,7 +667,9 @@ impl Lowering<'_, '_> {
             task.priority = number.and_then(|number| i32::try_from(number).ok()).unwrap_or_default();
         }
         task.deadline = fields.get("deadline").and_then(|node| self.deadline(node));
-        task.timeout = fields.get("timeout").and_then(|node| self.reader.duration(node, "timeout", Zero::Refused));
+        // A gate has a time of its own.
+        let timeout = fields.get("timeout").filter(|_| fields.get("checks").is_none());
+        task.timeout = timeout.and_then(|node| self.reader.duration(node, "timeout", Zero::Refused));
         task.estimate = fields.get("estimate").and_then(|node| self.reader.duration(node, "estimate", Zero::Allowed));
         task.join = join::read(self.reader, fields);
         task.retry = fields.get("retry").and_then(|node| retry(self.reader, node, &RETRY)).unwrap_or_default();

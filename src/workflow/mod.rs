@@ -12,6 +12,7 @@ mod conditions;
 mod diagnostic;
 mod fallbacks;
 mod foreach;
+mod gate;
 mod goals;
 mod join;
 mod kind;

@@ -7,7 +7,8 @@ use super::diagnostic::{Extent, Finding, shown};
 use super::foreach::{self, Matrix};
 use super::lower::{MAX_EXPANDED_BYTES, MAX_TASKS, check_name, required_name};
 use super::order::Names;
-use super::schema::{Fields, Reader, STAGE, Word, head, peek};
+use super::schema::{Fields, GATE, Reader, STAGE, Word, head, peek};
+use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};
 
 /// All stages and tasks.
@@ -40,6 +41,8 @@ pub(super) struct Group<'n, 'a> {
     pub first: usize,
     pub count: usize,
     pub foreach: Foreach<'n>,
+    /// It is one of `gates`.
+    pub is_gate: bool,
     /// The `id` as written, and where; where the task stands if it has none.
     id: Word<'n>,
 }
@@ -95,6 +98,35 @@ impl<'n, 'a> Outline<'n, 'a> {
         }
     }
 
+    /// Goes through the list `gates`: each is a task of the stage in its `after`.
+    pub fn gates(&mut self, reader: &mut Reader, list: &'n [Node<'a>]) {
+        for node in list {
+            if self.ids.len() >= MAX_TASKS {
+                let finding = Finding::new(head(node), format!("more than {MAX_TASKS} tasks"));
+                return reader.report(finding.label("one too many"));
+            }
+            let Some(fields) = reader.fields(node, &GATE) else { continue };
+            let id = required_name(reader, node, &fields, "id", "gate");
+            let Some(after) = fields.get("after") else {
+                let finding = Finding::new(head(node), "this gate stands after no stage").label("`after` is missing");
+                reader.report(finding.help("name a stage, for example after: \"test\""));
+                continue;
+            };
+            let Some(wanted) = reader.text(after, "after") else { continue };
+            let names = || self.stages.iter().map(|stage| stage.name.map_or("", |name| name.text));
+            let Some(stage) = names().position(|name| name == wanted.text) else {
+                let help = did_you_mean(wanted.text, names());
+                let finding = Finding::new(wanted.at, format!("no stage is called `{}`", shown(wanted.text)));
+                reader.report(finding.label("unknown").maybe_help(help));
+                continue;
+            };
+            let stage = u32::try_from(stage).expect("a file of 64 MiB has fewer stages");
+            let name = id.map_or(Cow::Borrowed(""), |word| Cow::Borrowed(word.text));
+            self.add(node, stage, id, Foreach::None, [name]);
+            self.groups.last_mut().expect("just added").is_gate = true;
+        }
+    }
+
     fn add(
         &mut self,
         node: &'n Node<'a>,
@@ -108,7 +140,8 @@ impl<'n, 'a> Outline<'n, 'a> {
         let group = u32::try_from(self.groups.len()).expect("at most a million tasks");
         self.group_of.resize(self.ids.len(), group);
         let id = id.unwrap_or(Word { text: "", at: head(node) });
-        self.groups.push(Group { node, stage, first, count: self.ids.len() - first, foreach, id });
+        let (count, is_gate) = (self.ids.len() - first, false);
+        self.groups.push(Group { node, stage, first, count, foreach, is_gate, id });
     }
 
     /// The tasks of one `foreach`; a nameless one if it cannot make any.

@@ -33,6 +33,7 @@ pub(super) const WORKFLOW: Shape = Shape {
         "phases",
         "fallbacks",
         "controls",
+        "gates",
         "milestones",
         "objectives",
         "on_lost",
@@ -43,7 +44,7 @@ pub(super) const WORKFLOW: Shape = Shape {
         "durability",
         "on_console_death",
     ],
-    later: &["gates", "barriers", "policy", "plan", "conditions", "include"],
+    later: &["barriers", "policy", "plan", "conditions", "include"],
 };
 
 pub(super) const AGENT: Shape =
@@ -112,6 +113,22 @@ pub(super) const RETRY: Shape = Shape { name: "Retry", fields: &["attempts", "ba
 pub(super) const EXPONENTIAL: Shape = Shape { name: "Exponential", fields: &["base", "max", "jitter"], later: &[] };
 
 pub(super) const APPROVAL: Shape = Shape { name: "Approval", fields: &["text", "timeout", "on_timeout"], later: &[] };
+
+/// `type: QualityGate(…)` of a task.
+pub(super) const TASK_GATE: Shape =
+    Shape { name: "QualityGate", fields: &["checks", "timeout", "on_fail", "on_timeout"], later: &[] };
+
+/// One of `gates`.
+pub(super) const GATE: Shape = Shape {
+    name: "QualityGate",
+    fields: &["id", "after", "checks", "timeout", "on_fail", "on_timeout", "priority", "deadline", "tags", "when"],
+    later: &[],
+};
+
+pub(super) const QUORUM: Shape = Shape { name: "Quorum", fields: &["votes", "of", "veto", "text"], later: &[] };
+
+pub(super) const COMMAND: Shape =
+    Shape { name: "Command", fields: &["run", "exec", "env", "cwd", "patience"], later: &[] };
 
 pub(super) const SENSOR: Shape = Shape {
     name: "Sensor",

@@ -41,6 +41,12 @@ struct Seen {
     awaits: Option<Option<Time>>,
     /// What a person said.
     vote: Option<bool>,
+    /// Who voted: yes, no, or neither.
+    votes: BTreeMap<String, Option<bool>>,
+    /// What the commands of a gate came to.
+    checked: BTreeMap<u32, bool>,
+    /// A rule holds it.
+    held_by_rule: bool,
     /// When what its sensor sees was last said, since it awaits.
     said: Option<Time>,
 }
@@ -135,7 +141,8 @@ impl Checker {
             Fact::Awaiting { task, until } => {
                 self.arrived(*task);
                 assert!(until.is_none_or(|at| at >= Time(0)), "awaits the past");
-                (self.idle(*task).awaits, self.idle(*task).said) = (Some(*until), None);
+                let seen = self.idle(*task);
+                (seen.awaits, seen.said, seen.checked) = (Some(*until), None, BTreeMap::new());
             }
             Fact::Sensed { task, saw, .. } => {
                 self.arrived(*task);
@@ -145,10 +152,32 @@ impl Checker {
                 assert!(seen.said.is_none_or(|at| now.since(at) >= Span::secs(10)), "{task} says too much: {saw}");
                 seen.said = Some(now);
             }
-            Fact::Voted { task, approves, .. } => {
+            Fact::Voted { task, approves, abstains, by, .. } => {
+                let kind = self.tasks[task.index()].task_type.clone();
                 let seen = self.idle(*task);
                 assert!(!seen.at_rest && !seen.satisfied && !seen.held, "{task} is asked when it is over or held");
                 seen.vote = Some(*approves);
+                seen.votes.insert(by.clone(), (!abstains).then_some(*approves));
+                if let TaskType::QualityGate(gate) = kind {
+                    let asked = gate.checks.iter().any(|check| match check {
+                        GateCheck::Approval(_) => !abstains,
+                        GateCheck::Quorum(quorum) => quorum.of.contains(by),
+                        GateCheck::Expr(_) | GateCheck::Command(_) => false,
+                    });
+                    assert!(asked, "{by} is not asked by {task} and votes");
+                }
+            }
+            Fact::Checked { task, check, holds, .. } => {
+                self.arrived(*task);
+                let kind = self.tasks[task.index()].task_type.clone();
+                let TaskType::QualityGate(gate) = kind else { panic!("{task} is no gate") };
+                assert!(
+                    matches!(gate.checks[*check as usize], GateCheck::Command(_)),
+                    "{check} of {task} is no command"
+                );
+                let seen = self.idle(*task);
+                assert!(seen.awaits.is_some(), "{task} asks a command before it is reached");
+                assert!(seen.checked.insert(*check, *holds).is_none(), "{check} of {task} is asked twice");
             }
             Fact::Settled { task, outcome, .. } => {
                 self.arrived(*task);
@@ -165,6 +194,7 @@ impl Checker {
                         assert!(seen.awaits.is_some(), "{task} is settled before it looks");
                         assert!(late || *outcome == Outcome::Succeeded, "{task} fails before its time");
                     }
+                    (TaskType::QualityGate(gate), _) => gate_is_settled(&gate, seen, late, outcome),
                     (TaskType::Run(_), vote) => {
                         assert!(seen.awaits.is_some(), "{task} runs a command and is settled");
                         let rejected = vote == Some(false) && *outcome == Outcome::Failed(Cause::Rejected);
@@ -172,6 +202,7 @@ impl Checker {
                     }
                 }
                 (seen.vote, seen.awaits) = (None, None);
+                (seen.votes, seen.checked) = (BTreeMap::new(), BTreeMap::new());
                 let seen = self.idle(*task);
                 (seen.at_rest, seen.held) = (true, false);
                 seen.satisfied = *outcome == Outcome::Succeeded;
@@ -234,8 +265,28 @@ impl Checker {
             Fact::Ending(_) => self.ending = true,
             Fact::PrioritySet { .. } => {}
             Fact::SlotsSet { agent, slots } => self.slots[agent.index()] = *slots,
-            Fact::Held { task, .. } => self.idle(*task).held = true,
-            Fact::Released { task } => self.idle(*task).held = false,
+            Fact::Held { task, why } => {
+                let gate = self.tasks[task.index()].task_type.gate().cloned();
+                let now = self.now;
+                let seen = self.idle(*task);
+                (seen.held, seen.held_by_rule) = (true, why.is_some());
+                if let (Some(gate), Some(why)) = (gate, why)
+                    && why.starts_with("gate closed")
+                {
+                    let late = seen.awaits.flatten().is_some_and(|until| until <= now);
+                    let (_, fails) = gate_stands(&gate, seen);
+                    let escalates = [(fails, gate.on_fail), (late, gate.on_timeout), (asks_first(&gate), gate.on_fail)];
+                    assert!(escalates.contains(&(true, GateAction::Escalate)), "{task} is held without a reason");
+                }
+            }
+            Fact::Released { task } => {
+                let is_gate = self.tasks[task.index()].task_type.gate().is_some();
+                let seen = self.idle(*task);
+                if is_gate && seen.held_by_rule && seen.awaits.is_some() {
+                    (seen.votes, seen.checked, seen.awaits) = (BTreeMap::new(), BTreeMap::new(), None);
+                }
+                (seen.held, seen.held_by_rule) = (false, false);
+            }
             Fact::Skipped { task, why } => {
                 let seen = self.idle(*task);
                 seen.by_rule = why.is_some();
@@ -258,6 +309,7 @@ impl Checker {
                 assert!(!seen.succeeded_once, "{task} has succeeded and is run again");
                 (seen.at_rest, seen.satisfied, seen.tries, seen.not_before) = (false, false, 0, Time(0));
                 (seen.excused, seen.admitted, seen.awaits, seen.vote) = (false, false, None, None);
+                (seen.votes, seen.checked) = (BTreeMap::new(), BTreeMap::new());
             }
             Fact::Excused { task, .. } => {
                 let seen = self.idle(*task);
@@ -721,5 +773,54 @@ impl Checker {
                 self.seen[task.index()].not_before = at;
             }
         }
+    }
+}
+
+/// It may be closed before it asks anybody.
+fn asks_first(gate: &QualityGate) -> bool {
+    gate.checks.iter().any(|check| matches!(check, GateCheck::Expr(_)))
+}
+
+/// Whether all commands and people of a gate have said yes, and whether one of them has said no.
+fn gate_stands(gate: &QualityGate, seen: &Seen) -> (bool, bool) {
+    let (mut holds, mut fails) = (true, false);
+    for (number, check) in (0..).zip(&gate.checks) {
+        let (yes, no) = match check {
+            GateCheck::Expr(_) => continue,
+            GateCheck::Command(_) => {
+                let said = seen.checked.get(&number);
+                (said == Some(&true), said == Some(&false))
+            }
+            GateCheck::Approval(_) => {
+                let said = |word: bool| seen.votes.values().any(|vote| *vote == Some(word));
+                (said(true) && !said(false), said(false))
+            }
+            GateCheck::Quorum(quorum) => {
+                let said = |name: &String| seen.votes.get(name).copied();
+                let yes = quorum.of.iter().filter(|name| said(name) == Some(Some(true))).count();
+                let silent = quorum.of.iter().filter(|name| said(name).is_none()).count();
+                let vetoed = quorum.veto.iter().any(|name| said(name) == Some(Some(false)));
+                let enough = yes >= quorum.votes as usize;
+                (enough && !vetoed, vetoed || yes + silent < quorum.votes as usize)
+            }
+        };
+        holds &= yes;
+        fails |= no;
+    }
+    (holds, fails)
+}
+
+fn gate_is_settled(gate: &QualityGate, seen: &Seen, late: bool, outcome: &Outcome) {
+    let (holds, fails) = gate_stands(gate, seen);
+    let first = asks_first(gate) && seen.awaits.is_none();
+    match outcome {
+        Outcome::Succeeded => {
+            let lets_pass = gate.on_fail == GateAction::Continue && (fails || first);
+            let in_time = late && gate.on_timeout == GateAction::Continue;
+            assert!((holds && !fails) || lets_pass || in_time, "a gate opens by itself: {seen:?}");
+        }
+        Outcome::Failed(Cause::TimedOut) => assert!(late && gate.on_timeout == GateAction::Fail, "{seen:?}"),
+        Outcome::Failed(_) => assert!((fails || first) && gate.on_fail == GateAction::Fail, "{seen:?}"),
+        other => panic!("a gate is {other:?}"),
     }
 }

@@ -19,7 +19,8 @@ use super::{command, replay, task, through_ron};
 /// A workflow from lines: `set KEY N`, `lock N`, `pool N AMOUNT`, `agent NAME slots N [cpu N] [mem N] [can a,b]`,
 /// `stage N [after a,b] [when CEL]`, `fallback N [retry TRIES [backoff MS] [on 1,2]|other|less cpu:1|skip|ask [MS]|silence MS]`, `task N [after a,b] [uses db,db:shared,cpu:2] [needs a,b] [on AGENT] [prio N]
 /// [deadline MS] [timeout MS] [estimate MS] [tries N] [only 1,2] [backoff MS|BASE..MAX~JITTER] [or a,b] [stage S] [enough N]
-/// [rest cancel] [trigger over] [when CEL] [type noop|wait:MS|ask[:MS]|silence:MS|sensor[:MS]|skips:MS]` (no spaces in a CEL), after the stages `transition FROM to TO [on failure|over] [most N]`, `phase N stages a,b
+/// [rest cancel] [trigger over] [when CEL] [type noop|wait:MS|ask[:MS]|silence:MS|sensor[:MS]|skips:MS|gate:CHECK+CHECK]
+/// [within MS] [onfail escalate|continue] [ontime escalate|continue]` with `CHECK` one of `ask`, `run=NAME`, `expr=CEL`, `2of=ana,bo!bo` (no spaces in a CEL), after the stages `transition FROM to TO [on failure|over] [most N]`, `phase N stages a,b
 /// [end finish|stop]`.
 pub fn parse(text: &str) -> Workflow {
     let mut flow = Workflow::default();
@@ -173,6 +174,22 @@ fn one_task(flow: &Workflow, name: &str, rest: &[&str]) -> TaskDefinition {
             "rest" => task.join.rest = Rest::Cancel,
             "trigger" => task.join.trigger = Trigger::AllOver,
             "when" => task.entry = Some(Arc::new(Entry { when: Some(condition(value)) })),
+            "type" if value.starts_with("gate:") => {
+                let checks = value["gate:".len()..].split('+').map(gate_check).collect();
+                let (on_fail, on_timeout) = (GateAction::Fail, GateAction::Fail);
+                task.task_type =
+                    TaskType::QualityGate(Arc::new(QualityGate { checks, timeout: None, on_fail, on_timeout }));
+            }
+            "within" | "onfail" | "ontime" => {
+                let TaskType::QualityGate(gate) = &mut task.task_type else { panic!("{name} is no gate") };
+                let gate = Arc::make_mut(gate);
+                let action = if value == "escalate" { GateAction::Escalate } else { GateAction::Continue };
+                match key {
+                    "within" => gate.timeout = Some(Span(number(value))),
+                    "onfail" => gate.on_fail = action,
+                    _ => gate.on_timeout = action,
+                }
+            }
             "type" => {
                 let (kind, span) = value.split_once(':').unwrap_or((value, ""));
                 let span = (!span.is_empty()).then(|| Span(number(span)));
@@ -198,6 +215,25 @@ fn one_task(flow: &Workflow, name: &str, rest: &[&str]) -> TaskDefinition {
     }
     task.requirements.resources.sort_by_key(|need| need.resource);
     task
+}
+
+fn gate_check(text: &str) -> GateCheck {
+    match text.split_once('=') {
+        None => GateCheck::Approval("well?".into()),
+        Some(("run", name)) => GateCheck::Command(Arc::new(asked(name))),
+        Some(("expr", text)) => GateCheck::Expr(condition(text)),
+        Some((votes, people)) => {
+            let (of, veto) = people.split_once('!').unwrap_or((people, ""));
+            let names = |list: &str| list.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+            let votes = number(votes.trim_end_matches("of"));
+            GateCheck::Quorum(Quorum { votes, of: names(of), veto: names(veto), text: String::new() })
+        }
+    }
+}
+
+/// A command that a gate asks.
+pub fn asked(name: &str) -> Sensor {
+    Sensor { probe: Probe::Command(command(name)), ..sensor(None, false) }
 }
 
 /// Looks at a door.
@@ -391,9 +427,10 @@ impl Case {
             }
             "most" => Command::SetMaxRunning { most: words.get(1).map(|most| number(most)) },
             "close" => Command::CloseBreaker,
-            "approve" | "reject" => {
-                let (approves, by, note) = (words[0] == "approve", words[2].to_owned(), String::new());
-                Command::Vote { task: self.id(words[1]), approves, by, note }
+            "approve" | "reject" | "abstain" => {
+                let (approves, abstains) = (words[0] == "approve", words[0] == "abstain");
+                let (by, note) = (words[2].to_owned(), String::new());
+                Command::Vote { task: self.id(words[1]), approves, abstains, by, note }
             }
             "undo" => Command::Undo,
             "redo" => Command::Redo,
@@ -496,7 +533,9 @@ impl Case {
             Fact::StageDecided { stage, holds, why } => {
                 format!("stage {} {holds}: {why}", self.flow.stages[stage.index()].name)
             }
-            Fact::Voted { task, approves, by, note } => format!("vote {} {approves} by {by}{note}", t(task)),
+            Fact::Voted { task, abstains: true, by, .. } => format!("vote {} abstains by {by}", t(task)),
+            Fact::Voted { task, approves, by, note, .. } => format!("vote {} {approves} by {by}{note}", t(task)),
+            Fact::Checked { task, check, holds, saw } => format!("checked {} {check} {holds}: {saw}", t(task)),
             Fact::Sensed { task, saw, .. } => format!("sees {} {saw}", t(task)),
             Fact::Admitted { task } => format!("admit {}", t(task)),
             Fact::Awaiting { task, until } => {

@@ -384,6 +384,7 @@ fn random_task(
                 let timeout = rng.maybe(60, |rng| Span(rng.below(30_000)));
                 TaskType::Sensor(Arc::new(flow::sensor(timeout, rng.chance(30))))
             }
+            20..26 => TaskType::QualityGate(Arc::new(random_gate(rng))),
             _ => TaskType::Run(command("true")),
         },
         ..task(&format!("t{n}"))
@@ -419,6 +420,26 @@ fn random_fallback(rng: &mut Rng) -> Vec<FallbackId> {
     let mut list: Vec<FallbackId> = (0..5).filter(|_| rng.chance(25)).map(FallbackId).collect();
     list.extend(rng.maybe(25, |rng| FallbackId(5 + rng.below(2) as u32)));
     list
+}
+
+/// Its time is up some day: in a fair run nobody votes.
+pub fn random_gate(rng: &mut Rng) -> QualityGate {
+    let actions = [GateAction::Fail, GateAction::Escalate, GateAction::Continue];
+    let mut checks = Vec::new();
+    for n in 0..1 + rng.below(3) {
+        checks.push(match rng.below(5) {
+            0 => GateCheck::Expr(random_condition(rng)),
+            1 => GateCheck::Command(Arc::new(flow::asked(&format!("check{n}")))),
+            2 => GateCheck::Approval("well?".into()),
+            _ => {
+                let of: Vec<String> = ["ana", "bo", "cy"].iter().map(|name| (*name).to_owned()).collect();
+                let veto = rng.maybe(40, |rng| rng.pick(&of).clone()).into_iter().collect();
+                GateCheck::Quorum(Quorum { votes: 1 + rng.below(3) as u32, of, veto, text: String::new() })
+            }
+        });
+    }
+    let timeout = Some(Span(rng.below(30_000)));
+    QualityGate { checks, timeout, on_fail: *rng.pick(&actions), on_timeout: *rng.pick(&actions) }
 }
 
 fn random_join(rng: &mut Rng, all: u64) -> Join {

@@ -9,7 +9,7 @@ use quarterdeck::engine::explain::explain;
 use quarterdeck::engine::fact::{Fact, Stamped};
 use quarterdeck::engine::ids::*;
 use quarterdeck::engine::message::*;
-use quarterdeck::engine::state::State;
+use quarterdeck::engine::state::{Phase, State};
 
 use super::checker::Checker;
 use super::world::World;
@@ -44,7 +44,8 @@ impl Run {
         Self::of(workflow, rng)
     }
 
-    fn of(workflow: Workflow, rng: Rng) -> Self {
+    /// A run of this workflow.
+    pub fn of(workflow: Workflow, rng: Rng) -> Self {
         let tasks = workflow.tasks.len() as u32;
         let mut run = Self {
             engine: Engine::default(),
@@ -134,7 +135,26 @@ impl Run {
         assert!(decided.is_empty(), "a fresh engine decides what the live one left: {decided:?}");
     }
 
+    /// A gate that asks people, if there is one.
+    fn asking(&mut self) -> Option<TaskId> {
+        let state = &self.engine.state;
+        let asks = |id: &TaskId| {
+            let gate = state.definition(*id).task_type.gate();
+            state.task(*id).phase == Phase::Awaiting && gate.is_some_and(|gate| gate.asks_people())
+        };
+        let asking: Vec<TaskId> = (0..self.tasks).map(TaskId).filter(asks).collect();
+        if asking.is_empty() { None } else { Some(*self.rng.pick(&asking)) }
+    }
+
     pub fn random_step(&mut self) {
+        // A gate is decided by several votes: they must come before its time is up.
+        if self.rng.chance(50)
+            && let Some(task) = self.asking()
+        {
+            let abstains = self.rng.chance(15);
+            let (approves, by) = (!abstains && self.rng.chance(70), *self.rng.pick(&["ana", "bo", "cy"]));
+            return self.command(Command::Vote { task, approves, abstains, by: by.into(), note: String::new() });
+        }
         match self.rng.below(100) {
             0..50 => match self.world.truthful(&mut self.rng, false) {
                 Some(report) => self.decide(What::Report(report)),
@@ -202,7 +222,7 @@ impl Run {
     pub fn random_command(&mut self, depth: u32) -> Command {
         let rng = &mut self.rng;
         let task = TaskId(rng.below(u64::from(self.tasks) + 1) as u32);
-        match rng.below(37) {
+        match rng.below(39) {
             0..4 => Command::SetPriority { task, priority: rng.below(9) as i32 - 4 },
             4..7 => Command::Hold { task },
             7..11 => Command::Release { task },
@@ -223,7 +243,11 @@ impl Run {
                 Command::SetCapacity { resource, agent, amount: Amount(rng.below(5) * 1000) }
             }
             34 => Command::CloseBreaker,
-            35..37 => Command::Vote { task, approves: rng.chance(60), by: "ana".into(), note: String::new() },
+            35..39 => {
+                let abstains = rng.chance(15);
+                let (approves, by) = (!abstains && rng.chance(70), *rng.pick(&["ana", "bo", "cy", "dan"]));
+                Command::Vote { task, approves, abstains, by: by.into(), note: String::new() }
+            }
             28..30 => Command::Undo,
             30..32 => Command::Redo,
             _ if depth == 0 => {

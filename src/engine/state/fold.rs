@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{Done, DoneWhat, Live, Past, Phase, Reservation, State};
-use crate::engine::arrival::{Heard, Seen, Vote};
+use crate::engine::arrival::{Checked, Heard, Seen, Vote};
 use crate::engine::breaker::{Gate, Tripped};
 use crate::engine::definition::{OnLost, ResourceKind};
 use crate::engine::fact::{Fact, Outcome, Stamped, Target, Then};
@@ -60,11 +60,19 @@ impl State {
                 t.held = true;
                 t.because = why.as_deref().map(Arc::from);
             }),
-            Fact::Released { task } => self.edit(*task, |t| {
-                t.held = false;
-                t.because = None;
-                t.ready_at = now;
-            }),
+            Fact::Released { task } => {
+                let asks_anew = self.definition(*task).task_type.gate().is_some();
+                self.edit(*task, |t| {
+                    // What a gate held by itself for is asked anew.
+                    if asks_anew && t.phase == Phase::Awaiting && t.because.is_some() {
+                        t.heard = None;
+                        t.stand(Phase::Arrived, now);
+                    }
+                    t.held = false;
+                    t.because = None;
+                    t.ready_at = now;
+                });
+            }
             Fact::Skipped { task, why } => self.edit(*task, |t| {
                 t.stand(Phase::Skipped, now);
                 t.because = why.as_deref().map(Arc::from);
@@ -94,9 +102,14 @@ impl State {
             Fact::StageDecided { stage, holds, why } => {
                 self.stages.at_mut(stage.index()).decided = Some((*holds, why.as_str().into()));
             }
-            Fact::Voted { task, approves, by, note } => {
-                let vote = Vote { approves: *approves, by: by.clone(), note: note.clone() };
-                self.edit(*task, |t| t.hear(|heard| heard.votes.push(vote)));
+            Fact::Voted { task, approves, abstains, by, note } => {
+                let (approves, abstains) = (*approves, *abstains);
+                let vote = Vote { at: now, approves, abstains, by: by.clone(), note: note.clone() };
+                self.edit(*task, |t| t.hear(|heard| heard.vote(vote)));
+            }
+            Fact::Checked { task, check, holds, saw } => {
+                let checked = Checked { check: *check, holds: *holds, saw: saw.as_str().into() };
+                self.edit(*task, |t| t.hear(|heard| heard.checked.push(checked)));
             }
             Fact::Sensed { task, saw, mark } => {
                 let seen = Seen { since: now, saw: saw.as_str().into(), mark: mark.clone() };
@@ -106,8 +119,8 @@ impl State {
             Fact::Awaiting { task, until } => self.edit(*task, |t| {
                 t.stand(Phase::Awaiting, now);
                 t.due = *until;
-                if t.heard.as_ref().is_some_and(|heard| heard.seen.is_some()) {
-                    t.hear(|heard| heard.seen = None);
+                if t.heard.as_ref().is_some_and(|heard| heard.seen.is_some() || !heard.checked.is_empty()) {
+                    t.hear(|heard| (heard.seen, heard.checked) = (None, Vec::new()));
                 }
             }),
             Fact::Settled { task, outcome, why } => self.edit(*task, |t| {

@@ -3,8 +3,9 @@
 
 use super::fallback::Fall;
 use super::{Agent, Changed, ClassId, DisplayKey, Phase, Rank, Shown, State, Task};
-use crate::engine::definition::{Settings, TaskDefinition};
+use crate::engine::definition::{Settings, TaskDefinition, TaskType};
 use crate::engine::fact::Target;
+use crate::engine::gates::next_command;
 use crate::engine::ids::{AgentId, Span, StageId, TaskId, Time};
 use crate::engine::message::StopSignal;
 
@@ -324,8 +325,8 @@ struct Keys {
     live: bool,
     /// Arrived and not held: to be decided.
     arrived: bool,
-    /// A sensor that looks, since then.
-    senses: Option<Time>,
+    /// It looks at something: since when, and for which of its checks.
+    senses: Option<(Time, u32)>,
     satisfied: bool,
     dead: bool,
     excused: bool,
@@ -344,10 +345,17 @@ impl Keys {
     }
 }
 
-/// Since when a sensor looks, if it does: what is held does not.
-pub(in crate::engine) fn senses(definition: &TaskDefinition, task: &Task) -> Option<Time> {
-    let looks = task.phase == Phase::Awaiting && !task.held && definition.task_type.sensor().is_some();
-    looks.then_some(task.since)
+/// Since when a sensor looks, or a gate asks a command, and which of its checks that is: what is held does not.
+pub(in crate::engine) fn senses(definition: &TaskDefinition, task: &Task) -> Option<(Time, u32)> {
+    if task.phase != Phase::Awaiting || task.held {
+        return None;
+    }
+    let check = match &definition.task_type {
+        TaskType::Sensor(_) => 0,
+        TaskType::QualityGate(gate) => next_command(gate, task.heard.as_deref())?,
+        _ => return None,
+    };
+    Some((task.since, check))
 }
 
 /// How a task is shown.

@@ -115,7 +115,9 @@ impl State {
             kept: None,
         });
         let stage_asks = self.stage(definition.stage).definition.when.is_some();
-        self.has_conditions |= stage_asks || definition.entry.as_ref().is_some_and(|entry| entry.when.is_some());
+        let gate_asks = definition.task_type.gate().is_some_and(|gate| gate.has_conditions());
+        let task_asks = definition.entry.as_ref().is_some_and(|entry| entry.when.is_some());
+        self.has_conditions |= stage_asks || task_asks || gate_asks;
         for publish in definition.care.iter().flat_map(|care| &care.publishes) {
             self.add_metric(&publish.name);
         }

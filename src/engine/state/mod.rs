@@ -108,7 +108,7 @@ pub struct State {
 
     /// Ready tasks by class and rank.
     pub ready: Order<(ClassId, Rank)>,
-    /// Sensors that look.
+    /// Sensors that look, and gates that ask a command.
     pub sensors: Order<TaskId>,
     /// Tasks by the time at which something is due for them.
     pub timers: Order<(Time, TaskId)>,

@@ -216,7 +216,8 @@ pub fn act(model: &mut Model, act: Act, count: Option<u32>, snapshot: &Snapshot)
             };
             let lines = vec![question, then.to_owned()];
             let yes = if approves { "approve" } else { "reject" };
-            confirm(model, &title, lines, yes, Command::Vote { task, approves, by, note: String::new() })
+            let vote = Command::Vote { task, approves, abstains: false, by, note: String::new() };
+            confirm(model, &title, lines, yes, vote)
         }
         Act::Hold if row.phase == Phase::Held => send(Command::Release { task }),
         Act::Hold => send(Command::Hold { task }),

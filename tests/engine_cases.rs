@@ -757,6 +757,27 @@ fn fallbacks_in_order_by_rule_and_by_key() {
 }
 
 #[test]
+fn what_falls_back_while_it_is_ready_starts_once() {
+    // Chaos 56: it stood in the dispatcher twice, as what it asked before and as what it asks now.
+    check(
+        "agent one slots 3 cpu 3
+         fallback less less cpu:1
+         task run uses cpu:3
+         task open uses cpu:2 or less",
+        "> load
+         start run/1
+         > why open
+         short of cpu
+         > fallback open
+         chosen less for open
+         > exit run 0
+         end run/1 Succeeded
+         start open/1
+         > tick",
+    );
+}
+
+#[test]
 fn a_fallback_chosen_before_the_start_or_after_the_end_is_what_runs() {
     check(
         "agent one slots 1

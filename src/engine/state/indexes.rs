@@ -231,7 +231,9 @@ impl State {
         }
         self.ready.exchange(before, after);
         if self.changes.noted {
-            self.changes.classes.extend(after.or(before).map(|(class, _)| class));
+            // A task that falls back while it is ready leaves one class for another: both have another head.
+            let (left, entered) = (before.map(|(class, _)| class), after.map(|(class, _)| class));
+            self.changes.classes.extend(left.filter(|left| Some(*left) != entered).into_iter().chain(entered));
         }
         if before.is_some() && !self.reservations.is_empty() {
             self.end_reservations(id);

@@ -92,7 +92,9 @@ fn alerts_count_every_failed_and_lost_task_once() {
         }
         let frozen = Frozen { engine: run.engine.clone(), ..Frozen::default() };
         let snapshot = build(&frozen, &View::default(), run.now);
-        let counted: usize = snapshot.alerts.iter().filter(|alert| alert.bad).map(|alert| alert.count).sum();
+        // A gate that a person has to look at is bad too, and has not failed.
+        let failed = snapshot.alerts.iter().filter(|alert| alert.bad && !alert.text.contains("is held: gate closed"));
+        let counted: usize = failed.map(|alert| alert.count).sum();
         assert_eq!(counted, snapshot.counts.failed + snapshot.counts.lost, "seed {seed}: {:?}", snapshot.alerts);
         seen += counted;
     }

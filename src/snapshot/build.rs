@@ -365,7 +365,12 @@ fn alerts(frozen: &Frozen, at: Time) -> Vec<Alert> {
     }
     for id in shown_as(state, Shown::Held).take(50) {
         if let Some(why) = &state.task(id).because {
-            add(state.task(id).since, format!("{} is held: {why} (h asks again)", state.name(id)), Some(id), true);
+            add(
+                state.task(id).since,
+                format!("{} is held: {why} (release it to ask again)", state.name(id)),
+                Some(id),
+                true,
+            );
         }
     }
     if let (Gate::Open { since, .. }, Some(words)) = (state.breaker.gate, super::why::breaker_words(state, at)) {

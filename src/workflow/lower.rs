@@ -16,6 +16,7 @@ use super::limits::{self, Limits};
 use super::order::{self, Graph, Names, Owner, is_glob};
 use super::outline::{Foreach, Group, Outline, too_large};
 use super::params::Params;
+use super::policy::Policy;
 use super::published::{self, Published};
 use super::schema::{
     ADOPT, AGENT, EXPONENTIAL, Fields, GATE, RETRY, Reader, Shape, TASK, WORKFLOW, Word, Zero, describe, head, peek,
@@ -121,10 +122,14 @@ pub(super) fn workflow(
     let scope = Scope { params: &params, tasks: &task_names, stages: &stage_names, published: &published };
     let transitions = ways::transitions(reader, &fields, scope);
     let goals = goals::read(reader, &fields, scope);
+    let policy = Policy::read(reader, &fields);
     let phases = ways::phases(reader, &fields, &stage_names, &task_names);
     if reader.findings.count() == 0 {
         ways::check_reachable(reader, &transitions, &stages, &tasks);
         published::Order { tasks: &tasks, stages: &stages, transitions: &transitions.list }.check(reader, &outline);
+    }
+    if reader.findings.count() == 0 {
+        policy.check(reader, &outline, &tasks, &stages, &transitions.list);
     }
     let transitions = transitions.list;
     let mut limits = Limits { resources: &mut resources, tasks: &mut tasks };

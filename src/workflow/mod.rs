@@ -21,6 +21,7 @@ mod lower;
 mod order;
 mod outline;
 mod params;
+mod policy;
 mod published;
 mod quick;
 mod schema;
@@ -44,6 +45,7 @@ pub use kind::MAX_QUESTION_BYTES;
 pub use limits::{MAX_APART, MAX_WINDOWS};
 pub use lower::{MAX_ATTEMPTS, MAX_EXPANDED_BYTES, MAX_NAME_BYTES, MAX_NAME_CELLS, MAX_SLOTS, MAX_TASKS};
 pub use order::MAX_DEPENDENCIES;
+pub use policy::MAX_RULES;
 pub use quick::quick;
 pub use ways::MAX_TRANSITIONS;
 

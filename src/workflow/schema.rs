@@ -36,6 +36,7 @@ pub(super) const WORKFLOW: Shape = Shape {
         "gates",
         "milestones",
         "objectives",
+        "policy",
         "on_lost",
         "grace",
         "aging",
@@ -44,7 +45,7 @@ pub(super) const WORKFLOW: Shape = Shape {
         "durability",
         "on_console_death",
     ],
-    later: &["barriers", "policy", "plan", "conditions", "include"],
+    later: &["barriers", "plan", "conditions", "include"],
 };
 
 pub(super) const AGENT: Shape =
@@ -156,6 +157,12 @@ pub(super) const BREAKER: Shape =
     Shape { name: "CircuitBreaker", fields: &["failures", "within", "cool_down"], later: &[] };
 
 pub(super) const WINDOW: Shape = Shape { name: "Window", fields: &["from", "to", "days"], later: &[] };
+
+/// A rule of `policy` for all tasks; every field is wanted.
+pub(super) const EVERY: Shape = Shape { name: "Every", fields: &["has"], later: &["level"] };
+
+/// A rule of `policy` for the tasks with a tag; every field is wanted.
+pub(super) const TAGGED: Shape = Shape { name: "Tagged", fields: &["tag", "has"], later: &["level"] };
 
 pub(super) const ADOPT: Shape = Shape { name: "Adopt", fields: &["grace"], later: &[] };
 

@@ -8,8 +8,11 @@ use super::params::Params;
 use super::published::Published;
 use super::schema::{Reader, Word, within};
 use super::syntax::Node;
-use crate::engine::condition::{Condition, Names, Problem, Schema, Type};
+use crate::engine::condition::{
+    Condition, EvalError, Name, Names, Problem, Read, Schema, TaskField, Type, Value, Values,
+};
 use crate::engine::definition::Param;
+use crate::engine::values::param;
 
 /// The names that a condition can use.
 #[derive(Clone, Copy)]
@@ -62,6 +65,32 @@ pub(super) fn read(
             None
         }
     }
+}
+
+/// The task whose end a condition cannot do without: the only one that it reads, besides parameters, and without knowing how
+/// it ended there is no answer. Of conditions that read more nothing is said: they may be decided by the rest.
+pub(super) fn needs(condition: &Condition, params: &Params) -> Option<String> {
+    struct Known<'p>(&'p Params);
+    impl Values for Known<'_> {
+        fn value(&self, name: &Name) -> Option<Value> {
+            let Name::Param(name) = name else { return None };
+            self.0.values.get(&**name).map(param)
+        }
+    }
+    let mut asked = None;
+    for read in condition.reads() {
+        match read {
+            Read::One(Name::Param(_)) => {}
+            Read::One(Name::Task(id, TaskField::Ok | TaskField::Failed | TaskField::Skipped))
+                if asked.is_none_or(|other| other == id) =>
+            {
+                asked = Some(id);
+            }
+            _ => return None,
+        }
+    }
+    let is_stuck = matches!(condition.holds(&Known(params)), Err(EvalError::Missing(_)));
+    asked.filter(|_| is_stuck).map(|id| id.to_string())
 }
 
 /// A value of a `foreach` must not end a text of the condition or begin another.

@@ -503,7 +503,11 @@ impl Lowering<'_, '_> {
             self.group(group, &mut lowered);
         }
         let (mut tasks, task_after) = lowered;
+        let before = self.reader.findings.count();
         self.find_cycles(outline, &stage_after, &task_after);
+        if self.reader.findings.count() == before {
+            self.find_asking_circles(outline, &stage_after, &task_after, &tasks);
+        }
         if places_are_known {
             let nodes = outline.group_of.iter().map(|group| outline.groups[*group as usize].node);
             capacity::check(self.reader, &self.agents, &self.resources, tasks.iter().zip(nodes));
@@ -545,6 +549,43 @@ impl Lowering<'_, '_> {
                 Owner::Stage(stage) => outline.stages[stage].fields.get("after"),
             };
             after.map(|node| node.at)
+        };
+        order::find_cycles(self.reader, &graph, &self.task_names, &self.stage_names, place);
+    }
+
+    /// Circles that a `when` closes: it asks how a task ended that waits for its own.
+    fn find_asking_circles(
+        &mut self,
+        outline: &Outline<'_, '_>,
+        stage_after: &[Vec<u32>],
+        task_after: &[Vec<u32>],
+        tasks: &[TaskDefinition],
+    ) {
+        if self.task_names.is_overfull() || self.stage_names.is_overfull() {
+            return;
+        }
+        let needs = |task: &TaskDefinition| {
+            let when = task.entry.as_ref()?.when.as_ref()?;
+            let id = conditions::needs(when, &self.params)?;
+            u32::try_from(self.task_names.find(&id)?).ok()
+        };
+        let needs: Vec<Option<u32>> = tasks.iter().map(needs).collect();
+        if needs.iter().all(Option::is_none) {
+            return;
+        }
+        // what is content with less does not have to wait for each
+        let strict = task_after.iter().zip(tasks).map(|(after, task)| match task.join.enough {
+            None => after.clone(),
+            Some(_) => Vec::new(),
+        });
+        let all: Vec<Vec<u32>> =
+            strict.zip(&needs).map(|(after, asked)| after.into_iter().chain(*asked).collect()).collect();
+        let group = |task: usize| &outline.groups[outline.group_of[task] as usize];
+        let stage_of: Vec<u32> = (0..all.len()).map(|task| group(task).stage).collect();
+        let graph = Graph { task_after: &all, stage_of: &stage_of, stage_after };
+        let place = |owner: Owner| match owner {
+            Owner::Task(task) => needs[task].and_then(|_| peek(group(task).node, "when")).map(|node| node.at),
+            Owner::Stage(_) => None,
         };
         order::find_cycles(self.reader, &graph, &self.task_names, &self.stage_names, place);
     }

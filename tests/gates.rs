@@ -190,6 +190,41 @@ fn a_gate_without_an_answer_yet_is_asked_when_what_it_reads_changes() {
     );
 }
 
+/// What is before it was undone meanwhile: people's words hold, what a command said is old.
+#[test]
+fn a_gate_that_is_reached_again_asks_its_commands_anew() {
+    check(
+        "task p
+         task g after p type gate:run=one+ask
+         task a after g",
+        "> load
+         start p/1
+         > exit p 1
+         end p/1 Exit(1)
+         > skip p
+         skipped p
+         await g
+         watch g/1
+         > met g/1 zero
+         checked g 0 true: zero
+         unwatch 1
+         > unskip p
+         requeued p
+         start p/2
+         > approve g ana
+         vote g true by ana
+         > exit p 0
+         end p/2 Succeeded
+         await g
+         watch g/2
+         > met g/2 zero
+         checked g 0 true: zero
+         settle g Succeeded: command one: zero; approved by ana
+         start a/1
+         unwatch 2",
+    );
+}
+
 /// The checker of facts counts votes by itself.
 #[test]
 fn no_random_gate_opens_or_closes_by_itself_whatever_is_voted_and_wherever_it_crashes() {

@@ -70,6 +70,18 @@ pub struct Show {
     /// Leave the mouse to the terminal.
     #[arg(long, help_heading = "How it is shown")]
     pub no_mouse: bool,
+    /// Who sits at the keys and answers what tasks ask [default: $LOGNAME].
+    #[arg(long = "as", value_name = "NAME")]
+    pub who: Option<String>,
+}
+
+impl Show {
+    /// Who answers: as is said, else as the login says.
+    pub fn who(&self) -> String {
+        let login =
+            || ["LOGNAME", "USER"].iter().find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
+        self.who.clone().or_else(login).unwrap_or_else(|| "operator".to_owned())
+    }
 }
 
 /// When to use colours.
@@ -155,9 +167,6 @@ pub struct Votes {
     /// Neither yes nor no to what this gate asks; may be given several times.
     #[arg(long, value_name = "TASK")]
     pub abstain: Vec<String>,
-    /// Who answers [default: $LOGNAME].
-    #[arg(long = "as", value_name = "NAME")]
-    pub by: Option<String>,
     /// A note that is kept with the answers.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub note: String,

@@ -62,6 +62,7 @@ fn options(show: &Show) -> Result<Options> {
         options.theme = Theme::built_in("mono", Depth::None).map_err(Error::internal)?;
     }
     options.ascii |= show.ascii;
+    options.who = show.who();
     options.mouse &= !show.no_mouse;
     Ok(options)
 }

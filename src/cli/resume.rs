@@ -51,7 +51,7 @@ pub fn resume(args: Resume, side: ConsoleSide) -> Result<i32> {
     opening.push(live::opened());
     let clock = Clock::new(state.now);
     let mut first_commands = first_commands(&state, args.retry_failed);
-    first_commands.extend(super::votes::of_state(&args.votes, &state)?);
+    first_commands.extend(super::votes::of_state(&args.votes, &args.show.who(), &state)?);
     let open = Open {
         folder,
         lock,

@@ -52,7 +52,7 @@ pub fn run(args: Run, side: ConsoleSide) -> Result<i32> {
         set_slots(&mut workflow, slots);
     }
     let cwd = Surroundings::of_process()?.cwd;
-    let votes = super::votes::of_workflow(&args.votes, &workflow)?;
+    let votes = super::votes::of_workflow(&args.votes, &args.show.who(), &workflow)?;
     start(args.show, args.session, workflow, &text, cwd, side, votes)
 }
 

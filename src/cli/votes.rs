@@ -4,7 +4,7 @@
 use super::args::Votes;
 use crate::engine::arrival::{self, Vote};
 use crate::engine::definition::{TaskDefinition, TaskType, Workflow};
-use crate::engine::gates::may_vote;
+use crate::engine::gates::{NoVote, may_vote};
 use crate::engine::ids::TaskId;
 use crate::engine::message::Command;
 use crate::engine::state::State;
@@ -14,17 +14,17 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// A name of no task, or of one that asks nobody, or not this person.
-pub fn of_workflow(votes: &Votes, workflow: &Workflow) -> Result<Vec<Command>> {
-    commands(votes, &workflow.tasks.iter().collect::<Vec<_>>(), |_| false)
+pub fn of_workflow(votes: &Votes, by: &str, workflow: &Workflow) -> Result<Vec<Command>> {
+    commands(votes, by, &workflow.tasks.iter().collect::<Vec<_>>(), |_| false)
 }
 
 /// The answers for a session that goes on.
 ///
 /// # Errors
 /// As [`of_workflow`]; and a task that has its answer.
-pub fn of_state(votes: &Votes, state: &State) -> Result<Vec<Command>> {
+pub fn of_state(votes: &Votes, by: &str, state: &State) -> Result<Vec<Command>> {
     let definitions: Vec<&TaskDefinition> = state.definitions.iter().map(|definition| &**definition).collect();
-    let commands = commands(votes, &definitions, |index| state.is_escalated(TaskId::from(index)))?;
+    let commands = commands(votes, by, &definitions, |index| state.is_escalated(TaskId::from(index)))?;
     for command in &commands {
         if let Command::Vote { task, approves, abstains, by, note } = command.clone() {
             let vote = Vote { at: state.now, approves, abstains, by, note };
@@ -34,8 +34,12 @@ pub fn of_state(votes: &Votes, state: &State) -> Result<Vec<Command>> {
     Ok(commands)
 }
 
-fn commands(votes: &Votes, tasks: &[&TaskDefinition], escalated: impl Fn(usize) -> bool) -> Result<Vec<Command>> {
-    let by = votes.by.clone().unwrap_or_else(who);
+fn commands(
+    votes: &Votes,
+    by: &str,
+    tasks: &[&TaskDefinition],
+    escalated: impl Fn(usize) -> bool,
+) -> Result<Vec<Command>> {
     let answers = [(&votes.approve, true, false), (&votes.reject, false, false), (&votes.abstain, false, true)];
     let answers = answers.into_iter().flat_map(|(names, yes, no)| names.iter().map(move |name| (name, yes, no)));
     let command = |(name, approves, abstains): (&String, bool, bool)| {
@@ -47,23 +51,16 @@ fn commands(votes: &Votes, tasks: &[&TaskDefinition], escalated: impl Fn(usize) 
             return Err(Error::usage(format!("no task is called {name}")).hint(hint));
         };
         if !escalated(index) {
-            let refusal = |why: String| {
-                let hint = if why.contains("none of those") { "say who votes: --as NAME" } else { "" };
-                if hint.is_empty() { Error::usage(why) } else { Error::usage(why).hint(hint) }
-            };
-            may_vote(&tasks[index].task_type, name, &by, abstains).map_err(refusal)?;
+            may_vote(&tasks[index].task_type, name, by, abstains).map_err(|why| match why {
+                NoVote::Stranger(why) => Error::usage(why).hint("say who votes: --as NAME"),
+                NoVote::NotAsked(why) => Error::usage(why),
+            })?;
         }
-        Ok(Command::Vote { task: TaskId::from(index), approves, abstains, by: by.clone(), note: votes.note.clone() })
+        Ok(Command::Vote { task: TaskId::from(index), approves, abstains, by: by.to_owned(), note: votes.note.clone() })
     };
     answers.map(command).collect()
 }
 
 fn asks(kind: &TaskType) -> bool {
     matches!(kind, TaskType::Approval(_)) || kind.gate().is_some_and(|gate| gate.asks_people())
-}
-
-/// The user's name, as the login says it.
-fn who() -> String {
-    let name = ["LOGNAME", "USER"].iter().find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
-    name.unwrap_or_else(|| "operator".to_owned())
 }

@@ -168,7 +168,7 @@ pub fn vote(state: &State, task: TaskId, vote: Vote) -> Result<Vec<Fact>, String
         }
         return Ok(super::fallback::answered(task, vote));
     }
-    gates::may_vote(kind, name, &vote.by, vote.abstains)?;
+    gates::may_vote(kind, name, &vote.by, vote.abstains).map_err(|why| why.to_string())?;
     if !entry.phase.is_open() {
         return Err(format!("{name} has its answer: it is {}", super::decide::word(entry.phase)));
     }

@@ -21,7 +21,7 @@ use super::message::Command;
 use super::state::{Changes, ClassId, Done, Live, Past, Phase, Reservation, Resource, State, Transition};
 
 /// Form of what follows. Another one is not read.
-pub const CHECKPOINT_VERSION: u32 = 6;
+pub const CHECKPOINT_VERSION: u32 = 7;
 
 /// What was last said of a goal.
 type Said = Option<(bool, Time, Arc<str>)>;

@@ -163,10 +163,11 @@ pub fn arrive(state: &State, task: TaskId, gate: &QualityGate) -> Result<Vec<Fac
             Answer::Fault(why) => return Ok(vec![Fact::Held { task, why: Some(why) }]),
         }
     }
-    let nothing = Heard::default();
-    let heard = state.task(task).heard.as_deref().unwrap_or(&nothing);
+    // What its commands said when it was reached before is old by now: only people's words hold.
+    let votes = state.task(task).heard.as_ref().map(|heard| heard.votes.clone()).unwrap_or_default();
+    let heard = Heard { votes, ..Heard::default() };
     let until = gate.timeout.map(|span| state.now.plus(span));
-    Ok(vec![decide(state, task, gate, heard).unwrap_or(Fact::Awaiting { task, until })])
+    Ok(vec![decide(state, task, gate, &heard).unwrap_or(Fact::Awaiting { task, until })])
 }
 
 /// What a gate comes to by what was heard; nothing yet, if something is open. Its conditions held when it was reached.
@@ -229,16 +230,33 @@ fn bounded(mut text: String) -> String {
     text
 }
 
+/// Why somebody's word does not count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoVote {
+    /// The task asks nobody, or for another answer.
+    NotAsked(String),
+    /// It asks others.
+    Stranger(String),
+}
+
+impl std::fmt::Display for NoVote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::NotAsked(why) | Self::Stranger(why)) = self;
+        f.write_str(why)
+    }
+}
+
 /// Whether somebody may vote on a task of this type.
 ///
 /// # Errors
 /// It asks nobody, or not this person.
-pub fn may_vote(kind: &TaskType, name: &str, by: &str, abstains: bool) -> Result<(), String> {
+pub fn may_vote(kind: &TaskType, name: &str, by: &str, abstains: bool) -> Result<(), NoVote> {
+    let not_asked = |why: String| Err(NoVote::NotAsked(why));
     let gate = match kind {
-        TaskType::Approval(_) if abstains => return Err(format!("{name} asks for a yes or a no")),
+        TaskType::Approval(_) if abstains => return not_asked(format!("{name} asks for a yes or a no")),
         TaskType::Approval(_) => return Ok(()),
         TaskType::QualityGate(gate) => gate,
-        _ => return Err(format!("{name} asks nobody")),
+        _ => return not_asked(format!("{name} asks nobody")),
     };
     let voters: Vec<&str> = gate
         .checks
@@ -251,8 +269,10 @@ pub fn may_vote(kind: &TaskType, name: &str, by: &str, abstains: bool) -> Result
     match (voters.contains(&by), asks_anybody) {
         (true, _) => Ok(()),
         (false, true) if !abstains => Ok(()),
-        (false, true) => Err(format!("{name} asks for a yes or a no of {by}")),
-        (false, false) if voters.is_empty() => Err(format!("{name} asks nobody")),
-        (false, false) => Err(format!("{by} is none of those that {name} asks: {}", voters.join(", "))),
+        (false, true) => not_asked(format!("{name} asks for a yes or a no of {by}")),
+        (false, false) if voters.is_empty() => not_asked(format!("{name} asks nobody")),
+        (false, false) => {
+            Err(NoVote::Stranger(format!("{by} is none of those that {name} asks: {}", voters.join(", "))))
+        }
     }
 }

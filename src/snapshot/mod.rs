@@ -345,6 +345,8 @@ pub struct TaskRow {
     pub adopted: bool,
     /// Not in the journal yet: shown as "…".
     pub pending: bool,
+    /// What is said to it is one vote among others, and may not decide it.
+    pub counts_votes: bool,
 }
 
 /// An agent's line.

@@ -71,28 +71,40 @@ fn awaiting_words(frozen: &Frozen, id: TaskId, at: Time) -> String {
     let state = &frozen.engine.state;
     let left = state.task(id).due.map(|due| duration(due.since(at)));
     if let Some(question) = fallbacks::question(state, id) {
-        return match left {
-            None => format!("asks: {question}"),
-            Some(left) => format!("asks for {left} more: {question}"),
-        };
+        return timed(format!("asks: {question}"), left);
     }
     match (&state.definition(id).task_type, left) {
-        (TaskType::Approval(approval), None) => format!("asks: {}", approval.text),
-        (TaskType::Approval(approval), Some(left)) => format!("asks for {left} more: {}", approval.text),
+        (TaskType::Approval(approval), left) => timed(format!("asks: {}", approval.text), left),
         (TaskType::Sensor(sensor), _) => {
             let saw = last_look(frozen, id).map_or_else(|| "not looked at yet".into(), |(_, saw)| saw.to_string());
             format!("watches {}: {saw}", sensor.probe.words())
         }
         (TaskType::QualityGate(gate), left) => {
             let stands = gates::stands(state, gate, state.task(id).heard.as_deref());
-            let open: Vec<&str> =
-                stands.iter().filter(|stand| matches!(stand, Stand::Open(_))).map(Stand::words).collect();
-            let left = left.map_or_else(String::new, |left| format!(" for {left} more"));
+            let open = gate.checks.iter().zip(&stands).filter(|(_, stand)| matches!(stand, Stand::Open(_)));
+            let open: Vec<String> = open.map(|(check, stand)| stand_words(check, stand)).collect();
             let ask = if gate.asks_people() { "asks" } else { "checks" };
-            format!("{ask}{left}: {}", open.join("; "))
+            timed(format!("{ask}: {}", open.join("; ")), left)
         }
         (_, Some(left)) => format!("waits {left} more"),
         (_, None) => "waits".into(),
+    }
+}
+
+/// What is asked first, then how long yet: the question is what the eye looks for.
+fn timed(words: String, left: Option<String>) -> String {
+    match left {
+        None => words,
+        Some(left) => format!("{words} · {left} left"),
+    }
+}
+
+/// What a check asks and how it stands.
+fn stand_words(check: &GateCheck, stand: &Stand) -> String {
+    match check {
+        GateCheck::Approval(text) => format!("{text}: {}", stand.words()),
+        GateCheck::Quorum(quorum) if !quorum.text.is_empty() => format!("{}: {}", quorum.text, stand.words()),
+        _ => stand.words().to_owned(),
     }
 }
 
@@ -135,13 +147,7 @@ fn checks(state: &State, id: TaskId, gate: &QualityGate, at: Time) -> Vec<String
             Stand::Fails(_) => "✗",
             Stand::Open(_) => "◔",
         };
-        match check {
-            GateCheck::Approval(text) => format!("{mark} {text}: {}", stand.words()),
-            GateCheck::Quorum(quorum) if !quorum.text.is_empty() => {
-                format!("{mark} {}: {}", quorum.text, stand.words())
-            }
-            _ => format!("{mark} {}", stand.words()),
-        }
+        format!("{mark} {}", stand_words(check, stand))
     };
     let mut more: Vec<String> = gate.checks.iter().zip(&stands).map(line).collect();
     let votes = heard.map_or(&[][..], |heard| &heard.votes);

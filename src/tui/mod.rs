@@ -109,6 +109,8 @@ pub struct Options {
     pub mouse: bool,
     /// Zone of all clock times shown.
     pub zone: TimeZone,
+    /// Who sits at the keys: whose votes are given.
+    pub who: String,
     /// Shell command that shows text on its standard input: `$PAGER`.
     pub pager: String,
     /// Shell command that edits the file it is given: `$VISUAL`, `$EDITOR`.
@@ -131,6 +133,7 @@ impl Options {
             ascii,
             mouse: true,
             zone: TimeZone::system(),
+            who: "operator".to_owned(),
             pager: set("PAGER").unwrap_or_else(|| "less".into()),
             editor: set("VISUAL").or_else(|| set("EDITOR")).unwrap_or_else(|| "vi".into()),
         })
@@ -194,6 +197,7 @@ fn fresh(options: &Options, size: (u16, u16)) -> Model {
     model.ascii = options.ascii;
     model.mouse = options.mouse;
     model.zone = options.zone.clone();
+    model.who = options.who.clone();
     model
 }
 

@@ -218,6 +218,8 @@ pub struct Model {
     /// Milliseconds since the screen began: for popups, toasts and double clicks.
     pub ui_ms: u64,
     pub zone: TimeZone,
+    /// Who sits at the keys: whose votes are given.
+    pub who: String,
     pub theme: Theme,
     pub depth: Depth,
     pub ascii: bool,
@@ -265,6 +267,7 @@ impl Model {
             now: Time(0),
             ui_ms: 0,
             zone: TimeZone::UTC,
+            who: "operator".to_owned(),
             theme,
             depth,
             ascii: false,

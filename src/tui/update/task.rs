@@ -206,15 +206,17 @@ pub fn act(model: &mut Model, act: Act, count: Option<u32>, snapshot: &Snapshot)
     match act {
         Act::Raise | Act::Lower => priority(model, &row, act == Act::Raise, count),
         Act::Approve | Act::Reject => {
-            let (approves, by) = (act == Act::Approve, me());
+            let (approves, by) = (act == Act::Approve, model.who.clone());
             let title = format!("{} {}?", if approves { "Approve" } else { "Reject" }, row.name);
             let question = row.note.clone();
             let then = match (approves, is_escalated(&row)) {
                 (true, true) => "It is tried again.",
+                (true, false) if row.counts_votes => "It opens once all its checks hold.",
                 (true, false) => "What waits for it goes on.",
+                (false, _) if row.counts_votes => "It closes once too few are left who could say yes, or by a veto.",
                 (false, _) => "It fails, and what waits for it is blocked.",
             };
-            let lines = vec![question, then.to_owned()];
+            let lines = vec![question, then.to_owned(), format!("You answer as {by}.")];
             let yes = if approves { "approve" } else { "reject" };
             let vote = Command::Vote { task, approves, abstains: false, by, note: String::new() };
             confirm(model, &title, lines, yes, vote)
@@ -313,12 +315,6 @@ const ASKS: &str = "asks: ";
 /// It failed and asks what to do: it has run before, and a person settles it now.
 fn is_escalated(row: &TaskRow) -> bool {
     row.phase == Phase::Awaiting && row.attempt > 0
-}
-
-/// Who sits at the keys.
-fn me() -> String {
-    let name = ["LOGNAME", "USER"].iter().find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
-    name.unwrap_or_else(|| "operator".to_owned())
 }
 
 /// Of the resource under the cursor.

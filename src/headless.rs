@@ -287,6 +287,14 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
         }
         Fact::TransitionPassed { why, .. } => ("○", format!("not taken {}: {}", way(item), text::clean(why))),
         Fact::PhaseFailed { .. } => ("▌", format!("ended     phase {}: {name} failed", way(item))),
+        Fact::Compensating { why, .. } => ("▌", format!("undoes    {}: {}", way(item), text::clean(why))),
+        Fact::CompensationsAdded { tasks: 0, .. } => {
+            ("○", format!("undoes    {}: there is nothing to undo", way(item)))
+        }
+        Fact::CompensationsAdded { tasks, .. } => {
+            let s = if *tasks == 1 { "" } else { "s" };
+            ("▸", format!("undoes    {}: {tasks} task{s}, what ended last first", way(item)))
+        }
         Fact::Enough { done, of, .. } => ("▸", format!("enough    {name}: {done} of {of} are done")),
         Fact::StageDecided { holds, why, .. } => {
             let mark = if *holds { "▸" } else { "⊘" };
@@ -381,6 +389,10 @@ pub fn way_of(state: &State, fact: &Fact) -> Option<String> {
             Some(state.transition_words(*transition))
         }
         Fact::PhaseFailed { phase, .. } => Some(state.phase(*phase).definition.name.clone()),
+        Fact::Compensating { phase, .. } | Fact::CompensationsAdded { phase, .. } => Some(match phase {
+            Some(phase) => format!("phase {}", state.phase(*phase).definition.name),
+            None => "the run".to_owned(),
+        }),
         Fact::GoalJudged { goal, .. } => {
             let goal = &state.goals[goal.index()].definition;
             let kind = if goal.kind == GoalKind::Objective { "objective" } else { "milestone" };
@@ -410,6 +422,7 @@ fn stop_words(reason: StopReason, signal: StopSignal) -> String {
         StopReason::Leaked => "left processes behind",
         StopReason::NotNeeded(_) => "not needed any more",
         StopReason::PhaseFailed(_) => "its phase failed",
+        StopReason::Compensating => "what was done is compensated",
     };
     let signal = match signal {
         StopSignal::Term => "SIGTERM",
@@ -644,6 +657,14 @@ fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
             line.name = item.way.as_deref();
             "PhaseFailed"
         }
+        Fact::Compensating { why, .. } => {
+            (line.name, line.message) = (item.way.as_deref(), Some(why.as_str()));
+            "Compensating"
+        }
+        Fact::CompensationsAdded { tasks, .. } => {
+            (line.name, line.tasks) = (item.way.as_deref(), Some(*tasks));
+            "CompensationsAdded"
+        }
         Fact::WindowAdded(window) => {
             line.name = Some(&window.name);
             "WindowAdded"
@@ -775,6 +796,7 @@ fn reason_name(reason: StopReason) -> &'static str {
         StopReason::Leaked => "leak",
         StopReason::NotNeeded(_) => "not_needed",
         StopReason::PhaseFailed(_) => "phase",
+        StopReason::Compensating => "compensation",
     }
 }
 
@@ -800,6 +822,7 @@ fn command_name(command: &Command) -> &'static str {
         Command::SetCapacity { .. } => "set_capacity",
         Command::SetMaxRunning { .. } => "set_max_running",
         Command::CloseBreaker => "close_breaker",
+        Command::Compensate => "compensate",
         Command::Vote { .. } => "vote",
         Command::Undo => "undo",
         Command::Redo => "redo",

@@ -2018,3 +2018,28 @@ fn a_retry_waits_for_what_is_run_again_meanwhile() {
          start b/2",
     );
 }
+
+/// Chaos 2322: it was cancelled when that was found out, and its cancel is taken back.
+#[test]
+fn what_is_taken_up_again_in_a_stage_to_which_nothing_leads_any_more_is_skipped() {
+    check(
+        "stage first
+         stage second
+         transition first to second
+         task a stage first
+         task b stage second
+         task c stage second",
+        "> load
+         start a/1
+         > cancel b
+         cancelled b
+         > exit a 1
+         end a/1 Exit(1)
+         pass first → second: first failed
+         skipped c: no transition led to second
+         > undo
+         undone
+         requeued b
+         skipped b: no transition led to second",
+    );
+}

@@ -74,3 +74,20 @@ fn the_example_runs_and_breaking_it_points_to_the_task() {
     let told = String::from_utf8_lossy(&told.stderr).into_owned();
     assert!(told.contains("the task `compile` has no timeout") && told.contains("flow.ron:7:"), "{told}");
 }
+
+#[test]
+fn what_cannot_be_undone_breaks_a_rule_that_asks_for_compensation() {
+    let file = |ship: &str| {
+        let ship = format!("id: \"ship\", run: \"touch shipped\", tags: [\"prod\"]{ship}");
+        let ask = r#"id: "ask", type: Approval("Ship?"), tags: ["prod"]"#;
+        format!(
+            r#"Workflow(stages: [Stage(id: "a", tasks: [Task({ask}), Task({ship}), Task(id: "t", run: "true")])],
+               policy: [Tagged(tag: "prod", has: Compensation)])"#
+        )
+    };
+    let place = Place::with(&file(""));
+    let told = place.qd(&["check", "flow.ron"]);
+    let told = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(told.contains("the task `ship` cannot be compensated") && told.contains("1 error"), "{told}");
+    Place::with(&file(r#", compensate: "rm shipped""#)).ends(&["check", "flow.ron"], 0);
+}

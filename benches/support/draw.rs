@@ -243,6 +243,8 @@ fn workflow(count: usize, own_class: bool) -> Workflow {
             join: Join::default(),
             entry: None,
             care: None,
+            compensation: None,
+            compensates: None,
         }
     };
     let agent = |n| AgentDefinition {

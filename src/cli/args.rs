@@ -190,6 +190,9 @@ pub struct Resume {
     /// Queue failed and lost tasks again first.
     #[arg(long)]
     pub retry_failed: bool,
+    /// Stop the run and undo what was done: run the compensations of what is done, what ended last first.
+    #[arg(long, conflicts_with = "retry_failed")]
+    pub compensate: bool,
     /// Answers to what tasks ask.
     #[command(flatten)]
     pub votes: Votes,

@@ -51,6 +51,13 @@ pub fn resume(args: Resume, side: ConsoleSide) -> Result<i32> {
     opening.push(live::opened());
     let clock = Clock::new(state.now);
     let mut first_commands = first_commands(&state, args.retry_failed);
+    if args.compensate {
+        if let Some(saga) = state.saga(None) {
+            let why = format!("compensation has begun already: {}", saga.why);
+            return Err(Error::usage(why).hint("without --compensate the session goes on with it"));
+        }
+        first_commands.push(Command::Compensate);
+    }
     first_commands.extend(super::votes::of_state(&args.votes, &args.show.who(), &state)?);
     let open = Open {
         folder,

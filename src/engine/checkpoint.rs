@@ -18,10 +18,10 @@ use super::definition::{
 use super::fact::{Ending, Fact, Stamped, Target};
 use super::ids::{AgentId, Amount, FallbackId, ResourceId, Span, StageId, TaskId, Time};
 use super::message::Command;
-use super::state::{Changes, ClassId, Done, Live, Past, Phase, Reservation, Resource, State, Transition};
+use super::state::{Changes, ClassId, Done, Live, Past, Phase, Reservation, Resource, Saga, State, Transition};
 
 /// Form of what follows. Another one is not read.
-pub const CHECKPOINT_VERSION: u32 = 7;
+pub const CHECKPOINT_VERSION: u32 = 8;
 
 /// What was last said of a goal.
 type Said = Option<(bool, Time, Arc<str>)>;
@@ -48,7 +48,11 @@ struct Stored {
     /// What the condition of each stage came to.
     decided: Vec<Option<(bool, Arc<str>)>>,
     definitions: Vec<Arc<TaskDefinition>>,
-    /// What fallbacks made, besides those of the tasks as they are declared.
+    /// So many of them were there from the start.
+    first_tasks: usize,
+    sagas: Vec<Saga>,
+    completed: Vec<TaskId>,
+    /// What fallbacks and later tasks made, besides those of the first tasks as they are declared.
     classes: Vec<(Requirements, Option<Span>)>,
     tasks: Vec<StoredTask>,
     retries: u64,
@@ -208,6 +212,9 @@ impl State {
             decided: self.stages.iter().map(|stage| stage.decided.clone()).collect(),
             fallbacks: (*self.fallbacks).clone(),
             definitions: self.definitions.iter().cloned().collect(),
+            first_tasks: self.first_tasks,
+            sagas: (*self.sagas).clone(),
+            completed: (*self.completed).clone(),
             classes: self
                 .classes
                 .iter()
@@ -255,6 +262,13 @@ impl State {
         state.started = stored.started;
         state.connect();
         state.restore_rounds(&stored);
+        for (number, saga) in (0..).zip(&stored.sagas) {
+            for stage in &saga.stages {
+                state.stages.at_mut(stage.index()).saga = Some(number);
+            }
+        }
+        state.sagas = Arc::new(stored.sagas.clone());
+        state.completed = Arc::new(stored.completed.clone());
         state.name_tasks();
         for (index, decided) in stored.decided.iter().enumerate() {
             state.stages.at_mut(index).decided.clone_from(decided);
@@ -306,14 +320,18 @@ impl State {
         let goals = stored.goals.iter().map(|(goal, _)| Fact::GoalAdded(goal.clone()));
         let stages = stages.chain(transitions).chain(phases).chain(goals);
         let fallbacks = stored.fallbacks.iter().cloned().map(Fact::FallbackAdded);
-        let tasks = stored.definitions.iter().cloned().map(Fact::TaskAdded);
+        let (first, later) = stored.definitions.split_at(stored.first_tasks.min(stored.definitions.len()));
+        let tasks = first.iter().cloned().map(Fact::TaskAdded);
         let settings = std::iter::once(Fact::Configured(Box::new(stored.settings.clone())));
         for fact in settings.chain(resources).chain(agents).chain(stages).chain(fallbacks).chain(windows).chain(tasks) {
             self.apply(&Stamped { at: stored.now, fact });
         }
-        self.declared = self.classes.len();
+        (self.declared, self.first_tasks) = (self.classes.len(), stored.first_tasks);
         for (requirements, estimate) in &stored.classes {
             self.class_for(requirements, *estimate);
+        }
+        for definition in later {
+            self.apply(&Stamped { at: stored.now, fact: Fact::TaskAdded(definition.clone()) });
         }
     }
 

@@ -459,17 +459,21 @@ impl Engine {
         match reason {
             StopReason::TimedOut => self.failed(task, Cause::TimedOut),
             StopReason::Cancelled => (Outcome::Cancelled, Then::Rest),
+            // What was being stopped for something else is not taken up again either.
+            _ if self.state.is_in_saga(task) => (Outcome::Aborted(reason), Then::Rest),
             StopReason::Fallback(fallback) => {
                 (Outcome::Aborted(reason), fallback::after_stop(&self.state, task, fallback))
             }
             StopReason::SessionStop | StopReason::Leaked => (Outcome::Aborted(reason), Then::Requeue),
-            StopReason::NotNeeded(_) | StopReason::PhaseFailed(_) => (Outcome::Aborted(reason), Then::Rest),
+            StopReason::NotNeeded(_) | StopReason::PhaseFailed(_) | StopReason::Compensating => {
+                (Outcome::Aborted(reason), Then::Rest)
+            }
         }
     }
 
     /// A failure, and what follows from it by the task's own rules.
     fn failed(&self, task: TaskId, cause: Cause) -> (Outcome, Then) {
-        let over = self.is_phase_over(task);
+        let over = self.is_phase_over(task) || self.state.is_in_saga(task);
         let then = if over { Then::Rest } else { fallback::after_failure(&self.state, task, &cause) };
         (Outcome::Failed(cause), then)
     }
@@ -483,6 +487,7 @@ impl Engine {
     fn lost(&mut self, turn: &mut Turn, task: TaskId, attempt: Attempt, why: &str) {
         let stop = self.state.task(task).live.as_ref().and_then(|live| live.stop);
         let then = match (self.state.settings.on_lost, stop.map(|(reason, _, _)| reason)) {
+            (OnLost::Retry, _) if self.state.is_in_saga(task) => Then::Rest,
             (OnLost::Retry, Some(StopReason::Fallback(to))) => fallback::after_stop(&self.state, task, to),
             // What was cancelled or is not needed is not run again by a rule.
             (OnLost::Retry, None | Some(StopReason::TimedOut | StopReason::SessionStop | StopReason::Leaked)) => {
@@ -640,6 +645,9 @@ fn intend(state: &State, command: &Command) -> Result<Intent, Refusal> {
         return refuse("there is no such task");
     }
     match command {
+        Command::Retry { task } | Command::Unskip { task } if state.is_in_saga(*task) => {
+            refuse(format!("what {} did is compensated: run the workflow anew", state.name(*task)))
+        }
         Command::SetPriority { task, priority } => {
             let old = state.task(*task).priority;
             if old == *priority {
@@ -680,6 +688,7 @@ fn intend(state: &State, command: &Command) -> Result<Intent, Refusal> {
             let facts = fallback::intend(state, *task).map_err(Refusal)?;
             Ok(Intent { facts, inverse: None })
         }
+        Command::Compensate => intend_compensation(state),
         Command::Pause if state.paused => refuse("paused already"),
         Command::Pause => back(Fact::Paused, Command::Resume),
         Command::Resume if state.ending.is_some() => plain(Fact::Resumed),
@@ -704,6 +713,16 @@ fn intend(state: &State, command: &Command) -> Result<Intent, Refusal> {
             refuse("cannot be part of another command")
         }
     }
+}
+
+fn intend_compensation(state: &State) -> Result<Intent, Refusal> {
+    if state.ending.is_some() {
+        return refuse("the session is ending");
+    }
+    if let Some(saga) = state.saga(None) {
+        return refuse(format!("compensation has begun already: {}", saga.why));
+    }
+    plain(Fact::Compensating { phase: None, why: "asked for".to_owned() })
 }
 
 fn intend_hold(state: &State, task: TaskId) -> Result<Intent, Refusal> {

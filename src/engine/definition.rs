@@ -308,6 +308,8 @@ pub enum OnFailure {
     Finish,
     /// What runs is stopped, the rest is cancelled.
     Stop,
+    /// What runs is stopped, the rest is cancelled, and what was done is undone.
+    Compensate,
 }
 
 /// A named fallback.
@@ -335,6 +337,8 @@ pub enum FallbackStrategy {
     Skip,
     /// Ask a person: try again, skip it, or let it fail.
     Escalate(Escalation),
+    /// Let it fail, stop the run and undo what was done.
+    Compensate,
 }
 
 /// With what a task is run that is to make do with less.
@@ -413,6 +417,31 @@ pub struct TaskDefinition {
     /// What is to be done around its command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub care: Option<Arc<Care>>,
+    /// How what it did is undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compensation: Option<Arc<Compensation>>,
+    /// It undoes what this task did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compensates: Option<TaskId>,
+}
+
+/// How what a task did is undone: by a task of its own, which is added once that is asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Compensation {
+    /// The name of that task, unique in the workflow.
+    pub id: String,
+    /// What it runs.
+    pub command: Arc<CommandSpec>,
+    /// See [`TaskDefinition::timeout`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    /// See [`TaskDefinition::retry`].
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retry: Retry,
+    /// Also what failed or was stopped may have done something: it is undone like what succeeded.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub after_failure: bool,
 }
 
 /// What of a task's `after` must have come to pass before it starts.

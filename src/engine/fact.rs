@@ -371,6 +371,23 @@ pub enum Fact {
         /// The task that failed.
         task: TaskId,
     },
+    /// What was done is undone: what runs of it is stopped and the rest cancelled, which the facts after this say; then a
+    /// stage with a task for each thing to be undone is added.
+    Compensating {
+        /// Of this phase only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        phase: Option<PhaseId>,
+        /// Why.
+        why: String,
+    },
+    /// All that is to be undone is known: the tasks that do it were added before this.
+    CompensationsAdded {
+        /// Of this phase only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        phase: Option<PhaseId>,
+        /// How many.
+        tasks: u32,
+    },
     // ── goals ────────────────────────────────────────────────────────────────────────────────────────────────────
     /// A milestone or an objective is known.
     GoalAdded(Goal),

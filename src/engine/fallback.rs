@@ -185,6 +185,9 @@ pub(super) fn intend(state: &State, task: TaskId) -> Result<Vec<Fact>, String> {
         let none = if declared { "no fallback is left" } else { "no fallback is declared" };
         return Err(format!("{none} for {name}"));
     };
+    if state.is_in_saga(task) {
+        return Err(format!("what {name} did is being compensated"));
+    }
     let asks = matches!(state.fallbacks[fallback.index()].strategy, FallbackStrategy::Escalate(_));
     if asks && entry.unmet > 0 {
         return Err(format!("{name} waits for others: there is nothing to ask yet"));
@@ -232,6 +235,6 @@ pub(super) fn overdue(state: &State, task: TaskId) -> Option<Fact> {
 impl FallbackStrategy {
     /// The task is settled by it, or waits for a person, without another attempt. None can follow it.
     pub fn runs_nothing(&self) -> bool {
-        matches!(self, Self::Skip | Self::Escalate(_))
+        matches!(self, Self::Skip | Self::Escalate(_) | Self::Compensate)
     }
 }

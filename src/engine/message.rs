@@ -149,6 +149,8 @@ pub enum Command {
     },
     /// Close the circuit breaker: start again at once.
     CloseBreaker,
+    /// Stop the run and undo what was done.
+    Compensate,
     /// Say yes or no to what a task asks; also before it asks.
     Vote {
         /// Which.
@@ -385,6 +387,8 @@ pub enum StopReason {
     NotNeeded(TaskId),
     /// Another task of its phase failed for good.
     PhaseFailed(PhaseId),
+    /// What was done is being undone.
+    Compensating,
 }
 
 /// Why a command changed nothing.

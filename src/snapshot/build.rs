@@ -78,9 +78,11 @@ pub struct Load {
 pub fn build(frozen: &Frozen, view: &View, at: Time) -> Snapshot {
     let state = &frozen.engine.state;
     let (rows, offset, total_rows, matching) = rows(frozen, view, at);
+    let counts = Counts { excused: state.excused as usize, ..counts(state, &state.counts) };
     Snapshot {
+        compensation: super::compensation::preview(state, &counts),
         header: header(frozen, at),
-        counts: Counts { excused: state.excused as usize, ..counts(state, &state.counts) },
+        counts,
         matching,
         total_rows,
         offset,
@@ -458,6 +460,7 @@ fn action(state: &State, done: &crate::engine::state::Done) -> Action {
     let text = match &done.what {
         DoneWhat::Command(command) => in_words(state, command),
         DoneWhat::Transition(id, why) => format!("{}: {why}", state.transition_words(*id)),
+        DoneWhat::Compensation(why) => format!("compensation: {why}"),
         DoneWhat::Undo(command) => format!("undo: {}", in_words(state, command)),
         DoneWhat::Redo(command) => format!("redo: {}", in_words(state, command)),
     };
@@ -504,6 +507,7 @@ pub fn in_words(state: &State, command: &Command) -> String {
         Command::SetMaxRunning { most: Some(most) } => format!("at most {most} run at once"),
         Command::SetMaxRunning { most: None } => "no limit of what runs at once".into(),
         Command::CloseBreaker => "close the circuit breaker".into(),
+        Command::Compensate => "stop the run and compensate what was done".into(),
         Command::Undo => "undo".into(),
         Command::Redo => "redo".into(),
         Command::Load(_) => "load".into(),

@@ -30,6 +30,9 @@ pub fn words(state: &State, id: TaskId, fallback: FallbackId) -> String {
             let env = less.env.iter().map(|(name, value)| format!("{name}={value}"));
             format!("runs it with less: {}", uses.chain(env).collect::<Vec<_>>().join(", "))
         }
+        FallbackStrategy::Compensate => {
+            "lets it fail, stops the run and compensates what was done, what ended last first".to_owned()
+        }
         FallbackStrategy::Skip => "skips it: what waits for it goes on".to_owned(),
         FallbackStrategy::Escalate(question) => {
             let silence = question.timeout.map_or_else(String::new, |span| {

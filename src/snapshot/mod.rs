@@ -2,6 +2,7 @@
 //! terminals. `build` runs beside the loop, on a cheap clone of the State.
 
 pub mod build;
+mod compensation;
 pub mod fallbacks;
 mod found;
 pub mod graph;
@@ -164,6 +165,17 @@ pub struct Snapshot {
     pub record: Arc<record::Record>,
     /// What is around the node that the View asks for.
     pub graph: Arc<graph::Graph>,
+    /// What compensation would do.
+    pub compensation: CompensationPreview,
+}
+
+/// What compensation would do now.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CompensationPreview {
+    /// A line each.
+    pub lines: Vec<String>,
+    /// Why it cannot be asked for.
+    pub why_not: Option<String>,
 }
 
 /// Identity and health.

@@ -211,6 +211,7 @@ fn stopping_note(state: &State, id: TaskId, at: Time) -> String {
         StopReason::Leaked => "left processes",
         StopReason::NotNeeded(_) => "not needed",
         StopReason::PhaseFailed(_) => "its phase failed",
+        StopReason::Compensating => "compensation",
     };
     match signal {
         StopSignal::Term => {
@@ -418,6 +419,13 @@ fn facts(frozen: &Frozen, id: TaskId) -> Vec<(String, String)> {
         let names: Vec<String> = definition.fallback.iter().map(|id| fallback_name(&state.fallbacks, *id)).collect();
         add("fallback", names.join(", "));
     }
+    if let Some(compensation) = &definition.compensation {
+        let by = state.compensated_by(id).map(|by| format!(" ({})", crate::engine::decide::word(state.task(by).phase)));
+        add("undone by", format!("{}{}", command_text(&compensation.command), by.unwrap_or_default()));
+    }
+    if let Some(undone) = definition.compensates {
+        add("undoes", state.name(undone).to_owned());
+    }
     if !definition.tags.is_empty() {
         add("tags", definition.tags.join(", "));
     }
@@ -490,9 +498,11 @@ pub fn why(frozen: &Frozen, id: TaskId, at: Time) -> Vec<WhyLine> {
     let line = |met, text: String| WhyLine { met, text, more: Vec::new() };
     let reasons = explain(state, id);
     if matches!(reasons.first(), Some(Reason::Live | Reason::Over(_) | Reason::Lost)) {
-        return why_here(frozen, id, at);
+        let mut lines = why_here(frozen, id, at);
+        lines.extend(undoes(state, id).map(|text| line(true, text)));
+        return lines;
     }
-    let mut lines = Vec::new();
+    let mut lines: Vec<WhyLine> = undoes(state, id).map(|text| line(true, text)).into_iter().collect();
     for before in definition.after.iter().filter(|id| state.task(**id).phase.is_satisfied()).take(LISTED) {
         lines.push(line(
             true,
@@ -583,6 +593,12 @@ fn why_here(frozen: &Frozen, id: TaskId, at: Time) -> Vec<WhyLine> {
         lines.push(line(false, format!("b: fallback {name} {}", fallbacks::words(state, id, fallback))));
     }
     lines
+}
+
+/// What a task that was added to undo another does, and why.
+fn undoes(state: &State, id: TaskId) -> Option<String> {
+    let undone = state.definition(id).compensates?;
+    Some(format!("undoes {}: {}", state.name(undone), state.saga_words(undone)?))
 }
 
 fn long(frozen: &Frozen, id: TaskId, reason: &Reason, at: Time) -> WhyLine {

@@ -204,6 +204,7 @@ impl Sample {
             }
         }
         Snapshot {
+            compensation: Default::default(),
             header: self.header(),
             counts: counts(self.tasks.iter()),
             matching,
@@ -613,6 +614,8 @@ pub fn frozen(name: impl Fn(&str) -> String) -> Frozen {
         let stage = STAGES.iter().position(|(name, _)| *name == row.stage).unwrap_or(0);
         let definition = TaskDefinition {
             care: None,
+            compensation: None,
+            compensates: None,
             id: name(&row.name),
             stage: StageId::from(stage),
             task_type: TaskType::Run(Arc::new(command)),

@@ -21,10 +21,7 @@ use crate::engine::definition::{
 use crate::engine::ids::{FallbackId, ResourceId};
 
 /// The strategies that can be written.
-const STRATEGIES: [&str; 6] = ["Alternative", "Retry", "OtherAgent", "Degrade", "Skip", "Escalate"];
-
-/// Strategies that this version does not have.
-const LATER: [&str; 2] = ["Compensate", "Abort"];
+const STRATEGIES: [&str; 7] = ["Alternative", "Retry", "OtherAgent", "Degrade", "Skip", "Escalate", "Compensate"];
 
 /// All fallbacks of a file.
 pub(super) struct Fallbacks<'n> {
@@ -224,10 +221,7 @@ fn strategy(
         "Degrade" => degrade(reader, scope, resources, node).map(FallbackStrategy::Degrade),
         "Skip" if matches!(node.kind, Kind::Word(_)) => Some(FallbackStrategy::Skip),
         "Escalate" => escalate(reader, node).map(FallbackStrategy::Escalate),
-        word if LATER.contains(&word) => {
-            reader.not_yet(word, head(node));
-            None
-        }
+        "Compensate" if matches!(node.kind, Kind::Word(_)) => Some(FallbackStrategy::Compensate),
         "Alternative" => {
             let fields = reader.fields(node, &ALTERNATIVE)?;
             let what = || format!("the fallback `{}`", shown(key.text));

@@ -23,7 +23,7 @@ const TYPES: [&str; 5] = ["Noop", "Approval", "Wait", "Sensor", "QualityGate"];
 const LATER: [&str; 3] = ["Message", "Subworkflow", "Barrier"];
 
 /// Fields that only a command has.
-const OF_COMMANDS: [&str; 7] = ["run", "exec", "env", "cwd", "retry", "timeout", "fallback"];
+const OF_COMMANDS: [&str; 8] = ["run", "exec", "env", "cwd", "retry", "timeout", "fallback", "compensate"];
 
 /// Reads `type`, if the task has one.
 pub(super) fn read(

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::capacity::{self, Places};
 use super::care;
+use super::compensation;
 use super::conditions::{self, Scope};
 use super::diagnostic::{Extent, Finding, is_treacherous, shown};
 use super::fallbacks::Fallbacks;
@@ -124,6 +125,7 @@ pub(super) fn workflow(
     let goals = goals::read(reader, &fields, scope);
     let policy = Policy::read(reader, &fields);
     let phases = ways::phases(reader, &fields, &stage_names, &task_names);
+    compensation::check_stages(reader, &tasks, &phases, &stage_names, &outline.stages);
     if reader.findings.count() == 0 {
         ways::check_reachable(reader, &transitions, &stages, &tasks);
         published::Order { tasks: &tasks, stages: &stages, transitions: &transitions.list }.check(reader, &outline);
@@ -699,6 +701,8 @@ impl Lowering<'_, '_> {
             join: Join::default(),
             entry: None,
             care: None,
+            compensation: None,
+            compensates: None,
         }
     }
 
@@ -748,6 +752,10 @@ impl Lowering<'_, '_> {
             && let Some(spec) = command::read(self.reader, scope!(self), each.row(), node, fields, what)
         {
             task.task_type = TaskType::Run(spec);
+        }
+        if fields.get("compensate").is_some() {
+            // Each has one of another name.
+            task.compensation = compensation::read(self.reader, scope!(self), each, fields, task);
         }
         if varies.care {
             let declared = self.published.of(own);
@@ -960,6 +968,10 @@ fn weight(task: &TaskDefinition, varies: Varies) -> usize {
     let sensor = task.task_type.sensor().filter(|_| varies.kind).map_or(0, sensor::size);
     command
         + sensor
+        + task
+            .compensation
+            .as_ref()
+            .map_or(0, |compensation| compensation.id.len() + command::size(&compensation.command))
         + texts(&task.tags)
         + texts(&requirements.capabilities)
         + task.care.as_ref().filter(|_| varies.care).map_or(0, |care| care.size())

@@ -3,11 +3,12 @@
 //! `syntax` makes a tree of the text, `schema` knows the words and reads values, `foreach` makes many tasks of one,
 //! `params` and `command` say what tasks run, `outline` lists stages and tasks, `lower` turns names into ids, `order`
 //! finds circles of waiting, `capacity` what could never start, `ways` what leads from stage to stage, `join` how many of an `after` are enough,
-//! `conditions` reads conditions, `kind` the types of tasks that run nothing, `goals` milestones and objectives, `limits` what runs at once and when, `diagnostic` draws what was found. Pure but for [`open`]: the machine and the time come in. Knows nothing of sessions or screens.
+//! `conditions` reads conditions, `kind` the types of tasks that run nothing, `compensation` how what a task did is undone, `goals` milestones and objectives, `limits` what runs at once and when, `diagnostic` draws what was found. Pure but for [`open`]: the machine and the time come in. Knows nothing of sessions or screens.
 
 mod capacity;
 mod care;
 mod command;
+mod compensation;
 mod conditions;
 mod diagnostic;
 mod fallbacks;

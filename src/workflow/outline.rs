@@ -29,8 +29,8 @@ pub(super) struct Outline<'n, 'a> {
 
 pub(super) struct StageOutline<'n, 'a> {
     pub fields: Fields<'n, 'a>,
-    name: Option<Word<'n>>,
-    at: Extent,
+    pub name: Option<Word<'n>>,
+    pub at: Extent,
 }
 
 /// One written task, and the tasks that it makes: one, if it has no `foreach`.

@@ -16,7 +16,7 @@ use crate::engine::definition::{
 pub const MAX_RULES: usize = 100;
 
 /// What a rule can ask for, as it is written.
-const HAS: [(&str, Has); 8] = [
+const HAS: [(&str, Has); 9] = [
     ("Timeout", Has::Timeout),
     ("Deadline", Has::Deadline),
     ("Estimate", Has::Estimate),
@@ -25,10 +25,8 @@ const HAS: [(&str, Has); 8] = [
     ("Validate", Has::Validate),
     ("Gate", Has::Gate),
     ("Approval", Has::Approval),
+    ("Compensation", Has::Compensation),
 ];
-
-/// What this version cannot ask for.
-const LATER: [&str; 1] = ["Compensation"];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Has {
@@ -42,6 +40,8 @@ enum Has {
     Gate,
     /// It comes after a person's yes.
     Approval,
+    /// What it did can be undone.
+    Compensation,
 }
 
 /// One rule of the file.
@@ -151,12 +151,6 @@ fn rule<'n>(reader: &mut Reader, node: &'n Node<'_>) -> Option<Rule<'n>> {
 }
 
 fn one(reader: &mut Reader, node: &Node<'_>) -> Option<Has> {
-    if let Kind::Word(word) = &node.kind
-        && LATER.contains(word)
-    {
-        reader.not_yet(word, node.at);
-        return None;
-    }
     reader.choice(node, "has", &HAS)
 }
 
@@ -180,6 +174,7 @@ fn broken(task: &TaskDefinition, node: &Node<'_>, rule: &Rule<'_>, wanted: Has) 
         Has::Retry => ("is not tried again", "for example retry: Retry(attempts: 3)"),
         Has::Fallback => ("has no fallback", "name one of `fallbacks`: fallback: [\"…\"]"),
         Has::Validate => ("checks nothing of what it did", "for example validate: [FileExists(\"out.txt\")]"),
+        Has::Compensation => ("cannot be compensated", "say how what it did is undone: compensate: \"…\""),
         Has::Gate => (
             "comes after no gate",
             "let it come after a QualityGate or an Approval that it cannot pass by: without `when`, `fallback`, `enough`, \
@@ -210,6 +205,7 @@ fn has(task: &TaskDefinition, wanted: Has) -> bool {
             TaskType::Noop | TaskType::Wait(_) => true,
         },
         Has::Deadline => task.deadline.is_some(),
+        Has::Compensation => !runs || task.compensation.is_some(),
         Has::Estimate => !runs || task.estimate.is_some(),
         Has::Retry => !runs || task.retry.attempts > 1,
         Has::Fallback => !runs || !task.fallback.is_empty(),

@@ -12,9 +12,9 @@ use super::outline::Outline;
 use super::schema::{Reader, Word, describe, head, peek};
 use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};
-use crate::engine::care::{PUBLISHED_MOST, Publish, Source, ValueOf};
+use crate::engine::care::{PUBLISHED_MOST, Publish, Reference, Source, ValueOf};
 use crate::engine::condition::Type;
-use crate::engine::definition::{StateTransition, TaskDefinition, WorkflowStage};
+use crate::engine::definition::{CommandSpec, StateTransition, TaskDefinition, WorkflowStage};
 use crate::engine::ids::{StageId, TaskId};
 
 /// So far it is looked who waits for whom; beyond it the run itself tells.
@@ -121,15 +121,20 @@ impl Order<'_> {
         let mut told = None;
         for (index, task) in self.tasks.iter().enumerate() {
             let group = outline.group_of[index];
-            let Some(command) = task.task_type.command().filter(|_| told != Some(group)) else { continue };
-            let wanted: BTreeSet<(TaskId, &str)> = command
-                .references
-                .iter()
-                .filter_map(|reference| match &reference.value {
-                    ValueOf::Output { task, name } => Some((*task, &**name)),
+            if told == Some(group) {
+                continue;
+            }
+            let values = |command: &'_ CommandSpec| -> BTreeSet<(TaskId, String)> {
+                let output = |reference: &Reference| match &reference.value {
+                    ValueOf::Output { task, name } => Some((*task, name.to_string())),
                     ValueOf::Metric(_) => None,
-                })
-                .collect();
+                };
+                command.references.iter().filter_map(output).collect()
+            };
+            let mut wanted = task.task_type.command().map(|command| values(command)).unwrap_or_default();
+            // What undoes a task knows what that one published.
+            let undoing = task.compensation.iter().flat_map(|compensation| values(&compensation.command));
+            wanted.extend(undoing.filter(|(giver, _)| giver.index() != index));
             if wanted.is_empty() {
                 continue;
             }
@@ -143,8 +148,9 @@ impl Order<'_> {
                 let message =
                     format!("`{}` does not wait for `{}`, whose `{name}` it refers to", shown(&task.id), shown(id));
                 let node = outline.groups[group as usize].node;
-                let field = ["run", "exec", "env", "cwd"].into_iter().filter_map(|field| peek(node, field));
-                let at = field.filter(|node| names(node, name)).map(head).next().unwrap_or_else(|| head(node));
+                let field =
+                    ["run", "exec", "env", "cwd", "compensate"].into_iter().filter_map(|field| peek(node, field));
+                let at = field.filter(|node| names(node, &name)).map(head).next().unwrap_or_else(|| head(node));
                 let finding = Finding::new(at, message).label("it could start without the value");
                 let help = if giver.index() == index {
                     "a task cannot refer to what it publishes itself".to_owned()
@@ -190,6 +196,7 @@ fn names(node: &Node<'_>, name: &str) -> bool {
         Kind::Text(text) => text.contains(&format!(".out.{name}}}")),
         Kind::List(items) => items.iter().any(|item| names(item, name)),
         Kind::Map(entries) => entries.iter().any(|(_, value)| names(value, name)),
+        Kind::Struct(_, fields) => fields.iter().any(|(_, value)| names(value, name)),
         _ => false,
     }
 }

@@ -86,6 +86,8 @@ fn task(id: String, spec: CommandSpec) -> TaskDefinition {
         join: Join::default(),
         entry: None,
         care: None,
+        compensation: None,
+        compensates: None,
     }
 }
 

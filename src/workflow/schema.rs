@@ -97,8 +97,9 @@ pub(super) const TASK: Shape = Shape {
         "rerun",
         "validate",
         "publishes",
+        "compensate",
     ],
-    later: &["monitor", "replicate", "compensate", "barrier", "launcher", "executor", "sandbox", "terminal"],
+    later: &["monitor", "replicate", "barrier", "launcher", "executor", "sandbox", "terminal"],
 };
 
 pub(super) const LIMITS: Shape =
@@ -175,6 +176,12 @@ pub(super) const OTHER_AGENT: Shape = Shape { name: "OtherAgent", fields: &["fal
 pub(super) const DEGRADE: Shape = Shape { name: "Degrade", fields: &["env", "uses", "fallback"], later: &["params"] };
 
 pub(super) const ESCALATE: Shape = Shape { name: "Escalate", fields: &["text", "timeout", "on_timeout"], later: &[] };
+
+pub(super) const COMPENSATION: Shape = Shape {
+    name: "Compensation",
+    fields: &["run", "exec", "env", "cwd", "timeout", "retry", "after_failure"],
+    later: &["needs", "uses", "agent", "fallback"],
+};
 
 pub(super) const ALTERNATIVE: Shape = Shape {
     name: "Alternative",

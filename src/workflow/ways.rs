@@ -139,7 +139,12 @@ pub(super) fn phases(
             phase.max_running = limits::count(reader, node, "max_running");
         }
         if let Some(node) = fields.get("on_failure") {
-            let choices = [("GoOn", OnFailure::GoOn), ("Finish", OnFailure::Finish), ("Stop", OnFailure::Stop)];
+            let choices = [
+                ("GoOn", OnFailure::GoOn),
+                ("Finish", OnFailure::Finish),
+                ("Stop", OnFailure::Stop),
+                ("Compensate", OnFailure::Compensate),
+            ];
             phase.on_failure = reader.choice(node, "on_failure", &choices).unwrap_or_default();
         }
         all.push(phase);

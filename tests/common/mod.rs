@@ -83,6 +83,11 @@ impl Place {
         command.spawn().expect("qd runs")
     }
 
+    /// What stands in a file.
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).expect("it was written")
+    }
+
     /// Kills the console of the session `s` without a word (`kill -9`).
     pub fn kill(&self, mut run: Child) {
         let journal = self.journal("s");

@@ -1,7 +1,9 @@
 //! Reads facts and nothing else, and says what they break: capacity, order, numbering, limits, times. Knows the workflow
 //! as it was declared; shares no code with the engine's decisions.
 
-use std::collections::BTreeMap;
+mod sagas;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quarterdeck::engine::care::Findings;
@@ -99,6 +101,12 @@ pub struct Checker {
     breaker: BreakerSeen,
     /// When attempts failed since the breaker was last opened or closed.
     failures: Vec<Time>,
+    /// What is being undone.
+    sagas: Vec<sagas::Saga>,
+    /// All ends of attempts, in their order.
+    ends: Vec<sagas::End>,
+    phases_failed: BTreeSet<PhaseId>,
+    compensate_asked: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -115,7 +123,12 @@ impl Checker {
         self.now = stamped.at;
         match &stamped.fact {
             Fact::Opened { .. } => self.ending = false,
-            Fact::Recovered { .. } | Fact::Closed { .. } | Fact::Undone | Fact::Redone | Fact::Commanded { .. } => {}
+            Fact::Recovered { .. } | Fact::Closed { .. } | Fact::Undone | Fact::Redone => {}
+            Fact::Commanded { command, .. } => {
+                let asks = |command: &Command| *command == Command::Compensate;
+                let one_asks = matches!(command, Command::All(all) if all.iter().any(asks));
+                self.compensate_asked |= asks(command) || one_asks;
+            }
             Fact::Configured(settings) => {
                 *self = Self { settings: (**settings).clone(), now: self.now, ..Self::default() }
             }
@@ -221,8 +234,14 @@ impl Checker {
                 let (seen, stage) = (&self.seen[task.index()], self.tasks[task.index()].stage);
                 assert!(self.phases[phase.index()].stages.contains(&stage), "{task} is of another phase");
                 assert!(seen.at_rest && !seen.satisfied && !seen.excused, "{task} ends its phase without a failure");
+                self.phases_failed.insert(*phase);
             }
+            Fact::Compensating { phase, .. } => self.saga_begins(*phase),
+            Fact::CompensationsAdded { phase, tasks } => self.saga_is_known(*phase, *tasks),
             Fact::TaskAdded(task) => {
+                if self.loaded {
+                    self.undo_is_added(TaskId::from(self.tasks.len()), task);
+                }
                 self.tasks.push((**task).clone());
                 self.seen.push(Seen::default());
             }
@@ -298,9 +317,13 @@ impl Checker {
             }
             Fact::Requeued { task } => {
                 self.disturb();
+                assert!(!self.is_called_off(*task), "{task} is compensated and run again");
                 let asks = self.is_asking(*task);
                 let settles = asks
-                    || matches!(self.strategy(*task), Some(FallbackStrategy::Skip | FallbackStrategy::Escalate(_)));
+                    || matches!(
+                        self.strategy(*task),
+                        Some(FallbackStrategy::Skip | FallbackStrategy::Escalate(_) | FallbackStrategy::Compensate)
+                    );
                 let seen = self.idle(*task);
                 assert!(seen.at_rest || asks, "requeued though it was not over: {task}");
                 if settles {
@@ -365,6 +388,7 @@ impl Checker {
 
     /// After a turn at `now`: nothing that was due by then is undone.
     pub fn after_turn(&self, now: Time) {
+        self.sagas_go_on();
         for (index, seen) in self.seen.iter().enumerate() {
             let Some(live) = &seen.live else { continue };
             let name = &self.tasks[index].id;
@@ -447,6 +471,7 @@ impl Checker {
                 (seen.awaits, seen.at_rest, seen.disturbed) =
                     (Some(question.timeout.map(|span| now.plus(span))), false, false);
             }
+            FallbackStrategy::Compensate => (seen.at_rest, seen.held) = (true, false),
             _ => {}
         }
     }
@@ -470,6 +495,7 @@ impl Checker {
         let definition = self.tasks[task.index()].clone();
         let name = &definition.id;
         assert!(self.loaded && !self.paused && !self.ending, "{name} starts while nothing may");
+        assert!(!self.is_called_off(task), "{name} starts though what it did is compensated");
         let seen = self.idle(task).clone();
         assert_eq!(attempt.0, seen.attempt + 1, "attempt numbers of {name}");
         assert!(!seen.at_rest && !seen.satisfied && !seen.held, "{name} starts though over or held: {seen:?}");
@@ -731,6 +757,11 @@ impl Checker {
             assert!(self.tasks[join.index()].after.contains(&task), "{join} never waited for {task}");
             assert_eq!(then, Then::Rest, "{task} is not needed, and goes on");
         }
+        if stop == Some(StopReason::Compensating) {
+            assert!(self.is_called_off(task), "{task} is not compensated");
+        }
+        assert!(!self.is_called_off(task) || then == Then::Rest, "{task} is compensated, and goes on");
+        self.ends.push(sagas::End { task, outcome: outcome.clone() });
         if stop == Some(StopReason::Cancelled) {
             assert_eq!(then, Then::Rest, "{task} was cancelled, and goes on");
         }

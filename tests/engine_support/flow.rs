@@ -16,12 +16,12 @@ use quarterdeck::engine::message::*;
 use super::checker::Checker;
 use super::{command, replay, task, through_ron};
 
-/// A workflow from lines: `set KEY N`, `lock N`, `pool N AMOUNT`, `agent NAME slots N [cpu N] [mem N] [can a,b]`,
-/// `stage N [after a,b] [when CEL]`, `fallback N [retry TRIES [backoff MS] [on 1,2]|other|less cpu:1|skip|ask [MS]|silence MS]`, `task N [after a,b] [uses db,db:shared,cpu:2] [needs a,b] [on AGENT] [prio N]
+/// A workflow from lines: `set KEY N`, `lock N`, `pool N AMOUNT`, `limit N AMOUNT`, `agent NAME slots N [cpu N] [mem N] [can a,b]`,
+/// `stage N [after a,b] [when CEL]`, `fallback N [retry TRIES [backoff MS] [on 1,2]|other|less cpu:1|skip|undo|ask [MS]|silence MS]`, `task N [after a,b] [uses db,db:shared,cpu:2] [needs a,b] [on AGENT] [prio N]
 /// [deadline MS] [timeout MS] [estimate MS] [tries N] [only 1,2] [backoff MS|BASE..MAX~JITTER] [or a,b] [stage S] [enough N]
-/// [rest cancel] [trigger over] [when CEL] [type noop|wait:MS|ask[:MS]|silence:MS|sensor[:MS]|skips:MS|gate:CHECK+CHECK]
+/// [rest cancel] [trigger over] [when CEL] [undo ok|any] [type noop|wait:MS|ask[:MS]|silence:MS|sensor[:MS]|skips:MS|gate:CHECK+CHECK]
 /// [within MS] [onfail escalate|continue] [ontime escalate|continue]` with `CHECK` one of `ask`, `run=NAME`, `expr=CEL`, `2of=ana,bo!bo` (no spaces in a CEL), after the stages `transition FROM to TO [on failure|over] [most N]`, `phase N stages a,b
-/// [end finish|stop]`.
+/// [end finish|stop|undo]`.
 pub fn parse(text: &str) -> Workflow {
     let mut flow = Workflow::default();
     for name in ["cpu", "mem"] {
@@ -36,6 +36,10 @@ pub fn parse(text: &str) -> Workflow {
             "pool" => {
                 let kind = ResourceKind::Pool(amount(rest[0]));
                 flow.resources.push(ResourceDefinition::new(name, kind));
+            }
+            "limit" => {
+                let kind = ResourceKind::Pool(amount(rest[0]));
+                flow.resources.push(ResourceDefinition::limit(name, kind));
             }
             "agent" => flow.agents.push(agent(name, rest)),
             "fallback" => {
@@ -79,6 +83,7 @@ pub fn parse(text: &str) -> Workflow {
                 let on_failure = match rest.get(3) {
                     Some(&"finish") => OnFailure::Finish,
                     Some(&"stop") => OnFailure::Stop,
+                    Some(&"undo") => OnFailure::Compensate,
                     _ => OnFailure::GoOn,
                 };
                 let stages = stages.collect();
@@ -173,6 +178,7 @@ fn one_task(flow: &Workflow, name: &str, rest: &[&str]) -> TaskDefinition {
             "enough" => task.join.enough = Some(number(value)),
             "rest" => task.join.rest = Rest::Cancel,
             "trigger" => task.join.trigger = Trigger::AllOver,
+            "undo" => task.compensation = Some(Arc::new(compensation(name, value == "any"))),
             "when" => task.entry = Some(Arc::new(Entry { when: Some(condition(value)) })),
             "type" if value.starts_with("gate:") => {
                 let checks = value["gate:".len()..].split('+').map(gate_check).collect();
@@ -215,6 +221,12 @@ fn one_task(flow: &Workflow, name: &str, rest: &[&str]) -> TaskDefinition {
     }
     task.requirements.resources.sort_by_key(|need| need.resource);
     task
+}
+
+/// How a task is undone: by one that is called `un-` it.
+pub fn compensation(name: &str, after_failure: bool) -> Compensation {
+    let id = format!("un-{name}");
+    Compensation { command: command(&id), id, timeout: None, retry: Retry::default(), after_failure }
 }
 
 fn gate_check(text: &str) -> GateCheck {
@@ -279,6 +291,7 @@ fn strategy(flow: &Workflow, name: &str, rest: &[&str]) -> FallbackStrategy {
             })
         }
         ["skip"] => FallbackStrategy::Skip,
+        ["undo"] => FallbackStrategy::Compensate,
         [ask @ ("ask" | "silence"), more @ ..] => {
             let timeout = more.first().map(|span| Span(number(span)));
             let silence_skips = *ask == "silence";
@@ -333,7 +346,9 @@ impl Case {
         if let Some(number) = name.strip_prefix('#') {
             return TaskId(number.parse().expect("a number"));
         }
-        TaskId::from(place(&self.flow.tasks, |task| task.id == name))
+        let all = (0..self.engine.state.tasks.len()).map(TaskId::from);
+        let added = all.skip(self.flow.tasks.len()).find(|id| self.engine.state.name(*id) == name);
+        added.unwrap_or_else(|| TaskId::from(place(&self.flow.tasks, |task| task.id == name)))
     }
 
     fn attempt(&self, name: &str) -> Attempt {
@@ -427,6 +442,7 @@ impl Case {
             }
             "most" => Command::SetMaxRunning { most: words.get(1).map(|most| number(most)) },
             "close" => Command::CloseBreaker,
+            "compensate" => Command::Compensate,
             "approve" | "reject" | "abstain" => {
                 let (approves, abstains) = (words[0] == "approve", words[0] == "abstain");
                 let (by, note) = (words[2].to_owned(), String::new());
@@ -496,7 +512,7 @@ impl Case {
             Effect::Reconcile(survivor) => {
                 let known = if survivor.process.is_some() { " seen" } else { "" };
                 let exited = if survivor.exited { " exited" } else { "" };
-                format!("ask {}/{}{known}{exited}", self.flow.tasks[survivor.task.index()].id, survivor.attempt)
+                format!("ask {}/{}{known}{exited}", self.engine.state.name(survivor.task), survivor.attempt)
             }
             other => format!("{other:?}"),
         });
@@ -505,7 +521,7 @@ impl Case {
 
     /// A fact in few words; none for what is said by others.
     fn say(&self, fact: &Fact) -> Option<String> {
-        let t = |task: &TaskId| &self.flow.tasks[task.index()].id;
+        let t = |task: &TaskId| self.engine.state.name(*task);
         let f = |fallback: &FallbackId| &self.flow.fallbacks[fallback.index()].name;
         Some(match fact {
             Fact::Opened { .. } | Fact::Recovered { .. } | Fact::Closed { .. } => return None,
@@ -520,6 +536,12 @@ impl Case {
             Fact::PhaseFailed { phase, task } => {
                 format!("phase {} ended by {}", self.flow.phases[phase.index()].name, t(task))
             }
+            Fact::Compensating { phase, why } => {
+                let what = phase.map_or("all", |phase| &self.flow.phases[phase.index()].name);
+                format!("compensate {what}: {why}")
+            }
+            Fact::CompensationsAdded { tasks, .. } => format!("compensations {tasks}"),
+            Fact::TaskAdded(task) if task.compensates.is_some() => format!("add {}", task.id),
             Fact::FallbackAdded(_) | Fact::TaskAdded(_) | Fact::Loaded { .. } | Fact::Commanded { .. } => return None,
             Fact::Found { task, findings, .. } => format!("found {} {:?}", t(task), findings.published),
             Fact::Undone => "undone".into(),

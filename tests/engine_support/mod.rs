@@ -84,6 +84,8 @@ pub fn task(id: &str) -> TaskDefinition {
         join: Join::default(),
         entry: None,
         care: None,
+        compensation: None,
+        compensates: None,
     }
 }
 
@@ -296,7 +298,7 @@ fn random_phases(rng: &mut Rng, stages: usize) -> Vec<ExecutionPhase> {
             name: format!("phase{n}"),
             stages: Vec::new(),
             max_running: None,
-            on_failure: *rng.pick(&[OnFailure::GoOn, OnFailure::Finish, OnFailure::Stop]),
+            on_failure: *rng.pick(&[OnFailure::GoOn, OnFailure::Finish, OnFailure::Stop, OnFailure::Compensate]),
         })
         .collect();
     for stage in (0..stages).map(StageId::from) {
@@ -370,6 +372,7 @@ fn random_task(
         estimate: rng.maybe(50, |rng| Span::secs(1 + rng.below(6))),
         retry: Retry { attempts: 1 + rng.below(3) as u32, backoff, on: rng.maybe(15, |_| vec![1]).unwrap_or_default() },
         fallback: random_fallback(rng),
+        compensation: rng.maybe(30, |rng| Arc::new(flow::compensation(&format!("t{n}"), rng.chance(30)))),
         entry: rng.maybe(12, |rng| Arc::new(Entry { when: Some(random_condition(rng)) })),
         task_type: match rng.below(100) {
             0..6 => TaskType::Noop,
@@ -411,6 +414,7 @@ fn random_fallbacks(rng: &mut Rng) -> Vec<FallbackDefinition> {
         FallbackStrategy::Degrade(less),
         FallbackStrategy::Skip,
         FallbackStrategy::Escalate(question),
+        FallbackStrategy::Compensate,
     ];
     let named = all.into_iter().enumerate();
     named.map(|(n, strategy)| FallbackDefinition { name: format!("f{n}"), strategy }).collect()
@@ -418,7 +422,7 @@ fn random_fallbacks(rng: &mut Rng) -> Vec<FallbackDefinition> {
 
 fn random_fallback(rng: &mut Rng) -> Vec<FallbackId> {
     let mut list: Vec<FallbackId> = (0..5).filter(|_| rng.chance(25)).map(FallbackId).collect();
-    list.extend(rng.maybe(25, |rng| FallbackId(5 + rng.below(2) as u32)));
+    list.extend(rng.maybe(25, |rng| FallbackId(5 + rng.below(3) as u32)));
     list
 }
 

@@ -89,6 +89,9 @@ impl Run {
             assert!(!consequences, "a refused command was noted: {:?}", turn.facts);
         }
         self.world.obey(&turn.effects);
+        if self.engine.state.loaded {
+            self.tasks = self.engine.state.tasks.len() as u32;
+        }
         self.facts.extend(through_ron(&turn.facts));
         self.engine.state.check().unwrap_or_else(|what| panic!("{what}"));
         let state = &self.engine.state;
@@ -127,6 +130,8 @@ impl Run {
                     | Fact::TransitionTaken { .. }
                     | Fact::TransitionPassed { .. }
                     | Fact::PhaseFailed { .. }
+                    | Fact::Compensating { .. }
+                    | Fact::CompensationsAdded { .. }
                     | Fact::Skipped { .. }
                     | Fact::Cancelled { .. }
             )
@@ -222,7 +227,7 @@ impl Run {
     pub fn random_command(&mut self, depth: u32) -> Command {
         let rng = &mut self.rng;
         let task = TaskId(rng.below(u64::from(self.tasks) + 1) as u32);
-        match rng.below(39) {
+        match rng.below(40) {
             0..4 => Command::SetPriority { task, priority: rng.below(9) as i32 - 4 },
             4..7 => Command::Hold { task },
             7..11 => Command::Release { task },
@@ -243,6 +248,7 @@ impl Run {
                 Command::SetCapacity { resource, agent, amount: Amount(rng.below(5) * 1000) }
             }
             34 => Command::CloseBreaker,
+            39 => Command::Compensate,
             35..39 => {
                 let abstains = rng.chance(15);
                 let (approves, by) = (!abstains && rng.chance(70), *rng.pick(&["ana", "bo", "cy", "dan"]));

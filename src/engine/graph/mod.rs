@@ -3,8 +3,9 @@
 //! and only the decisions are stored; what is still to be looked at is made again from the State at will. Knows nothing of
 //! rooms, agents or time.
 //!
-//! `joins`, `phases`, `transitions` each say what is to be decided of one; here is only what is looked at next.
+//! `joins`, `phases`, `compensation`, `transitions` each say what is to be decided of one; here is only what is looked at next.
 
+pub mod compensation;
 mod joins;
 mod phases;
 mod transitions;
@@ -30,6 +31,8 @@ pub struct Graph {
     stages: BTreeSet<StageId>,
     /// Where transitions can still lead may be another.
     ways: bool,
+    /// Of so many sagas everything that ran was told to stop.
+    stopped: BTreeSet<usize>,
 }
 
 impl Graph {
@@ -41,7 +44,7 @@ impl Graph {
         }
         let all = || (0..state.tasks.len()).map(TaskId::from);
         self.enough = all().filter(|id| joins::is_due(state, *id)).collect();
-        if state.failed() > 0 {
+        if state.failed() + state.excused as usize > 0 {
             self.fallen = all().filter(|id| state.task(*id).phase == Phase::Failed).collect();
         }
         self.phases = (0..state.phases.len()).map(PhaseId::from).collect();
@@ -62,13 +65,25 @@ impl Graph {
         }
         while let Some(task) = self.fallen.pop_first() {
             if let Some(why) = joins::excuse(state, task) {
+                // What its failure asks for is looked at after that.
+                self.fallen.insert(task);
                 return Some(vec![Fact::Excused { task, why }]);
+            }
+            if let Some(facts) = compensation::of_task(state, task) {
+                return Some(facts);
             }
         }
         while let Some(phase) = self.phases.pop_first() {
             if let Some(facts) = phases::end(state, phase) {
+                self.phases.insert(phase);
                 return Some(facts);
             }
+            if let Some(facts) = compensation::of_phase(state, phase) {
+                return Some(facts);
+            }
+        }
+        if let Some(facts) = self.undo(state) {
+            return Some(facts);
         }
         while let Some(stage) = self.stages.pop_first() {
             self.ways = true;
@@ -80,6 +95,25 @@ impl Graph {
         }
         if std::mem::take(&mut self.ways) {
             return transitions::never_led_to(state);
+        }
+        None
+    }
+
+    /// What a saga comes to of which it is not known yet what has to be undone. A session that is ending begins nothing.
+    fn undo(&mut self, state: &State) -> Option<Vec<Fact>> {
+        if state.ending.is_some() {
+            return None;
+        }
+        for (number, saga) in state.sagas.iter().enumerate().filter(|(_, saga)| saga.tasks.is_none()) {
+            if self.stopped.insert(number) {
+                let facts = compensation::stop(state, saga);
+                if !facts.is_empty() {
+                    return Some(facts);
+                }
+            }
+            if compensation::is_quiet(state, saga) {
+                return Some(compensation::add(state, saga));
+            }
         }
         None
     }

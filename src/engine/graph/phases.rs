@@ -45,7 +45,7 @@ fn failed(state: &State, stage: StageId) -> Option<TaskId> {
 fn end_of(state: &State, task: TaskId, phase: PhaseId, why: &str) -> Option<Fact> {
     let entry = state.task(task);
     let tidies = state.definition(task).join.trigger == Trigger::AllOver;
-    let stops = state.phase(phase).definition.on_failure == OnFailure::Stop;
+    let stops = matches!(state.phase(phase).definition.on_failure, OnFailure::Stop | OnFailure::Compensate);
     match &entry.live {
         Some(live) if stops && !tidies && live.stop.is_none() && live.exited.is_none() => {
             let (attempt, signal) = (Attempt(entry.attempt), StopSignal::Term);

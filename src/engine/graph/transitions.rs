@@ -68,6 +68,9 @@ fn decide(state: &State, from: &Stage, id: TransitionId, entered: Option<StageId
     if entered == Some(definition.to) || (target.entered && !target.is_settled()) {
         return Err(format!("{ended}, but {} is under way", target.definition.name));
     }
+    if target.saga.is_some() {
+        return Err(format!("{ended}, but what {} did is compensated", target.definition.name));
+    }
     match definition.when.as_ref().map(|when| arrival::ask(state, when)) {
         None => Ok(ended),
         Some(Answer::Yes(why)) => Ok(why),

@@ -20,6 +20,7 @@ enum Way {
     Runs,
     Skips(Arc<str>),
     Asks(Option<Time>),
+    Fails,
 }
 
 impl State {
@@ -33,6 +34,7 @@ impl State {
         let declared = &self.fallbacks[fallback.index()];
         let way = match &declared.strategy {
             FallbackStrategy::Skip => Way::Skips(format!("by fallback {}", declared.name).into()),
+            FallbackStrategy::Compensate => Way::Fails,
             FallbackStrategy::Escalate(question) => Way::Asks(question.timeout.map(|span| self.now.plus(span))),
             _ => Way::Runs,
         };
@@ -63,7 +65,7 @@ impl Task {
                 self.fall_back(fall);
                 self.queue(now);
             }
-            (Way::Skips(_) | Way::Asks(_), _) => self.fall_now(fall, now),
+            (Way::Skips(_) | Way::Asks(_) | Way::Fails, _) => self.fall_now(fall, now),
         }
     }
 
@@ -72,6 +74,7 @@ impl Task {
         self.fall_back(fall);
         match &fall.way {
             Way::Runs => {}
+            Way::Fails => self.stand(Phase::Failed, now),
             Way::Skips(why) => {
                 self.stand(Phase::Skipped, now);
                 self.because = Some(why.clone());

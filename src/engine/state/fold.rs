@@ -98,6 +98,11 @@ impl State {
                     (t.tries, t.heard) = (0, None);
                     t.arrive(arrives, now);
                 });
+                let stage = self.definition(*task).stage;
+                if !self.stage(stage).entered {
+                    // Nothing may lead to it any more.
+                    self.note_stages([stage]);
+                }
             }
             Fact::StageDecided { stage, holds, why } => {
                 self.stages.at_mut(stage.index()).decided = Some((*holds, why.as_str().into()));
@@ -137,6 +142,11 @@ impl State {
                 let phase = &mut Arc::make_mut(&mut self.phases)[phase.index()];
                 phase.ended = phase.failed > 0;
             }
+            Fact::Compensating { phase, why } => {
+                self.compensate(*phase, why);
+                self.note(Origin::Rule, DoneWhat::Compensation(why.clone()));
+            }
+            Fact::CompensationsAdded { phase, tasks } => self.compensations_known(*phase, *tasks),
             Fact::Starting { task, attempt, agent } => self.start(*task, *attempt, *agent),
             Fact::Running { task, process, log, .. } => self.runs(*task, process, *log, false),
             Fact::Adopted { task, process, log, .. } => self.runs(*task, process, *log, true),
@@ -350,6 +360,7 @@ impl State {
     fn end(&mut self, id: TaskId, attempt: Attempt, outcome: &Outcome, usage: Usage, output: u64, then: Then) {
         self.release(id);
         self.keep(id, attempt, outcome);
+        self.note_completion(id);
         let fall = match then {
             Then::Fallback(fallback) => Some((self.fall(id, fallback), None)),
             Then::Later(fallback, until) => Some((self.fall(id, fallback), Some(until).filter(|at| *at > self.now))),
@@ -371,6 +382,7 @@ impl State {
         let because = match outcome {
             Outcome::Aborted(StopReason::NotNeeded(join)) => Some(Arc::from(self.not_needed(*join))),
             Outcome::Aborted(StopReason::PhaseFailed(phase)) => Some(Arc::from(self.phase_failed(*phase))),
+            Outcome::Aborted(_) => self.saga_words(id).map(Arc::from),
             _ => None,
         };
         self.edit(id, |t| {
@@ -410,7 +422,7 @@ impl State {
                     t.stand(Phase::Skipped, now);
                     t.because = because;
                 }
-                (Outcome::Aborted(StopReason::PhaseFailed(_)), Then::Rest) => {
+                (Outcome::Aborted(_), Then::Rest) => {
                     t.stand(Phase::Cancelled, now);
                     t.because = because;
                 }

@@ -48,6 +48,31 @@ impl State {
         self.follow(tasks.iter().map(|task| Delta { task: *task, by }).collect());
     }
 
+    /// A task that was added while the workflow runs: what it waits for may have come to pass, and its stage is not over
+    /// before it is.
+    pub(super) fn join_in(&mut self, id: TaskId) {
+        let definition = self.definition(id).clone();
+        self.name_task(id);
+        self.wait_for_all(id, &definition);
+        self.index(id);
+        if self.changes.asked && self.changes.noted {
+            self.changes.read.push(Changed::Task(id));
+        }
+        let mut deltas = Vec::new();
+        self.stage_changed(id, 1, 0, &mut deltas);
+        for before in &definition.after {
+            let keys = self.keys(*before);
+            let (unmet, dead) = (-i32::from(keys.satisfied), i32::from(keys.dead));
+            if (unmet, dead) != (0, 0) {
+                deltas.push(Delta { task: id, by: By::Task { unmet, dead, unended: unmet - dead } });
+            }
+        }
+        let died = self.stage(definition.stage).definition.after.iter().filter(|stage| self.stage(**stage).dead > 0);
+        let dead = died.count() as i32;
+        deltas.push(Delta { task: id, by: By::Stages { unmet: 0, dead } });
+        self.follow(deltas);
+    }
+
     /// What changes for those that wait, and for those that wait for them.
     fn follow(&mut self, mut deltas: Vec<Delta>) {
         while let Some(Delta { task, by }) = deltas.pop() {

@@ -83,7 +83,14 @@ impl State {
             entered: true,
             round: 1,
             decided: None,
+            saga: None,
         });
+        if self.loaded && self.has_conditions {
+            let id = StageId::from(self.stages.len() - 1);
+            let name = self.stage_name(id);
+            let at = self.stages_by_name.partition_point(|other| self.stage_name(*other) < name);
+            Arc::make_mut(&mut self.stages_by_name).insert(at, id);
+        }
     }
 
     pub(super) fn add_task(&mut self, definition: &Arc<TaskDefinition>) {
@@ -121,9 +128,13 @@ impl State {
         for publish in definition.care.iter().flat_map(|care| &care.publishes) {
             self.add_metric(&publish.name);
         }
-        let stage = self.stages.at_mut(definition.stage.index());
-        stage.tasks.push(id);
-        stage.remaining += 1;
+        self.compensable += u32::from(definition.compensation.is_some());
+        self.stages.at_mut(definition.stage.index()).tasks.push(id);
+        if self.loaded {
+            self.join_in(id);
+        } else {
+            self.stages.at_mut(definition.stage.index()).remaining += 1;
+        }
     }
 
     /// The class of what asks for this; made if there is none.
@@ -208,7 +219,7 @@ impl State {
 
     /// Everything is known: who waits for whom is counted, and what waits for nothing is ready.
     pub(super) fn load(&mut self) {
-        (self.loaded, self.declared) = (true, self.classes.len());
+        (self.loaded, self.declared, self.first_tasks) = (true, self.classes.len(), self.tasks.len());
         self.started = self.now;
         self.name_tasks();
         for index in 0..self.stages.len() {
@@ -222,21 +233,8 @@ impl State {
         for index in 0..self.tasks.len() {
             let id = TaskId::from(index);
             let definition = self.definition(id).clone();
-            for before in &definition.after {
-                self.dependents.at_mut(before.index()).push(id);
-            }
             let arrives = self.arrives(id);
-            let closed = u32::from(self.stage(definition.stage).is_closed());
-            let deadline = definition.deadline.map(|deadline| match deadline {
-                Deadline::After(span) => self.started.plus(span),
-                Deadline::At(time) => time,
-            });
-            let now = self.now;
-            let task = self.tasks.at_mut(index);
-            task.unmet = needed(&definition) + closed;
-            task.deadline = deadline;
-            task.since = now;
-            task.ready_at = now;
+            let task = self.wait_for_all(id, &definition);
             if task.unmet == 0 {
                 task.phase = if arrives { Phase::Arrived } else { Phase::Ready };
             }
@@ -245,6 +243,40 @@ impl State {
         // Transitions that can never be taken are found at once.
         let leaving: Vec<StageId> = self.transitions.iter().map(|transition| transition.definition.from).collect();
         self.note_stages(leaving);
+    }
+}
+
+impl State {
+    /// A task enters as if nothing that it waits for had happened.
+    pub(super) fn wait_for_all(&mut self, id: TaskId, definition: &TaskDefinition) -> &mut Task {
+        for before in &definition.after {
+            self.dependents.at_mut(before.index()).push(id);
+        }
+        let closed = u32::from(self.stage(definition.stage).is_closed());
+        let deadline = definition.deadline.map(|deadline| match deadline {
+            Deadline::After(span) => self.started.plus(span),
+            Deadline::At(time) => time,
+        });
+        let now = self.now;
+        let task = self.tasks.at_mut(id.index());
+        task.unmet = needed(definition) + closed;
+        (task.deadline, task.since, task.ready_at) = (deadline, now, now);
+        task
+    }
+
+    /// Conditions speak of a task by name that was added while the workflow runs.
+    pub(super) fn name_task(&mut self, id: TaskId) {
+        if !self.has_conditions {
+            return;
+        }
+        if self.by_name.len() + 1 < self.tasks.len() {
+            // The first condition came with it.
+            self.name_tasks();
+            return;
+        }
+        let name = self.name(id);
+        let at = self.by_name.partition_point(|other| self.name(*other) < name);
+        Arc::make_mut(&mut self.by_name).insert(at, id);
     }
 }
 

@@ -18,6 +18,7 @@
 //! `load` (definitions come in), `rounds` (a stage is entered), `indexes` (`edit`).
 
 mod care;
+mod compensation;
 mod control;
 mod fallback;
 mod fold;
@@ -47,7 +48,7 @@ pub use indexes::display_key_of;
 pub(super) use indexes::{display_key, free_key, rank, senses, shown, timer};
 pub use records::{
     Agent, Changed, Changes, Class, ClassId, DisplayKey, Done, DoneWhat, Joining, Live, PHASES, Past, Phase, Pool,
-    PoolId, Rank, Reservation, Resource, RunPhase, Shown, Stage, Tally, Task, Transition,
+    PoolId, Rank, Reservation, Resource, RunPhase, Saga, Shown, Stage, Tally, Task, Transition,
 };
 
 /// Names asked for, the only agent allowed, and those that are not.
@@ -74,6 +75,12 @@ pub struct State {
     pub transitions: Arc<Vec<Transition>>,
     /// By id.
     pub phases: Arc<Vec<RunPhase>>,
+    /// What is being undone, or was.
+    pub sagas: Arc<Vec<Saga>>,
+    /// Tasks that can be undone, in the order in which attempts of them ended.
+    pub(super) completed: Arc<Vec<TaskId>>,
+    /// How many tasks can be undone.
+    pub(super) compensable: u32,
     /// Milestones and objectives.
     pub goals: Arc<Vec<RunGoal>>,
     /// By id.
@@ -92,8 +99,10 @@ pub struct State {
     pub dependents: Table<SmallVec<[TaskId; 2]>>,
     /// Requirement classes.
     pub classes: Table<Class>,
-    /// So many classes are those of the tasks as they are declared; fallbacks make more.
+    /// So many classes are those of the tasks as they are declared; fallbacks and later tasks make more.
     pub(super) declared: usize,
+    /// So many tasks were there from the start; others were added since.
+    pub(super) first_tasks: usize,
     class_ids: Arc<BTreeMap<(Requirements, Option<Span>), ClassId>>,
     /// For each task on whose agent others must run, their classes.
     followers: Arc<BTreeMap<TaskId, Vec<ClassId>>>,
@@ -179,6 +188,10 @@ impl PartialEq for State {
             && self.fallbacks == other.fallbacks
             && self.transitions == other.transitions
             && self.phases == other.phases
+            && self.sagas == other.sagas
+            && self.completed == other.completed
+            && self.compensable == other.compensable
+            && self.first_tasks == other.first_tasks
             && self.goals == other.goals
             && self.dependents == other.dependents
             && self.classes == other.classes

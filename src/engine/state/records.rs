@@ -355,6 +355,8 @@ pub struct Stage {
     pub round: u32,
     /// What its condition came to, with the values, once it was asked.
     pub decided: Option<(bool, Arc<str>)>,
+    /// What it did is being undone, or was: by this of [`State::sagas`](super::State::sagas).
+    pub saga: Option<u32>,
 }
 
 impl Stage {
@@ -500,6 +502,23 @@ pub enum DoneWhat {
     Redo(Command),
     /// A transition led from stage to stage, or would have.
     Transition(TransitionId, String),
+    /// What was done began to be undone, for this reason.
+    Compensation(String),
+}
+
+/// What was done is undone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saga {
+    /// Of this phase only.
+    pub phase: Option<PhaseId>,
+    /// Why.
+    pub why: Arc<str>,
+    /// Since when.
+    pub since: Time,
+    /// Of these stages: those that had been entered by then, and that no other undoes.
+    pub stages: Vec<StageId>,
+    /// How many tasks undo it, once that is known.
+    pub tasks: Option<u32>,
 }
 
 /// What changed since the dispatcher last looked. Not part of what a State is.

@@ -65,6 +65,7 @@ pub fn check(act: Act, model: &Model, snapshot: &Snapshot) -> Result<(), String>
         }
         Act::RunAny if snapshot.header.max_running.is_none() => Err("there is no limit to take away".into()),
         Act::CloseBreaker if snapshot.header.breaker.is_none() => Err("the circuit breaker is closed".into()),
+        Act::Compensate => snapshot.compensation.why_not.clone().map_or(Ok(()), Err),
         Act::CopyLogPath if model.detail(snapshot).is_some_and(|detail| detail.log.is_none()) => {
             Err("it has written nothing".into())
         }
@@ -147,6 +148,7 @@ fn changes(act: Act) -> bool {
             | RunLess
             | RunAny
             | CloseBreaker
+            | Compensate
     )
 }
 
@@ -199,6 +201,10 @@ pub fn act(model: &mut Model, act: Act, count: Option<u32>, snapshot: &Snapshot)
         }
         Act::RunAny => return send(Command::SetMaxRunning { most: None }),
         Act::CloseBreaker => return send(Command::CloseBreaker),
+        Act::Compensate => {
+            let lines = snapshot.compensation.lines.clone();
+            return confirm(model, "Stop the run and undo what was done?", lines, "undo it", Command::Compensate);
+        }
         _ => {}
     }
     let Some(row) = model.task(snapshot).cloned() else { return vec![] };

@@ -146,7 +146,8 @@ pub fn summary(state: &State, elapsed: Span) -> String {
         parts.push(text::clean(&format!("missed {}", missed.join(", "))).into_owned());
     }
     if state.waits_for_people() {
-        let asking = count(Shown::Awaiting);
+        let stand = state.barriers.iter().map(|barrier| barrier.waiting as usize).sum::<usize>();
+        let asking = count(Shown::Awaiting) - stand;
         let word = if asking == 1 { "awaits" } else { "await" };
         parts.push(format!("{asking} {word} approval: qd resume … --approve TASK"));
     }
@@ -287,6 +288,12 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
         }
         Fact::TransitionPassed { why, .. } => ("○", format!("not taken {}: {}", way(item), text::clean(why))),
         Fact::PhaseFailed { .. } => ("▌", format!("ended     phase {}: {name} failed", way(item))),
+        Fact::AtBarrier { .. } => ("◔", format!("barrier   {name}: {}", text::clean(&way(item)))),
+        Fact::BarrierPassed { why: None, .. } => ("▸", format!("barrier   {}: all have come", way(item))),
+        Fact::BarrierPassed { why, .. } => {
+            ("▸", format!("barrier   {}: goes on though{}", way(item), because(why.as_deref())))
+        }
+        Fact::BarrierBroken { why, .. } => ("▌", format!("barrier   {} is broken: {}", way(item), text::clean(why))),
         Fact::Compensating { why, .. } => ("▌", format!("undoes    {}: {}", way(item), text::clean(why))),
         Fact::CompensationsAdded { tasks: 0, .. } => {
             ("○", format!("undoes    {}: there is nothing to undo", way(item)))
@@ -389,6 +396,13 @@ pub fn way_of(state: &State, fact: &Fact) -> Option<String> {
             Some(state.transition_words(*transition))
         }
         Fact::PhaseFailed { phase, .. } => Some(state.phase(*phase).definition.name.clone()),
+        Fact::AtBarrier { task, .. } => {
+            let barrier = state.definition(*task).barrier?;
+            Some(format!("{} {}", state.barriers[barrier.index()].definition.name, state.barrier_words(barrier)))
+        }
+        Fact::BarrierPassed { barrier, .. } | Fact::BarrierBroken { barrier, .. } => {
+            Some(state.barriers[barrier.index()].definition.name.clone())
+        }
         Fact::Compensating { phase, .. } | Fact::CompensationsAdded { phase, .. } => Some(match phase {
             Some(phase) => format!("phase {}", state.phase(*phase).definition.name),
             None => "the run".to_owned(),
@@ -657,6 +671,22 @@ fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
             line.name = item.way.as_deref();
             "PhaseFailed"
         }
+        Fact::BarrierAdded(barrier) => {
+            line.name = Some(&barrier.name);
+            "BarrierAdded"
+        }
+        Fact::AtBarrier { until, .. } => {
+            (line.name, line.until_ms) = (item.way.as_deref(), until.map(|at| at.0));
+            "AtBarrier"
+        }
+        Fact::BarrierPassed { why, .. } => {
+            (line.name, line.message) = (item.way.as_deref(), why.as_deref());
+            "BarrierPassed"
+        }
+        Fact::BarrierBroken { why, .. } => {
+            (line.name, line.message) = (item.way.as_deref(), Some(why.as_str()));
+            "BarrierBroken"
+        }
         Fact::Compensating { why, .. } => {
             (line.name, line.message) = (item.way.as_deref(), Some(why.as_str()));
             "Compensating"
@@ -771,6 +801,7 @@ fn outcome_of<'a>(line: &mut Line<'a>, outcome: &'a Outcome) -> &'static str {
                 Cause::Validation { what } => (line.cause, line.message) = (Some("validation"), Some(what.as_str())),
                 Cause::Limit { what } => (line.cause, line.message) = (Some("limit"), Some(what.as_str())),
                 Cause::Gate => line.cause = Some("gate"),
+                Cause::BrokenBarrier => line.cause = Some("barrier"),
             }
             "Failed"
         }
@@ -845,6 +876,7 @@ pub fn task_of(fact: &Fact) -> Option<TaskId> {
         | Fact::Checked { task, .. }
         | Fact::Admitted { task }
         | Fact::Awaiting { task, .. }
+        | Fact::AtBarrier { task, .. }
         | Fact::Settled { task, .. }
         | Fact::PhaseFailed { task, .. }
         | Fact::Requeued { task }

@@ -2043,3 +2043,21 @@ fn what_is_taken_up_again_in_a_stage_to_which_nothing_leads_any_more_is_skipped(
          skipped b: no transition led to second",
     );
 }
+
+/// Brute force 164: what held when it was reached, and what it waits to know, are asked again together.
+#[test]
+fn a_gate_that_waits_for_an_answer_is_skipped_once_its_own_condition_does_not_hold_any_more() {
+    check(
+        "task t tries 2
+         task u after t
+         task g when task.t.attempts<2 type gate:expr=task.u.ok",
+        "> load
+         start t/1
+         > why g
+         undecided task.u.ok (task.u.ok = not known yet)
+         > exit t 1
+         end t/1 Exit(1), again at 0
+         start t/2
+         skipped g: task.t.attempts<2 (task.t.attempts = 2)",
+    );
+}

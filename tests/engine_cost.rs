@@ -35,6 +35,7 @@ fn flow(tasks: Vec<TaskDefinition>, locks: usize) -> Workflow {
     Workflow {
         windows: Vec::new(),
         goals: Vec::new(),
+        barriers: Vec::new(),
         settings: Settings::default(),
         resources,
         agents: vec![AgentDefinition {

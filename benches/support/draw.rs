@@ -245,6 +245,7 @@ fn workflow(count: usize, own_class: bool) -> Workflow {
             care: None,
             compensation: None,
             compensates: None,
+            barrier: None,
         }
     };
     let agent = |n| AgentDefinition {
@@ -257,6 +258,7 @@ fn workflow(count: usize, own_class: bool) -> Workflow {
     Workflow {
         windows: Vec::new(),
         goals: Vec::new(),
+        barriers: Vec::new(),
         settings: Settings { name: "bench".into(), ..Settings::default() },
         resources: std::iter::once(cpu).chain((0..LOCKS).map(lock)).collect(),
         agents: (0..AGENTS).map(agent).collect(),

@@ -24,15 +24,15 @@ use super::state::{Phase, State};
 pub enum Decision {
     /// These facts.
     Now(Vec<Fact>),
-    /// No answer yet: to be asked again when something changes that this reads.
-    Later(Condition),
+    /// The last of these has no answer yet: to be asked again when something changes that any of them reads.
+    Later(Vec<Condition>),
 }
 
 /// Tasks that arrived and are not decided.
 #[derive(Debug, Clone, Default)]
 pub struct Arrivals {
     queue: BTreeSet<TaskId>,
-    parked: BTreeMap<TaskId, Condition>,
+    parked: BTreeMap<TaskId, Vec<Condition>>,
     interests: Interests,
     goals: Goals,
 }
@@ -54,8 +54,10 @@ impl Arrivals {
         self.queue.extend(std::mem::take(&mut state.changes.arrived));
         self.absorb(state);
         while let Some(task) = self.queue.pop_first() {
-            if let Some(condition) = self.parked.remove(&task) {
-                self.interests.forget(state, Asker::Arrival(task), &condition);
+            if let Some(conditions) = self.parked.remove(&task) {
+                for condition in &conditions {
+                    self.interests.forget(state, Asker::Arrival(task), condition);
+                }
                 state.changes.asked = !self.parked.is_empty() || !state.goals.is_empty();
             }
             let entry = state.task(task);
@@ -83,10 +85,12 @@ impl Arrivals {
         }
     }
 
-    /// It has no answer: it is asked again when something changes that the condition reads.
-    pub fn park(&mut self, state: &mut State, task: TaskId, condition: Condition) {
-        self.interests.watch(state, Asker::Arrival(task), &condition);
-        self.parked.insert(task, condition);
+    /// It has no answer: it is asked again when something changes that the conditions read.
+    pub fn park(&mut self, state: &mut State, task: TaskId, conditions: Vec<Condition>) {
+        for condition in &conditions {
+            self.interests.watch(state, Asker::Arrival(task), condition);
+        }
+        self.parked.insert(task, conditions);
         state.changes.asked = true;
     }
 }
@@ -105,11 +109,16 @@ pub fn decide(state: &State, id: TaskId) -> Decision {
                 facts.push(Fact::Skipped { task: id, why: Some(why) });
                 return Decision::Now(facts);
             }
-            Answer::NotYet(_) => return Decision::Later(when.clone()),
+            Answer::NotYet(_) => return Decision::Later(vec![when.clone()]),
             Answer::Fault(why) => return fault(id, why, facts),
         }
     }
     facts.push(match &definition.task_type {
+        TaskType::Run(_) if definition.barrier.is_some() && !state.task(id).passed => {
+            let barrier = definition.barrier.map(|barrier| &state.barriers[barrier.index()].definition);
+            let timeout = barrier.and_then(|barrier| barrier.timeout);
+            Fact::AtBarrier { task: id, until: timeout.map(|span| state.now.plus(span)) }
+        }
         TaskType::Run(_) => Fact::Admitted { task: id },
         TaskType::Noop => Fact::Settled { task: id, outcome: Outcome::Succeeded, why: None },
         TaskType::Approval(approval) => match state.task(id).heard.as_ref().and_then(|heard| heard.votes.last()) {
@@ -123,7 +132,11 @@ pub fn decide(state: &State, id: TaskId) -> Decision {
                 facts.extend(found);
                 return Decision::Now(facts);
             }
-            Err(condition) => return Decision::Later(condition),
+            Err(conditions) => {
+                // What held so far may not hold any more by then.
+                let when = definition.entry.iter().filter_map(|entry| entry.when.clone());
+                return Decision::Later(when.chain(conditions).collect());
+            }
         },
         TaskType::Sensor(sensor) => Fact::Awaiting { task: id, until: sensor.timeout.map(|span| state.now.plus(span)) },
     });
@@ -139,6 +152,9 @@ fn settled(task: TaskId, approves: bool, why: String) -> Fact {
 /// The time has come until which a task was awaiting.
 pub fn overdue(state: &State, id: TaskId) -> Fact {
     if let Some(fact) = super::fallback::overdue(state, id) {
+        return fact;
+    }
+    if let Some(fact) = super::barriers::overdue(state, id) {
         return fact;
     }
     let (outcome, why) = match &state.definition(id).task_type {
@@ -271,7 +287,7 @@ fn stage_condition(state: &State, id: TaskId, facts: &mut Vec<Fact>) -> Option<D
             let (holds, why) = match ask(state, when) {
                 Answer::Yes(why) => (true, why),
                 Answer::No(why) => (false, why),
-                Answer::NotYet(_) => return Some(Decision::Later(when.clone())),
+                Answer::NotYet(_) => return Some(Decision::Later(vec![when.clone()])),
                 Answer::Fault(why) => return Some(fault(id, why, std::mem::take(facts))),
             };
             facts.push(Fact::StageDecided { stage: stage_id, holds, why: why.clone() });

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::arrival::Heard;
+use super::barriers::RunBarrier;
 use super::breaker::Tripped;
 use super::bucket::Bucket;
 use super::care::Kept;
 use super::definition::{
-    AgentDefinition, ExecutionPhase, FallbackDefinition, Goal, Requirements, ResourceDefinition, ResourceKind,
-    Settings, StateTransition, TaskDefinition, WindowDefinition, WorkflowStage,
+    AgentDefinition, BarrierDefinition, ExecutionPhase, FallbackDefinition, Goal, Requirements, ResourceDefinition,
+    ResourceKind, Settings, StateTransition, TaskDefinition, WindowDefinition, WorkflowStage,
 };
 use super::fact::{Ending, Fact, Stamped, Target};
 use super::ids::{AgentId, Amount, FallbackId, ResourceId, Span, StageId, TaskId, Time};
@@ -21,7 +22,7 @@ use super::message::Command;
 use super::state::{Changes, ClassId, Done, Live, Past, Phase, Reservation, Resource, Saga, State, Transition};
 
 /// Form of what follows. Another one is not read.
-pub const CHECKPOINT_VERSION: u32 = 8;
+pub const CHECKPOINT_VERSION: u32 = 9;
 
 /// What was last said of a goal.
 type Said = Option<(bool, Time, Arc<str>)>;
@@ -50,6 +51,8 @@ struct Stored {
     definitions: Vec<Arc<TaskDefinition>>,
     /// So many of them were there from the start.
     first_tasks: usize,
+    /// Each with what broke it, if those before it have not been told.
+    barriers: Vec<(BarrierDefinition, Option<Arc<str>>)>,
     sagas: Vec<Saga>,
     completed: Vec<TaskId>,
     /// What fallbacks and later tasks made, besides those of the first tasks as they are declared.
@@ -137,6 +140,8 @@ struct StoredTask {
     heard: Option<Heard>,
     #[serde(default, skip_serializing_if = "is_default")]
     excused: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    passed: bool,
     /// Of a join: what it waits for that is not done, what of it never can be, and whether it was said that it is enough.
     #[serde(default, skip_serializing_if = "is_default")]
     join: Option<(u32, u32, bool)>,
@@ -191,6 +196,7 @@ impl State {
                 because: task.because.clone(),
                 heard: task.heard.as_deref().cloned(),
                 excused: task.excused,
+                passed: task.passed,
                 join: task.join.as_ref().map(|join| (join.unmet, join.dead, join.settled)),
                 kept: task.kept.clone(),
             }
@@ -213,6 +219,10 @@ impl State {
             fallbacks: (*self.fallbacks).clone(),
             definitions: self.definitions.iter().cloned().collect(),
             first_tasks: self.first_tasks,
+            barriers: {
+                let stored = |barrier: &RunBarrier| ((*barrier.definition).clone(), barrier.broken.clone());
+                self.barriers.iter().map(stored).collect()
+            },
             sagas: (*self.sagas).clone(),
             completed: (*self.completed).clone(),
             classes: self
@@ -292,6 +302,9 @@ impl State {
         for (index, (_, said)) in stored.goals.iter().enumerate() {
             Arc::make_mut(&mut state.goals)[index].said.clone_from(said);
         }
+        for (index, (_, broken)) in stored.barriers.iter().enumerate() {
+            Arc::make_mut(&mut state.barriers)[index].broken.clone_from(broken);
+        }
         for (index, (_, ended)) in stored.phases.iter().enumerate() {
             Arc::make_mut(&mut state.phases)[index].ended = *ended;
         }
@@ -320,10 +333,19 @@ impl State {
         let goals = stored.goals.iter().map(|(goal, _)| Fact::GoalAdded(goal.clone()));
         let stages = stages.chain(transitions).chain(phases).chain(goals);
         let fallbacks = stored.fallbacks.iter().cloned().map(Fact::FallbackAdded);
+        let barriers = stored.barriers.iter().map(|(definition, _)| Fact::BarrierAdded(definition.clone()));
         let (first, later) = stored.definitions.split_at(stored.first_tasks.min(stored.definitions.len()));
         let tasks = first.iter().cloned().map(Fact::TaskAdded);
         let settings = std::iter::once(Fact::Configured(Box::new(stored.settings.clone())));
-        for fact in settings.chain(resources).chain(agents).chain(stages).chain(fallbacks).chain(windows).chain(tasks) {
+        for fact in settings
+            .chain(resources)
+            .chain(agents)
+            .chain(stages)
+            .chain(fallbacks)
+            .chain(windows)
+            .chain(barriers)
+            .chain(tasks)
+        {
             self.apply(&Stamped { at: stored.now, fact });
         }
         (self.declared, self.first_tasks) = (self.classes.len(), stored.first_tasks);
@@ -398,6 +420,7 @@ impl State {
         task.because = stored.because;
         task.heard = stored.heard.map(Arc::new);
         task.excused = stored.excused;
+        task.passed = stored.passed;
         if let (Some(join), Some(stored)) = (&mut task.join, stored.join) {
             (join.unmet, join.dead, join.settled) = stored;
         }

@@ -309,6 +309,9 @@ impl Engine {
         for window in &workflow.windows {
             self.record(turn, Fact::WindowAdded(window.clone()));
         }
+        for barrier in &workflow.barriers {
+            self.record(turn, Fact::BarrierAdded(barrier.clone()));
+        }
         for task in &workflow.tasks {
             self.record(turn, Fact::TaskAdded(Arc::new(task.clone())));
         }
@@ -572,7 +575,7 @@ impl Engine {
             decided = true;
             match arrival::decide(&self.state, task) {
                 Decision::Now(facts) => self.record_intent(turn, facts),
-                Decision::Later(condition) => self.arrivals.park(&mut self.state, task, condition),
+                Decision::Later(conditions) => self.arrivals.park(&mut self.state, task, conditions),
             }
         }
         decided
@@ -664,7 +667,11 @@ fn intend(state: &State, command: &Command) -> Result<Intent, Refusal> {
         Command::Cancel { task } => intend_cancel(state, *task, StopSignal::Term),
         Command::Kill { task } => intend_cancel(state, *task, StopSignal::Kill),
         Command::Retry { task } => match state.task(*task).phase {
-            Phase::Failed | Phase::Cancelled | Phase::Lost => plain(Fact::Requeued { task: *task }),
+            Phase::Failed | Phase::Cancelled | Phase::Lost => {
+                let together = super::barriers::retried_with(state, *task).into_iter();
+                let facts = together.map(|task| Fact::Requeued { task }).collect();
+                Ok(Intent { facts, inverse: None })
+            }
             Phase::Awaiting if state.is_escalated(*task) => plain(Fact::Requeued { task: *task }),
             Phase::Delayed => plain(Fact::Due { task: *task }),
             phase => refuse(format!("{} is {}: nothing to retry", state.name(*task), word(phase))),

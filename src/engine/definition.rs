@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::care::{Care, Reference, Slot};
 use super::condition::Condition;
-use super::ids::{AgentId, Amount, FallbackId, ResourceId, Span, StageId, TaskId, Time, WindowId};
+use super::ids::{AgentId, Amount, BarrierId, FallbackId, ResourceId, Span, StageId, TaskId, Time, WindowId};
 
 pub use super::breaker::Breaker;
 
@@ -35,6 +35,8 @@ pub struct Workflow {
     pub windows: Vec<WindowDefinition>,
     /// Milestones, then objectives, each in the order of the file.
     pub goals: Vec<Goal>,
+    /// Where tasks wait for one another.
+    pub barriers: Vec<BarrierDefinition>,
 }
 
 /// What holds for the whole run.
@@ -423,6 +425,33 @@ pub struct TaskDefinition {
     /// It undoes what this task did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compensates: Option<TaskId>,
+    /// Once everything before it is done, it waits here for the others that do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub barrier: Option<BarrierId>,
+}
+
+/// Where tasks wait for one another before they start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BarrierDefinition {
+    /// Its name.
+    pub name: String,
+    /// The first that comes waits no longer than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    /// What becomes of those that stand before it when it breaks.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on_broken: OnBroken,
+}
+
+/// What becomes of those that stand before a barrier when one will not come, or the time is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum OnBroken {
+    /// They fail.
+    #[default]
+    Fail,
+    /// They go on without it.
+    Continue,
 }
 
 /// How what a task did is undone: by a task of its own, which is added once that is asked for.
@@ -491,7 +520,7 @@ pub struct Entry {
 impl TaskDefinition {
     /// It is not simply ready once what it waits for is done: see [`super::arrival`].
     pub fn arrives(&self) -> bool {
-        self.entry.is_some() || !matches!(self.task_type, TaskType::Run(_))
+        self.entry.is_some() || self.barrier.is_some() || !matches!(self.task_type, TaskType::Run(_))
     }
 }
 

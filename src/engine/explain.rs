@@ -155,7 +155,9 @@ fn undecided(state: &State, id: TaskId) -> Option<Reason> {
         return None;
     }
     match arrival::decide(state, id) {
-        Decision::Later(condition) => Some(Reason::Undecided(condition.explain(state).to_string())),
+        Decision::Later(conditions) => {
+            conditions.last().map(|condition| Reason::Undecided(condition.explain(state).to_string()))
+        }
         Decision::Now(_) => None,
     }
 }

@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::care::Findings;
 use super::definition::{
-    AgentDefinition, ExecutionPhase, FallbackDefinition, Goal, ResourceDefinition, Settings, StateTransition,
-    TaskDefinition, WindowDefinition, WorkflowStage,
+    AgentDefinition, BarrierDefinition, ExecutionPhase, FallbackDefinition, Goal, ResourceDefinition, Settings,
+    StateTransition, TaskDefinition, WindowDefinition, WorkflowStage,
 };
 use super::ids::{
-    AgentId, Amount, Attempt, FallbackId, GoalId, PhaseId, ResourceId, StageId, TaskId, Time, TransitionId,
+    AgentId, Amount, Attempt, BarrierId, FallbackId, GoalId, PhaseId, ResourceId, StageId, TaskId, Time, TransitionId,
 };
 use super::message::{Command, Exit, Origin, Process, StartProblem, StopReason, StopSignal, Usage};
 
@@ -347,6 +347,33 @@ pub enum Fact {
         saw: String,
     },
 
+    // ── barriers ─────────────────────────────────────────────────────────────────────────────────────────────────
+    /// A barrier is known.
+    BarrierAdded(BarrierDefinition),
+    /// Everything before a task is done: it stands before its barrier.
+    AtBarrier {
+        /// Which.
+        task: TaskId,
+        /// It does not wait longer than this.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Time>,
+    },
+    /// All that stand before a barrier go on.
+    BarrierPassed {
+        /// Which.
+        barrier: BarrierId,
+        /// Why, though it is broken.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+    },
+    /// A barrier breaks; what becomes of those that stand before it is in the facts after this.
+    BarrierBroken {
+        /// Which.
+        barrier: BarrierId,
+        /// Who will not come, or that the time is up.
+        why: String,
+    },
+
     // ── transitions and phases ───────────────────────────────────────────────────────────────────────────────────
     /// A stage was over and this led on from it: its target is entered, all its tasks wait again.
     TransitionTaken {
@@ -537,4 +564,6 @@ pub enum Cause {
     },
     /// A check of a gate does not hold.
     Gate,
+    /// It stood before a barrier that broke.
+    BrokenBarrier,
 }

@@ -149,17 +149,19 @@ fn count(quorum: &Quorum, heard: &Heard) -> Stand {
     Stand::Open(format!("{words}, to come: {}", silent.join(", ")))
 }
 
-/// Everything before the gate is done. The condition is one that has no answer yet.
+/// Everything before the gate is done.
 ///
 /// # Errors
-/// A condition that has to be asked again when something changes that it reads.
-pub fn arrive(state: &State, task: TaskId, gate: &QualityGate) -> Result<Vec<Fact>, Condition> {
+/// The conditions asked so far, of which the last has no answer yet: to be asked again when something changes that they read.
+pub fn arrive(state: &State, task: TaskId, gate: &QualityGate) -> Result<Vec<Fact>, Vec<Condition>> {
+    let mut asked = Vec::new();
     for check in &gate.checks {
         let GateCheck::Expr(condition) = check else { continue };
+        asked.push(condition.clone());
         match ask(state, condition) {
             Answer::Yes(_) => {}
             Answer::No(why) => return Ok(vec![closed(task, gate.on_fail, Cause::Gate, why)]),
-            Answer::NotYet(_) => return Err(condition.clone()),
+            Answer::NotYet(_) => return Err(asked),
             Answer::Fault(why) => return Ok(vec![Fact::Held { task, why: Some(why) }]),
         }
     }

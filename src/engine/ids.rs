@@ -57,6 +57,10 @@ id!(
     GoalId
 );
 id!(
+    /// A barrier, in the order of the file.
+    BarrierId
+);
+id!(
     /// A set of time windows of the workflow.
     WindowId
 );

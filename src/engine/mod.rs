@@ -5,6 +5,7 @@
 
 pub mod alarms;
 pub mod arrival;
+pub mod barriers;
 pub mod breaker;
 pub mod bucket;
 pub mod care;

@@ -648,6 +648,7 @@ fn is_told(fact: &Fact) -> bool {
             | Fact::AgentAdded(_)
             | Fact::StageAdded(_)
             | Fact::FallbackAdded(_)
+            | Fact::BarrierAdded(_)
             | Fact::Configured(_)
             | Fact::Starting { .. }
             | Fact::Due { .. }

@@ -449,6 +449,7 @@ pub fn outcome_words(outcome: &Outcome) -> String {
         Outcome::Failed(Cause::Validation { what }) => format!("invalid: {what}"),
         Outcome::Failed(Cause::Limit { what }) => format!("limit: {what}"),
         Outcome::Failed(Cause::Gate) => "a check does not hold".into(),
+        Outcome::Failed(Cause::BrokenBarrier) => "a broken barrier".into(),
         Outcome::Cancelled => "cancelled".into(),
         Outcome::Aborted(_) => "stopped".into(),
         Outcome::UpToDate => "up to date".into(),

@@ -6,13 +6,14 @@ use super::fallbacks;
 use super::found;
 use super::rows::{fallback_name, task_row};
 use super::{AttemptLine, Detail, Phase, WhyLine};
+use crate::engine::barriers::Stand;
 use crate::engine::breaker::Gate;
 use crate::engine::definition::{
     CommandLine, CommandSpec, Deadline, GateCheck, QualityGate, ResourceKind, Sensor, StageEnd, TaskType,
 };
 use crate::engine::explain::{Reason, explain};
 use crate::engine::fact::Target;
-use crate::engine::gates::{self, Stand};
+use crate::engine::gates::{self, Stand as GateStand};
 use crate::engine::ids::{Attempt, ResourceId, Span, StageId, TaskId, Time, WindowId};
 use crate::engine::message::{StopReason, StopSignal};
 use crate::engine::place::Closed;
@@ -73,6 +74,10 @@ fn awaiting_words(frozen: &Frozen, id: TaskId, at: Time) -> String {
     if let Some(question) = fallbacks::question(state, id) {
         return timed(format!("asks: {question}"), left);
     }
+    if let Some((barrier, Stand::Waiting)) = state.barrier_stand(id) {
+        let name = &state.barriers[barrier.index()].definition.name;
+        return timed(format!("barrier {name} {}", state.barrier_words(barrier)), left);
+    }
     match (&state.definition(id).task_type, left) {
         (TaskType::Approval(approval), left) => timed(format!("asks: {}", approval.text), left),
         (TaskType::Sensor(sensor), _) => {
@@ -81,7 +86,7 @@ fn awaiting_words(frozen: &Frozen, id: TaskId, at: Time) -> String {
         }
         (TaskType::QualityGate(gate), left) => {
             let stands = gates::stands(state, gate, state.task(id).heard.as_deref());
-            let open = gate.checks.iter().zip(&stands).filter(|(_, stand)| matches!(stand, Stand::Open(_)));
+            let open = gate.checks.iter().zip(&stands).filter(|(_, stand)| matches!(stand, GateStand::Open(_)));
             let open: Vec<String> = open.map(|(check, stand)| stand_words(check, stand)).collect();
             let ask = if gate.asks_people() { "asks" } else { "checks" };
             timed(format!("{ask}: {}", open.join("; ")), left)
@@ -100,7 +105,7 @@ fn timed(words: String, left: Option<String>) -> String {
 }
 
 /// What a check asks and how it stands.
-fn stand_words(check: &GateCheck, stand: &Stand) -> String {
+fn stand_words(check: &GateCheck, stand: &GateStand) -> String {
     match check {
         GateCheck::Approval(text) => format!("{text}: {}", stand.words()),
         GateCheck::Quorum(quorum) if !quorum.text.is_empty() => format!("{}: {}", quorum.text, stand.words()),
@@ -141,11 +146,11 @@ fn looks(frozen: &Frozen, id: TaskId, sensor: &Sensor, at: Time) -> Vec<String> 
 fn checks(state: &State, id: TaskId, gate: &QualityGate, at: Time) -> Vec<String> {
     let heard = state.task(id).heard.as_deref();
     let stands = gates::stands(state, gate, heard);
-    let line = |(check, stand): (&GateCheck, &Stand)| {
+    let line = |(check, stand): (&GateCheck, &GateStand)| {
         let mark = match stand {
-            Stand::Holds(_) => "✓",
-            Stand::Fails(_) => "✗",
-            Stand::Open(_) => "◔",
+            GateStand::Holds(_) => "✓",
+            GateStand::Fails(_) => "✗",
+            GateStand::Open(_) => "◔",
         };
         format!("{mark} {}", stand_words(check, stand))
     };
@@ -418,6 +423,10 @@ fn facts(frozen: &Frozen, id: TaskId) -> Vec<(String, String)> {
     if !definition.fallback.is_empty() {
         let names: Vec<String> = definition.fallback.iter().map(|id| fallback_name(&state.fallbacks, *id)).collect();
         add("fallback", names.join(", "));
+    }
+    if let Some(barrier) = definition.barrier {
+        let name = &state.barriers[barrier.index()].definition.name;
+        add("barrier", format!("{name} {}", state.barrier_words(barrier)));
     }
     if let Some(compensation) = &definition.compensation {
         let by = state.compensated_by(id).map(|by| format!(" ({})", crate::engine::decide::word(state.task(by).phase)));

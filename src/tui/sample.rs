@@ -616,6 +616,7 @@ pub fn frozen(name: impl Fn(&str) -> String) -> Frozen {
             care: None,
             compensation: None,
             compensates: None,
+            barrier: None,
             id: name(&row.name),
             stage: StageId::from(stage),
             task_type: TaskType::Run(Arc::new(command)),

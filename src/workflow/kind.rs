@@ -20,10 +20,10 @@ pub const MAX_QUESTION_BYTES: usize = 1_000;
 const TYPES: [&str; 5] = ["Noop", "Approval", "Wait", "Sensor", "QualityGate"];
 
 /// Types that this version does not have.
-const LATER: [&str; 3] = ["Message", "Subworkflow", "Barrier"];
+const LATER: [&str; 2] = ["Message", "Subworkflow"];
 
 /// Fields that only a command has.
-const OF_COMMANDS: [&str; 8] = ["run", "exec", "env", "cwd", "retry", "timeout", "fallback", "compensate"];
+const OF_COMMANDS: [&str; 9] = ["run", "exec", "env", "cwd", "retry", "timeout", "fallback", "compensate", "barrier"];
 
 /// Reads `type`, if the task has one.
 pub(super) fn read(

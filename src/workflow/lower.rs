@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::barriers::Barriers;
 use super::capacity::{self, Places};
 use super::care;
 use super::compensation;
@@ -89,7 +90,9 @@ pub(super) fn workflow(
     let published = Published::read(reader, &outline);
     let scope = Scope { params: &params, tasks: &task_names, stages: &stage_names, published: &published };
     let fallbacks = Fallbacks::read(reader, &fields, scope, &resources);
+    let barriers = Barriers::read(reader, &fields);
     let mut lowering = Lowering {
+        barriers,
         stage_names,
         task_names,
         published,
@@ -108,6 +111,7 @@ pub(super) fn workflow(
     };
     let (stages, mut tasks) = lowering.stages_and_tasks(&outline, places_are_known);
     let Lowering {
+        barriers,
         reader,
         agents,
         mut resources,
@@ -125,6 +129,7 @@ pub(super) fn workflow(
     let goals = goals::read(reader, &fields, scope);
     let policy = Policy::read(reader, &fields);
     let phases = ways::phases(reader, &fields, &stage_names, &task_names);
+    barriers.check(reader, &tasks);
     compensation::check_stages(reader, &tasks, &phases, &stage_names, &outline.stages);
     if reader.findings.count() == 0 {
         ways::check_reachable(reader, &transitions, &stages, &tasks);
@@ -145,7 +150,19 @@ pub(super) fn workflow(
     phases.iter().for_each(|phase| limits.phase(phase));
     limits.apart(&apart.into_iter().collect::<Vec<_>>());
     let fallbacks = fallbacks.list;
-    Workflow { settings, resources, agents, stages, transitions, phases, fallbacks, tasks, windows, goals }
+    Workflow {
+        settings,
+        resources,
+        agents,
+        stages,
+        transitions,
+        phases,
+        fallbacks,
+        tasks,
+        windows,
+        goals,
+        barriers: barriers.list,
+    }
 }
 
 fn stage_list<'n, 'a>(reader: &mut Reader, root: &Node<'_>, fields: &Fields<'n, 'a>) -> &'n [Node<'a>] {
@@ -434,6 +451,7 @@ struct Lowering<'m, 'n> {
     resource_ids: HashMap<String, ResourceId>,
     fallbacks: Fallbacks<'n>,
     stage_names: Names<'n>,
+    barriers: Barriers,
     task_names: Names<'n>,
     published: Published,
     /// Stands in for a command that cannot be read.
@@ -506,9 +524,12 @@ impl Lowering<'_, '_> {
         }
         let (mut tasks, task_after) = lowered;
         let before = self.reader.findings.count();
-        self.find_cycles(outline, &stage_after, &task_after);
+        self.find_cycles(outline, &stage_after, &task_after, "after");
         if self.reader.findings.count() == before {
             self.find_asking_circles(outline, &stage_after, &task_after, &tasks);
+            if let Some(joined) = self.barriers.joined(&tasks, &task_after) {
+                self.find_cycles(outline, &stage_after, &joined, "barrier");
+            }
         }
         if places_are_known {
             let nodes = outline.group_of.iter().map(|group| outline.groups[*group as usize].node);
@@ -538,7 +559,13 @@ impl Lowering<'_, '_> {
         conditions::read(self.reader, scope, each, node, "when")
     }
 
-    fn find_cycles(&mut self, outline: &Outline<'_, '_>, stage_after: &[Vec<u32>], task_after: &[Vec<u32>]) {
+    fn find_cycles(
+        &mut self,
+        outline: &Outline<'_, '_>,
+        stage_after: &[Vec<u32>],
+        task_after: &[Vec<u32>],
+        field: &str,
+    ) {
         if self.task_names.is_overfull() || self.stage_names.is_overfull() {
             return;
         }
@@ -547,7 +574,7 @@ impl Lowering<'_, '_> {
         let graph = Graph { task_after, stage_of: &stage_of, stage_after };
         let place = |owner: Owner| {
             let after = match owner {
-                Owner::Task(task) => peek(group(task).node, "after"),
+                Owner::Task(task) => peek(group(task).node, field).or_else(|| peek(group(task).node, "after")),
                 Owner::Stage(stage) => outline.stages[stage].fields.get("after"),
             };
             after.map(|node| node.at)
@@ -703,6 +730,7 @@ impl Lowering<'_, '_> {
             care: None,
             compensation: None,
             compensates: None,
+            barrier: None,
         }
     }
 
@@ -753,6 +781,7 @@ impl Lowering<'_, '_> {
         {
             task.task_type = TaskType::Run(spec);
         }
+        task.barrier = fields.get("barrier").and_then(|node| self.barriers.of_task(self.reader, node, each));
         if fields.get("compensate").is_some() {
             // Each has one of another name.
             task.compensation = compensation::read(self.reader, scope!(self), each, fields, task);

@@ -3,8 +3,9 @@
 //! `syntax` makes a tree of the text, `schema` knows the words and reads values, `foreach` makes many tasks of one,
 //! `params` and `command` say what tasks run, `outline` lists stages and tasks, `lower` turns names into ids, `order`
 //! finds circles of waiting, `capacity` what could never start, `ways` what leads from stage to stage, `join` how many of an `after` are enough,
-//! `conditions` reads conditions, `kind` the types of tasks that run nothing, `compensation` how what a task did is undone, `goals` milestones and objectives, `limits` what runs at once and when, `diagnostic` draws what was found. Pure but for [`open`]: the machine and the time come in. Knows nothing of sessions or screens.
+//! `conditions` reads conditions, `kind` the types of tasks that run nothing, `compensation` how what a task did is undone, `barriers` who starts together, `goals` milestones and objectives, `limits` what runs at once and when, `diagnostic` draws what was found. Pure but for [`open`]: the machine and the time come in. Knows nothing of sessions or screens.
 
+mod barriers;
 mod capacity;
 mod care;
 mod command;
@@ -39,6 +40,7 @@ use std::borrow::Cow;
 use std::io::Read;
 use std::path::Path;
 
+pub use barriers::MAX_BARRIERS;
 pub use command::MAX_COMMAND_BYTES;
 pub use diagnostic::{Diagnostic, Diagnostics, MAX_DIAGNOSTICS};
 pub use foreach::MAX_KEYS;

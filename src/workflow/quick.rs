@@ -88,6 +88,7 @@ fn task(id: String, spec: CommandSpec) -> TaskDefinition {
         care: None,
         compensation: None,
         compensates: None,
+        barrier: None,
     }
 }
 

@@ -37,6 +37,7 @@ pub(super) const WORKFLOW: Shape = Shape {
         "milestones",
         "objectives",
         "policy",
+        "barriers",
         "on_lost",
         "grace",
         "aging",
@@ -45,7 +46,7 @@ pub(super) const WORKFLOW: Shape = Shape {
         "durability",
         "on_console_death",
     ],
-    later: &["barriers", "plan", "conditions", "include"],
+    later: &["plan", "conditions", "include"],
 };
 
 pub(super) const AGENT: Shape =
@@ -98,8 +99,9 @@ pub(super) const TASK: Shape = Shape {
         "validate",
         "publishes",
         "compensate",
+        "barrier",
     ],
-    later: &["monitor", "replicate", "barrier", "launcher", "executor", "sandbox", "terminal"],
+    later: &["monitor", "replicate", "launcher", "executor", "sandbox", "terminal"],
 };
 
 pub(super) const LIMITS: Shape =
@@ -176,6 +178,8 @@ pub(super) const OTHER_AGENT: Shape = Shape { name: "OtherAgent", fields: &["fal
 pub(super) const DEGRADE: Shape = Shape { name: "Degrade", fields: &["env", "uses", "fallback"], later: &["params"] };
 
 pub(super) const ESCALATE: Shape = Shape { name: "Escalate", fields: &["text", "timeout", "on_timeout"], later: &[] };
+
+pub(super) const BARRIER: Shape = Shape { name: "Barrier", fields: &["parties", "timeout", "on_broken"], later: &[] };
 
 pub(super) const COMPENSATION: Shape = Shape {
     name: "Compensation",

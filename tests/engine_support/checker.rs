@@ -1,6 +1,7 @@
 //! Reads facts and nothing else, and says what they break: capacity, order, numbering, limits, times. Knows the workflow
 //! as it was declared; shares no code with the engine's decisions.
 
+mod barriers;
 mod sagas;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +50,9 @@ struct Seen {
     checked: BTreeMap<u32, bool>,
     /// A rule holds it.
     held_by_rule: bool,
+    /// It stands before its barrier, or has passed it.
+    at_barrier: bool,
+    passed: bool,
     /// When what its sensor sees was last said, since it awaits.
     said: Option<Time>,
 }
@@ -101,6 +105,8 @@ pub struct Checker {
     breaker: BreakerSeen,
     /// When attempts failed since the breaker was last opened or closed.
     failures: Vec<Time>,
+    /// With whether it is broken, and those before it are to be told.
+    barriers: Vec<(BarrierDefinition, bool)>,
     /// What is being undone.
     sagas: Vec<sagas::Saga>,
     /// All ends of attempts, in their order.
@@ -194,6 +200,9 @@ impl Checker {
             }
             Fact::Settled { task, outcome, .. } => {
                 self.arrived(*task);
+                if *outcome == Outcome::Failed(Cause::BrokenBarrier) {
+                    self.fails_at_barrier(*task);
+                }
                 let (now, kind) = (self.now, self.tasks[task.index()].task_type.clone());
                 let seen = self.idle(*task);
                 let late = seen.awaits.flatten().is_some_and(|until| until <= now);
@@ -208,6 +217,7 @@ impl Checker {
                         assert!(late || *outcome == Outcome::Succeeded, "{task} fails before its time");
                     }
                     (TaskType::QualityGate(gate), _) => gate_is_settled(&gate, seen, late, outcome),
+                    (TaskType::Run(_), _) if *outcome == Outcome::Failed(Cause::BrokenBarrier) => {}
                     (TaskType::Run(_), vote) => {
                         assert!(seen.awaits.is_some(), "{task} runs a command and is settled");
                         let rejected = vote == Some(false) && *outcome == Outcome::Failed(Cause::Rejected);
@@ -236,6 +246,10 @@ impl Checker {
                 assert!(seen.at_rest && !seen.satisfied && !seen.excused, "{task} ends its phase without a failure");
                 self.phases_failed.insert(*phase);
             }
+            Fact::BarrierAdded(barrier) => self.barriers.push((barrier.clone(), false)),
+            Fact::AtBarrier { task, until } => self.at_barrier(*task, *until),
+            Fact::BarrierPassed { barrier, why } => self.barrier_is_passed(*barrier, why.is_some()),
+            Fact::BarrierBroken { barrier, .. } => self.barrier_breaks(*barrier),
             Fact::Compensating { phase, .. } => self.saga_begins(*phase),
             Fact::CompensationsAdded { phase, tasks } => self.saga_is_known(*phase, *tasks),
             Fact::TaskAdded(task) => {
@@ -332,7 +346,7 @@ impl Checker {
                 assert!(!seen.succeeded_once, "{task} has succeeded and is run again");
                 (seen.at_rest, seen.satisfied, seen.tries, seen.not_before) = (false, false, 0, Time(0));
                 (seen.excused, seen.admitted, seen.awaits, seen.vote) = (false, false, None, None);
-                (seen.votes, seen.checked) = (BTreeMap::new(), BTreeMap::new());
+                (seen.votes, seen.checked, seen.at_barrier) = (BTreeMap::new(), BTreeMap::new(), false);
             }
             Fact::Excused { task, .. } => {
                 let seen = self.idle(*task);
@@ -389,6 +403,7 @@ impl Checker {
     /// After a turn at `now`: nothing that was due by then is undone.
     pub fn after_turn(&self, now: Time) {
         self.sagas_go_on();
+        self.barriers_go_on();
         for (index, seen) in self.seen.iter().enumerate() {
             let Some(live) = &seen.live else { continue };
             let name = &self.tasks[index].id;
@@ -499,6 +514,7 @@ impl Checker {
         let seen = self.idle(task).clone();
         assert_eq!(attempt.0, seen.attempt + 1, "attempt numbers of {name}");
         assert!(!seen.at_rest && !seen.satisfied && !seen.held, "{name} starts though over or held: {seen:?}");
+        assert!(seen.passed || definition.barrier.is_none(), "{name} starts before it has passed its barrier");
         assert!(seen.not_before <= self.now, "{name} starts within its delay");
         if self.is_asking(task) {
             assert!(seen.disturbed, "{name} asks what to do, and starts");

@@ -16,10 +16,10 @@ use quarterdeck::engine::message::*;
 use super::checker::Checker;
 use super::{command, replay, task, through_ron};
 
-/// A workflow from lines: `set KEY N`, `lock N`, `pool N AMOUNT`, `limit N AMOUNT`, `agent NAME slots N [cpu N] [mem N] [can a,b]`,
+/// A workflow from lines: `set KEY N`, `lock N`, `pool N AMOUNT`, `limit N AMOUNT`, `barrier N [TIMEOUT] [go]`, `agent NAME slots N [cpu N] [mem N] [can a,b]`,
 /// `stage N [after a,b] [when CEL]`, `fallback N [retry TRIES [backoff MS] [on 1,2]|other|less cpu:1|skip|undo|ask [MS]|silence MS]`, `task N [after a,b] [uses db,db:shared,cpu:2] [needs a,b] [on AGENT] [prio N]
 /// [deadline MS] [timeout MS] [estimate MS] [tries N] [only 1,2] [backoff MS|BASE..MAX~JITTER] [or a,b] [stage S] [enough N]
-/// [rest cancel] [trigger over] [when CEL] [undo ok|any] [type noop|wait:MS|ask[:MS]|silence:MS|sensor[:MS]|skips:MS|gate:CHECK+CHECK]
+/// [rest cancel] [trigger over] [when CEL] [undo ok|any] [at BARRIER] [type noop|wait:MS|ask[:MS]|silence:MS|sensor[:MS]|skips:MS|gate:CHECK+CHECK]
 /// [within MS] [onfail escalate|continue] [ontime escalate|continue]` with `CHECK` one of `ask`, `run=NAME`, `expr=CEL`, `2of=ana,bo!bo` (no spaces in a CEL), after the stages `transition FROM to TO [on failure|over] [most N]`, `phase N stages a,b
 /// [end finish|stop|undo]`.
 pub fn parse(text: &str) -> Workflow {
@@ -36,6 +36,12 @@ pub fn parse(text: &str) -> Workflow {
             "pool" => {
                 let kind = ResourceKind::Pool(amount(rest[0]));
                 flow.resources.push(ResourceDefinition::new(name, kind));
+            }
+            "barrier" => {
+                let words: Vec<&str> = rest.to_vec();
+                let timeout = words.iter().find_map(|word| word.parse().ok()).map(Span);
+                let on_broken = if words.contains(&"go") { OnBroken::Continue } else { OnBroken::Fail };
+                flow.barriers.push(BarrierDefinition { name: name.into(), timeout, on_broken });
             }
             "limit" => {
                 let kind = ResourceKind::Pool(amount(rest[0]));
@@ -178,6 +184,7 @@ fn one_task(flow: &Workflow, name: &str, rest: &[&str]) -> TaskDefinition {
             "enough" => task.join.enough = Some(number(value)),
             "rest" => task.join.rest = Rest::Cancel,
             "trigger" => task.join.trigger = Trigger::AllOver,
+            "at" => task.barrier = Some(BarrierId::from(place(&flow.barriers, |barrier| barrier.name == value))),
             "undo" => task.compensation = Some(Arc::new(compensation(name, value == "any"))),
             "when" => task.entry = Some(Arc::new(Entry { when: Some(condition(value)) })),
             "type" if value.starts_with("gate:") => {
@@ -535,6 +542,17 @@ impl Case {
             }
             Fact::PhaseFailed { phase, task } => {
                 format!("phase {} ended by {}", self.flow.phases[phase.index()].name, t(task))
+            }
+            Fact::BarrierAdded(_) => return None,
+            Fact::AtBarrier { task, until } => {
+                let until = until.map_or_else(String::new, |at| format!(" until {}", at.0));
+                format!("at barrier {}{until}", t(task))
+            }
+            Fact::BarrierPassed { barrier, why } => {
+                format!("pass {}{}", self.flow.barriers[barrier.index()].name, because(why))
+            }
+            Fact::BarrierBroken { barrier, why } => {
+                format!("break {}: {why}", self.flow.barriers[barrier.index()].name)
             }
             Fact::Compensating { phase, why } => {
                 let what = phase.map_or("all", |phase| &self.flow.phases[phase.index()].name);

@@ -86,6 +86,7 @@ pub fn task(id: &str) -> TaskDefinition {
         care: None,
         compensation: None,
         compensates: None,
+        barrier: None,
     }
 }
 
@@ -101,7 +102,46 @@ pub fn random_workflow(rng: &mut Rng) -> Workflow {
         contend(rng, &mut flow);
     }
     add_care(rng, &mut flow);
+    if rng.chance(30) {
+        add_barrier(rng, &mut flow);
+    }
     flow
+}
+
+/// Two or three commands of one stage of which none waits for another start together; nobody waits for ever.
+fn add_barrier(rng: &mut Rng, flow: &mut Workflow) {
+    let stage = rng.pick(&flow.tasks).stage;
+    let mut members: Vec<usize> = Vec::new();
+    for index in 0..flow.tasks.len() {
+        let task = &flow.tasks[index];
+        let runs = matches!(task.task_type, TaskType::Run(_)) && task.stage == stage;
+        if runs && members.len() < 3 && rng.chance(60) && !members.iter().any(|member| waits_for(flow, index, *member))
+        {
+            members.push(index);
+        }
+    }
+    if members.len() < 2 {
+        return;
+    }
+    let timeout = Some(Span(rng.below(30_000)));
+    let on_broken = *rng.pick(&[OnBroken::Fail, OnBroken::Continue]);
+    flow.barriers.push(BarrierDefinition { name: "together".into(), timeout, on_broken });
+    members.into_iter().for_each(|index| flow.tasks[index].barrier = Some(BarrierId(0)));
+}
+
+/// A task waits for another, in any number of steps.
+fn waits_for(flow: &Workflow, task: usize, other: usize) -> bool {
+    let mut ahead = vec![task];
+    let mut known = std::collections::BTreeSet::new();
+    while let Some(index) = ahead.pop() {
+        if index == other {
+            return true;
+        }
+        if known.insert(index) {
+            ahead.extend(flow.tasks[index].after.iter().map(|before| before.index()));
+        }
+    }
+    false
 }
 
 /// Tasks that publish, that are checked, that may be up to date, and some that refer to what others publish.
@@ -258,6 +298,7 @@ fn varied_workflow(rng: &mut Rng) -> Workflow {
         tasks,
         windows: Vec::new(),
         goals: Vec::new(),
+        barriers: Vec::new(),
     }
 }
 

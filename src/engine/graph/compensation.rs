@@ -129,5 +129,6 @@ fn compensation_of(state: &State, task: TaskId, stage: StageId, before: Option<T
         care: None,
         compensation: None,
         compensates: Some(task),
+        barrier: None,
     }
 }

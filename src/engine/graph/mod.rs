@@ -12,8 +12,9 @@ mod transitions;
 
 use std::collections::BTreeSet;
 
+use super::barriers;
 use super::fact::Fact;
-use super::ids::{PhaseId, StageId, TaskId};
+use super::ids::{BarrierId, PhaseId, StageId, TaskId};
 use super::state::{Phase, State};
 
 pub use transitions::{MAX_ROUNDS, end_words};
@@ -27,6 +28,8 @@ pub struct Graph {
     fallen: BTreeSet<TaskId>,
     /// Phases with a failure.
     phases: BTreeSet<PhaseId>,
+    /// Barriers to which a task stands otherwise.
+    barriers: BTreeSet<BarrierId>,
     /// Stages that may be over.
     stages: BTreeSet<StageId>,
     /// Where transitions can still lead may be another.
@@ -48,6 +51,7 @@ impl Graph {
             self.fallen = all().filter(|id| state.task(*id).phase == Phase::Failed).collect();
         }
         self.phases = (0..state.phases.len()).map(PhaseId::from).collect();
+        self.barriers = (0..state.barriers.len()).map(BarrierId::from).collect();
         self.stages = state.transitions.iter().map(|transition| transition.definition.from).collect();
         self.ways = !self.stages.is_empty();
     }
@@ -79,6 +83,11 @@ impl Graph {
                 return Some(facts);
             }
             if let Some(facts) = compensation::of_phase(state, phase) {
+                return Some(facts);
+            }
+        }
+        while let Some(barrier) = self.barriers.pop_first() {
+            if let Some(facts) = barriers::decide(state, barrier) {
                 return Some(facts);
             }
         }
@@ -122,6 +131,7 @@ impl Graph {
         self.enough.extend(std::mem::take(&mut state.changes.enough));
         self.fallen.extend(std::mem::take(&mut state.changes.fallen));
         self.phases.extend(std::mem::take(&mut state.changes.phases));
+        self.barriers.extend(std::mem::take(&mut state.changes.barriers));
         self.stages.extend(std::mem::take(&mut state.changes.stages));
     }
 }

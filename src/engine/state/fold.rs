@@ -142,6 +142,13 @@ impl State {
                 let phase = &mut Arc::make_mut(&mut self.phases)[phase.index()];
                 phase.ended = phase.failed > 0;
             }
+            Fact::BarrierAdded(definition) => self.add_barrier(definition),
+            Fact::AtBarrier { task, until } => self.edit(*task, |t| {
+                t.stand(Phase::Awaiting, now);
+                t.due = *until;
+            }),
+            Fact::BarrierPassed { barrier, .. } => self.pass_barrier(*barrier),
+            Fact::BarrierBroken { barrier, why } => self.break_barrier(*barrier, why),
             Fact::Compensating { phase, why } => {
                 self.compensate(*phase, why);
                 self.note(Origin::Rule, DoneWhat::Compensation(why.clone()));

@@ -3,10 +3,11 @@
 
 use super::fallback::Fall;
 use super::{Agent, Changed, ClassId, DisplayKey, Phase, Rank, Shown, State, Task};
+use crate::engine::barriers::Stand;
 use crate::engine::definition::{Settings, TaskDefinition, TaskType};
 use crate::engine::fact::Target;
 use crate::engine::gates::next_command;
-use crate::engine::ids::{AgentId, Span, StageId, TaskId, Time};
+use crate::engine::ids::{AgentId, BarrierId, Span, StageId, TaskId, Time};
 use crate::engine::message::StopSignal;
 
 /// A change of what a task waits for, on its way through the graph.
@@ -117,6 +118,11 @@ impl State {
         if unmet != excused || dead != excused {
             self.stage_changed(id, unmet - excused, dead - excused, deltas);
         }
+        if let (Some((barrier, was)), Some((_, is))) = (before.barrier, after.barrier)
+            && was != is
+        {
+            self.moved_at_barrier(barrier, was, is);
+        }
         let failed = i32::from(after.has_failed()) - i32::from(before.has_failed());
         if failed != 0
             && let Some(phase) = self.stages.at(after.display.stage.index()).phase
@@ -203,6 +209,7 @@ impl State {
             satisfied: task.phase.is_satisfied(),
             dead,
             excused: task.excused,
+            barrier: self.barrier_stand(id),
             enough: task.join.as_ref().is_some_and(|join| join.is_enough() && !join.settled),
             display: display_key(&self.settings, definition.stage, id, task),
             timer: timer(&self.settings, &definition.timeout, task),
@@ -218,6 +225,7 @@ impl State {
             self.changes.arrived.push(id);
         }
         self.count(&keys, 1);
+        self.enter_barrier(id);
         self.display.insert(keys.display);
         self.timers.exchange(None, keys.timer.map(|at| (at, id)));
         self.deadlines.exchange(None, keys.deadline.map(|at| (at, id)));
@@ -359,6 +367,8 @@ struct Keys {
     excused: bool,
     /// Enough of what it waits for is done, and nothing has followed from that yet.
     enough: bool,
+    /// How it stands to its barrier.
+    barrier: Option<(BarrierId, Stand)>,
     display: DisplayKey,
     timer: Option<Time>,
     deadline: Option<Time>,

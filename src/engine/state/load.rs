@@ -118,6 +118,7 @@ impl State {
             because: None,
             heard: None,
             excused: false,
+            passed: false,
             join: joining(definition),
             kept: None,
         });

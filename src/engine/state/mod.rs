@@ -17,6 +17,7 @@
 //! In reading order: `records` (what it is made of), here the whole and what can be asked of it, `fold` (a fact comes in),
 //! `load` (definitions come in), `rounds` (a stage is entered), `indexes` (`edit`).
 
+mod barriers;
 mod care;
 mod compensation;
 mod control;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::barriers::RunBarrier;
 use super::breaker::Tripped;
 use super::care::Score;
 use super::definition::{FallbackDefinition, Requirements, Settings, TaskDefinition, WindowDefinition};
@@ -75,6 +77,8 @@ pub struct State {
     pub transitions: Arc<Vec<Transition>>,
     /// By id.
     pub phases: Arc<Vec<RunPhase>>,
+    /// Where tasks wait for one another.
+    pub barriers: Arc<Vec<RunBarrier>>,
     /// What is being undone, or was.
     pub sagas: Arc<Vec<Saga>>,
     /// Tasks that can be undone, in the order in which attempts of them ended.
@@ -188,6 +192,7 @@ impl PartialEq for State {
             && self.fallbacks == other.fallbacks
             && self.transitions == other.transitions
             && self.phases == other.phases
+            && self.barriers == other.barriers
             && self.sagas == other.sagas
             && self.completed == other.completed
             && self.compensable == other.compensable

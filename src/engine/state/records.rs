@@ -13,7 +13,8 @@ use crate::engine::definition::{
 };
 use crate::engine::fact::{Outcome, Target};
 use crate::engine::ids::{
-    AgentId, Amount, Attempt, FallbackId, PhaseId, ResourceId, Span, StageId, TaskId, Time, TransitionId, WindowId,
+    AgentId, Amount, Attempt, BarrierId, FallbackId, PhaseId, ResourceId, Span, StageId, TaskId, Time, TransitionId,
+    WindowId,
 };
 use crate::engine::message::{Command, Exit, Origin, Process, StopReason, StopSignal, Usage};
 use crate::engine::table::Table;
@@ -114,6 +115,8 @@ pub struct Task {
     pub heard: Option<Arc<Heard>>,
     /// It failed, and that does not count against the run.
     pub excused: bool,
+    /// It has passed its barrier.
+    pub passed: bool,
     /// It does not simply wait for all that it waits for to succeed.
     pub join: Option<Box<Joining>>,
     /// What is kept of its findings, if care is taken of it.
@@ -544,6 +547,8 @@ pub struct Changes {
     pub stages: Vec<StageId>,
     /// Phases with a first failure.
     pub phases: Vec<PhaseId>,
+    /// Barriers to which a task stands otherwise now.
+    pub barriers: Vec<BarrierId>,
     /// Tasks that arrived.
     pub arrived: Vec<TaskId>,
     /// Sensors that look from now on, or no more, or from anew.

@@ -68,7 +68,7 @@ impl State {
             self.by_fallback -= 1;
         }
         self.edit(id, |t| {
-            (t.tries, t.fallback, t.fallbacks_taken, t.heard) = (0, None, 0, None);
+            (t.tries, t.fallback, t.fallbacks_taken, t.heard, t.passed) = (0, None, 0, None, false);
             // What was saved in an earlier round is not put back in this one: others have worked on it since.
             if let Some(kept) = &mut t.kept {
                 Arc::make_mut(kept).settled = t.attempt;

@@ -580,7 +580,11 @@ fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
             "Loaded"
         }
         Fact::Commanded { by, command, .. } => {
-            line.by = Some(if *by == Origin::Operator { "operator" } else { "rule" });
+            line.by = Some(match by {
+                Origin::Operator => "operator",
+                Origin::Rule => "rule",
+                Origin::Client(_) => "client",
+            });
             line.name = Some(command_name(command));
             "Commanded"
         }

@@ -2,6 +2,7 @@
 //! draws a live console over them. The modules below are in reading order; `docs/ARCHITECTURE.md` is the map.
 
 pub mod agents;
+pub mod bus;
 pub mod care;
 pub mod cli;
 pub mod engine;
@@ -12,6 +13,7 @@ pub mod headless;
 pub mod report;
 pub mod runtime;
 pub mod sensors;
+pub mod server;
 pub mod session;
 pub mod sim;
 pub mod snapshot;

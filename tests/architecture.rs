@@ -22,7 +22,9 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     // Agents and guard share the table of attempts.
     ("agents", &["care", "engine", "guard", "fault", "error"]),
     ("sensors", &["engine"]),
-    ("bus", &["engine", "error"]),
+    ("bus", &[]),
+    // Beside the loop: it asks by a handle and answers from pictures.
+    ("server", &["bus", "engine", "runtime", "session", "snapshot"]),
     ("predict", &["engine", "sim", "session", "error"]),
     ("snapshot", &["engine", "predict", "error"]),
     // Text about what a session was; who reads the session is not its business.
@@ -42,7 +44,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "cli",
         &[
             "agents", "bus", "care", "engine", "error", "fault", "guard", "headless", "interop", "predict", "runtime",
-            "report", "sensors", "session", "sim", "snapshot", "text", "tui", "workflow",
+            "report", "sensors", "server", "session", "sim", "snapshot", "text", "tui", "workflow",
         ],
     ),
 ];

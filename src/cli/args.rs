@@ -108,6 +108,8 @@ pub enum Verb {
     Check(Check),
     /// Say why a task of a session is not running.
     Why(Why),
+    /// Ask or tell a session that runs in another terminal; `qd ctl ps` lists its tasks.
+    Ctl(Ctl),
     /// Print the output of a task.
     Log(Log),
     /// Report on a session: its timeline, failures by cause, where time was lost.
@@ -122,6 +124,140 @@ pub enum Verb {
     Completions(Completions),
     /// Print the manual page (qd man | man -l -).
     Man,
+}
+
+/// `qd ctl`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "TASK is a name or a glob ('shard-*').\n\nExamples:\n  qd ctl ps 'roll-*'\n  qd ctl prio 50 compile\n  qd ctl hold 'roll-*'\n  qd ctl approve sign-off --as lead --note 'looks good'\n  qd ctl wait compile && ./next.sh"
+)]
+pub struct Ctl {
+    /// The session [default: the only one that runs].
+    #[arg(long, value_name = "NAME", global = true)]
+    pub session: Option<String>,
+    /// One JSON object instead of lines.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Who asks [default: $LOGNAME]; it stands beside the command in the session.
+    #[arg(long = "as", value_name = "NAME", global = true)]
+    pub who: Option<String>,
+    /// What to do.
+    #[command(subcommand)]
+    pub what: CtlVerb,
+}
+
+/// Tasks of a session.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Which {
+    /// Names or globs.
+    #[arg(value_name = "TASK", required = true)]
+    pub tasks: Vec<String>,
+}
+
+/// Answers of a client.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Answer {
+    /// Names or globs.
+    #[arg(value_name = "TASK", required = true)]
+    pub tasks: Vec<String>,
+    /// A note that is kept with the answer.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub note: String,
+}
+
+/// What `qd ctl` does.
+#[derive(Debug, Subcommand)]
+pub enum CtlVerb {
+    /// List tasks, all or these, with what they do and why not.
+    Ps {
+        /// Names or globs.
+        #[arg(value_name = "TASK")]
+        tasks: Vec<String>,
+    },
+    /// Say why a task is not running.
+    Why {
+        /// Its name.
+        task: String,
+    },
+    /// Wait until tasks are over, all or these: 0 if all are done or skipped, 1 if some failed, 3 else.
+    Wait {
+        /// Names or globs.
+        #[arg(value_name = "TASK")]
+        tasks: Vec<String>,
+    },
+    /// Set the priority: higher first.
+    #[command(allow_negative_numbers = true)]
+    Prio {
+        /// The new value.
+        value: i32,
+        /// On which tasks.
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Do not start them.
+    Hold(Which),
+    /// Let held tasks start again.
+    Release(Which),
+    /// Stop them if they run (SIGTERM, grace, SIGKILL), and do not run them.
+    Cancel(Which),
+    /// Cancel by SIGKILL now.
+    Kill(Which),
+    /// Queue again what failed, was cancelled or is lost.
+    Retry(Which),
+    /// Count them as done without running them.
+    Skip(Which),
+    /// Take back a skip or a cancel.
+    Unskip(Which),
+    /// Do their next fallback now.
+    Fallback(Which),
+    /// Say yes to what they ask.
+    Approve(Answer),
+    /// Say no to what they ask.
+    Reject(Answer),
+    /// Neither yes nor no to what a gate asks.
+    Abstain(Answer),
+    /// Start nothing new.
+    Pause,
+    /// Start again.
+    Resume,
+    /// Finish what runs, start nothing new, then end the session.
+    Drain,
+    /// Stop everything, then end the session.
+    Stop,
+    /// Kill everything, then end the session.
+    StopNow,
+    /// Leave what runs to its guard and end the console.
+    Detach,
+    /// Stop the run and undo what was done.
+    Compensate,
+    /// Close the circuit breaker.
+    CloseBreaker,
+    /// Set how many tasks run at once on an agent.
+    Slots {
+        /// Its name.
+        agent: String,
+        /// So many.
+        slots: u32,
+    },
+    /// Set how much there is of a resource or a limit.
+    Limit {
+        /// Its name.
+        resource: String,
+        /// In its unit.
+        amount: f64,
+        /// On this agent, if each has its own.
+        #[arg(long, value_name = "AGENT")]
+        agent: Option<String>,
+    },
+    /// Set how many tasks run at once over all agents; without a number, as many as have room.
+    MaxRunning {
+        /// At least 1.
+        most: Option<u32>,
+    },
+    /// Take the last command back.
+    Undo,
+    /// Do again what was taken back.
+    Redo,
 }
 
 /// `qd run`.

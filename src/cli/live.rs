@@ -23,6 +23,7 @@ use crate::runtime::clock::Clock;
 use crate::runtime::hands::{Checkpointer, Hands};
 use crate::runtime::{Asked, End, Handle, Parts, Runtime};
 use crate::sensors::Watcher;
+use crate::server::Server;
 use crate::session::checkpoint;
 use crate::session::folder::{Folder, LOG, Sessions, Surroundings, WORKFLOW};
 use crate::session::journal::recover;
@@ -148,6 +149,10 @@ pub fn live(open: Open, show: Show, side: ConsoleSide) -> Result<i32> {
     for command in open.first_commands {
         handle.send(command, 0, None);
     }
+    let server = Server::start(&open.folder, &handle);
+    if let Err(error) = &server {
+        handle.note(format!("no socket, qd ctl cannot reach this session: {error}"), true);
+    }
     let for_watcher = handle.clone();
     let tell = Box::new(move |sighting| for_watcher.saw(sighting));
     let watcher = Watcher::new(settings.cwd.clone().map_or_else(|| ".".into(), Into::into), tell);
@@ -163,6 +168,7 @@ pub fn live(open: Open, show: Show, side: ConsoleSide) -> Result<i32> {
     if end.is_err() {
         handle.end(Kind::Internal.code());
     }
+    drop(server);
     finish(end, &open.folder, &side, screen, &show, style)
 }
 

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod console;
+mod ctl;
 mod defect;
 mod inspect;
 mod live;
@@ -62,6 +63,7 @@ fn dispatch(args: Args) -> Result<i32> {
         Some(Verb::Resume(resume)) => resume::resume(resume, launch()?),
         Some(Verb::Check(check)) => inspect::check(&check),
         Some(Verb::Sessions(list)) => inspect::sessions(&list),
+        Some(Verb::Ctl(order)) => ctl::ctl(&order),
         Some(Verb::Why(why)) => inspect::why(&why),
         Some(Verb::Log(log)) => inspect::log(&log),
         Some(Verb::Report(report)) => report::report(&report),

@@ -58,6 +58,8 @@ pub enum Origin {
     Operator,
     /// A rule of the workflow or the program itself.
     Rule,
+    /// Somebody at the session's socket: who, as they say.
+    Client(String),
 }
 
 /// What the operator or a script asks.

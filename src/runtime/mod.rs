@@ -10,6 +10,7 @@ pub mod rates;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -45,8 +46,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What comes to the loop.
 pub enum Envelope {
-    /// From the operator.
+    /// From the operator, or a client of the socket.
     Command {
+        /// From whom.
+        by: Origin,
         /// What.
         command: Command,
         /// Number to answer by.
@@ -56,6 +59,8 @@ pub enum Envelope {
     },
     /// The screen has taken the last picture and would like the next.
     Look,
+    /// A picture of now, for a client.
+    Picture(Sender<Arc<Frozen>>),
     /// Something for the alert line.
     Note(String, bool),
     /// The process was asked to end.
@@ -112,7 +117,17 @@ const RUNNING: i32 = -1;
 impl Handle {
     /// Asks for something; the answer comes to `answer` once it is stored.
     pub fn send(&self, command: Command, ticket: u64, answer: Option<AnswerTo>) {
-        self.shared.inbox.push(Envelope::Command { command, ticket, answer });
+        self.send_as(Origin::Operator, command, ticket, answer);
+    }
+
+    /// The same for somebody else.
+    pub fn send_as(&self, by: Origin, command: Command, ticket: u64, answer: Option<AnswerTo>) {
+        self.shared.inbox.push(Envelope::Command { by, command, ticket, answer });
+    }
+
+    /// A picture of now, as soon as the loop comes to it. The screen's pictures are none of its business.
+    pub fn picture(&self, to: Sender<Arc<Frozen>>) {
+        self.shared.inbox.push(Envelope::Picture(to));
     }
 
     /// Passes on a signal.
@@ -237,6 +252,8 @@ pub struct Runtime {
     since_checkpoint: usize,
     reports: Vec<Report>,
     envelopes: Vec<Envelope>,
+    /// Clients that wait for a picture.
+    pictures: Vec<Sender<Arc<Frozen>>>,
 }
 
 struct Kept {
@@ -300,6 +317,7 @@ impl Runtime {
             since_checkpoint: 0,
             reports: Vec::new(),
             envelopes: Vec::new(),
+            pictures: Vec::new(),
         };
         runtime.open(parts.opening, parts.workflow);
         runtime
@@ -337,6 +355,7 @@ impl Runtime {
                 self.look();
             }
             let did = self.flush();
+            self.show();
             let retry = self.hands.retry();
             let did = self.see_storage() || did;
             self.publish();
@@ -396,7 +415,12 @@ impl Runtime {
 
     fn receive(&mut self, envelope: Envelope) {
         match envelope {
-            Envelope::Command { command, ticket, answer } => self.command(command, ticket, answer),
+            Envelope::Command { by, command, ticket, answer } => self.command(by, command, ticket, answer),
+            Envelope::Picture(to) => {
+                // What it will show is stored first.
+                self.hurry = true;
+                self.pictures.push(to);
+            }
             Envelope::Look => self.wanted = true,
             Envelope::Note(text, bad) => self.note(text, bad),
             Envelope::Signal(asked) => self.asked(asked),
@@ -408,7 +432,7 @@ impl Runtime {
         }
     }
 
-    fn command(&mut self, command: Command, ticket: u64, answer: Option<AnswerTo>) {
+    fn command(&mut self, by: Origin, command: Command, ticket: u64, answer: Option<AnswerTo>) {
         let words = match &command {
             Command::Undo => {
                 self.engine.state.undo.back().map(|(done, _)| format!("undone: {}", in_words(&self.engine.state, done)))
@@ -421,7 +445,7 @@ impl Runtime {
                 .map(|(done, _)| format!("done again: {}", in_words(&self.engine.state, done))),
             one => Some(in_words(&self.engine.state, one)),
         };
-        let input = Input { at: self.clock.now(), what: What::Command { by: Origin::Operator, command } };
+        let input = Input { at: self.clock.now(), what: What::Command { by, command } };
         let turn = self.engine.decide(&input);
         let result = turn.answer.clone().unwrap_or(Ok(()));
         let answer = answer.map(|to| (to, ticket, result.map(|()| words.unwrap_or_default())));
@@ -438,7 +462,7 @@ impl Runtime {
                 if self.interrupts == 1 { Command::Stop } else { Command::StopNow }
             }
         };
-        self.command(command, 0, None);
+        self.command(Origin::Operator, command, 0, None);
     }
 
     fn decide(&mut self, what: What) {
@@ -581,7 +605,31 @@ impl Runtime {
             return;
         }
         self.forget_stored();
-        let frozen = Frozen {
+        let frozen = self.frozen();
+        // What is not stored yet is shown as such, and looked at again when it is.
+        self.dirty = frozen.unstored_since.is_some();
+        self.wanted = false;
+        *self.shared.frozen.lock().expect("no holder panics") = Some(Arc::new(frozen));
+        self.shared.fresh.store(true, Ordering::Release);
+        self.shared.wait_for_the_screen_if_asked();
+    }
+
+    /// Pictures for those that asked for one.
+    fn show(&mut self) {
+        if self.pictures.is_empty() {
+            return;
+        }
+        self.forget_stored();
+        let frozen = Arc::new(self.frozen());
+        for to in self.pictures.drain(..) {
+            // A client that has gone meanwhile does not look at it.
+            let _ = to.send(frozen.clone());
+        }
+    }
+
+    /// The session as it is now.
+    fn frozen(&mut self) -> Frozen {
+        Frozen {
             engine: self.engine.clone(),
             session: self.parts.name.clone(),
             log_dir: self.parts.log_dir.clone(),
@@ -592,13 +640,7 @@ impl Runtime {
             load: self.shared.load.lock().expect("no holder panics").clone(),
             read_only: None,
             notes: self.notes.clone(),
-        };
-        // What is not stored yet is shown as such, and looked at again when it is.
-        self.dirty = frozen.unstored_since.is_some();
-        self.wanted = false;
-        *self.shared.frozen.lock().expect("no holder panics") = Some(Arc::new(frozen));
-        self.shared.fresh.store(true, Ordering::Release);
-        self.shared.wait_for_the_screen_if_asked();
+        }
     }
 
     // ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -102,6 +102,11 @@ pub fn build(frozen: &Frozen, view: &View, at: Time) -> Snapshot {
     }
 }
 
+/// A task as the queue shows it.
+pub fn task(frozen: &Frozen, id: TaskId, at: Time) -> super::TaskRow {
+    super::rows::task_row(frozen, id, at)
+}
+
 /// The phase as screens name it.
 pub fn phase(shown: Shown) -> Phase {
     match shown {
@@ -465,11 +470,12 @@ fn action(state: &State, done: &crate::engine::state::Done) -> Action {
         DoneWhat::Undo(command) => format!("undo: {}", in_words(state, command)),
         DoneWhat::Redo(command) => format!("redo: {}", in_words(state, command)),
     };
-    let who = match done.by {
-        Origin::Operator => "you",
-        Origin::Rule => "rule",
+    let who = match &done.by {
+        Origin::Operator => "you".into(),
+        Origin::Rule => "rule".into(),
+        Origin::Client(who) => format!("{who} (ctl)"),
     };
-    Action { at: done.at, who: who.into(), text }
+    Action { at: done.at, who, text }
 }
 
 /// A command in words: `"priority of link to 60"`.

@@ -1,0 +1,205 @@
+//! The one message format of the socket, and what can be asked in it. The shapes are part of what other programs rely on:
+//! fields are only added. `docs/protocol.md` says them in words, `docs/protocol.schema.json` is made from these types.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// Version of this protocol, said in `hello`.
+pub const PROTOCOL: u32 = 1;
+
+/// A line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CoordinationMessage {
+    /// What kind of message.
+    #[serde(rename = "type")]
+    pub kind: MessageType,
+    /// What is said.
+    pub content: Content,
+    /// Who says it, when.
+    #[serde(default)]
+    pub metadata: Metadata,
+    /// By which a response says what it answers.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub id: String,
+    /// In a response: the `id` of the query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_reply_to: Option<String>,
+}
+
+/// What kind of message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MessageType {
+    /// Tasks wait for one another.
+    Sync,
+    /// Nothing is expected back.
+    Notify,
+    /// One response is expected.
+    Query,
+    /// Answers a query.
+    Response,
+}
+
+/// What is said.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Content {
+    /// What is to be done or was: `hello`, `command`, `ps`, `why`, `wait`; in a response that of its query.
+    pub action: String,
+    /// What belongs to it.
+    #[serde(default)]
+    pub parameters: Value,
+    /// From where it is said.
+    #[serde(default)]
+    pub context: ExecutionContext,
+}
+
+/// From where something is said.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExecutionContext {
+    /// The session's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// The task that speaks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// Its attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+}
+
+/// Who says it, when.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metadata {
+    /// Who.
+    pub source: String,
+    /// Milliseconds since the Unix epoch.
+    pub timestamp: u64,
+    /// Higher first.
+    pub priority: i32,
+}
+
+/// What can be asked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Request {
+    /// Do this.
+    Command(Order),
+    /// Which tasks there are, and how they stand.
+    Ps(Tasks),
+    /// Why a task is not running.
+    Why(OneTask),
+    /// An answer once these tasks are over.
+    Wait(Tasks),
+}
+
+/// Names of tasks, or globs; all if there are none.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tasks {
+    /// Names or globs.
+    pub tasks: Vec<String>,
+}
+
+/// The name of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OneTask {
+    /// Its name.
+    pub task: String,
+}
+
+/// What is to be done: the parameters of `command`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Order {
+    /// `prio`, `hold`, `release`, `cancel`, `kill`, `retry`, `skip`, `unskip`, `fallback`, `approve`, `reject`, `abstain`, `pause`,
+    /// `resume`, `drain`, `stop`, `stop-now`, `detach`, `compensate`, `close-breaker`, `slots`, `limit`, `max-running`, `undo`, `redo`.
+    pub command: String,
+    /// On which tasks: names or globs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<String>,
+    /// On which agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// On which resource.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// A priority, a number of slots, an amount in the unit of the resource.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    /// Who answers, in `approve`, `reject` and `abstain`.
+    #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// A note that is kept with the answer.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
+/// What `ps` tells of a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskLine {
+    /// Its name.
+    pub task: String,
+    /// Its stage.
+    pub stage: String,
+    /// `waiting`, `ready`, `running`, `succeeded`, `failed` …
+    pub state: String,
+    /// Its priority.
+    pub priority: i32,
+    /// Number of its last attempt; 0 before the first.
+    pub attempt: u32,
+    /// Where it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// Since when it stands so, in milliseconds since the Unix epoch.
+    pub since_ms: u64,
+    /// Its progress, or why it does not run.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
+impl Request {
+    /// What a query asks.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn of(content: &Content) -> Result<Self, String> {
+        let parameters = match &content.parameters {
+            Value::Null => json!({}),
+            given => given.clone(),
+        };
+        let wrong = |error: serde_json::Error| format!("the parameters of `{}`: {error}", content.action);
+        match content.action.as_str() {
+            "command" => serde_json::from_value(parameters).map(Self::Command).map_err(wrong),
+            "ps" => serde_json::from_value(parameters).map(Self::Ps).map_err(wrong),
+            "why" => serde_json::from_value(parameters).map(Self::Why).map_err(wrong),
+            "wait" => serde_json::from_value(parameters).map(Self::Wait).map_err(wrong),
+            other => Err(format!("there is no action `{other}`: command, ps, why, wait")),
+        }
+    }
+}
+
+impl CoordinationMessage {
+    /// A message of the session itself.
+    pub fn of_session(kind: MessageType, session: &str, action: &str, parameters: Value, timestamp: u64) -> Self {
+        let context = ExecutionContext { session: Some(session.to_owned()), ..ExecutionContext::default() };
+        Self {
+            kind,
+            content: Content { action: action.to_owned(), parameters, context },
+            metadata: Metadata { source: "qd".to_owned(), timestamp, priority: 0 },
+            id: String::new(),
+            in_reply_to: None,
+        }
+    }
+
+    /// As a line, with its end.
+    pub fn line(&self) -> Vec<u8> {
+        let mut line = serde_json::to_vec(self).expect("it has no maps with other keys than texts");
+        line.push(b'\n');
+        line
+    }
+}

@@ -1,0 +1,199 @@
+//! `qd ctl`: asks or tells a session that runs in another terminal, over its socket.
+
+use serde_json::{Value, json};
+
+use super::args::{Ctl, CtlVerb, Which};
+use super::live;
+use super::resume::replay;
+use super::shell::print;
+use crate::bus::client::{Client, Trouble};
+use crate::bus::message::{Order, TaskLine, Tasks};
+use crate::error::{Error, Kind, Result};
+use crate::server::orders;
+use crate::session::folder::Folder;
+use crate::text;
+
+/// What is said of a session that nobody runs.
+const NOBODY: &str = "no console runs it: qd sessions lists them, qd resume goes on with one";
+
+/// `qd ctl`.
+pub fn ctl(args: &Ctl) -> Result<i32> {
+    let folder = folder(args.session.as_deref())?;
+    let source = who(args);
+    let mut client = match Client::connect(folder.fd(), &source) {
+        Ok(client) => client,
+        // Nothing of it goes on: what it came to stands in its journal.
+        Err(trouble) => match (&args.what, trouble) {
+            (CtlVerb::Wait { tasks }, Trouble::Nobody) => return past(&folder, tasks),
+            (_, trouble) => return Err(of(trouble, &folder)),
+        },
+    };
+    let mut ask =
+        |action: &str, parameters: Value| client.ask(action, parameters).map_err(|trouble| of(trouble, &folder));
+    match &args.what {
+        CtlVerb::Ps { tasks } => {
+            let answer = ask("ps", to_value(&Tasks { tasks: tasks.clone() })?)?;
+            if args.json { Ok(print_json(&answer)) } else { table(&answer) }
+        }
+        CtlVerb::Why { task } => {
+            let answer = ask("why", json!({ "task": task }))?;
+            if args.json { Ok(print_json(&answer)) } else { Ok(print(checklist(&answer).as_bytes())) }
+        }
+        CtlVerb::Wait { tasks } => {
+            let parameters = to_value(&Tasks { tasks: tasks.clone() })?;
+            match client.ask("wait", parameters) {
+                Ok(answer) => {
+                    if args.json {
+                        print_json(&answer);
+                    }
+                    code(&answer)
+                }
+                Err(Trouble::Gone) => past(&folder, tasks),
+                Err(trouble) => Err(of(trouble, &folder)),
+            }
+        }
+        verb => {
+            let answer = ask("command", to_value(&order(verb, &source))?)?;
+            let done = answer.get("done").and_then(Value::as_str).unwrap_or_default();
+            if args.json { Ok(print_json(&answer)) } else { Ok(print(format!("{}\n", text::clean(done)).as_bytes())) }
+        }
+    }
+}
+
+/// What the tasks of a session came to that nobody runs.
+fn past(folder: &Folder, tasks: &[String]) -> Result<i32> {
+    let state = replay(folder)?.state;
+    let ids = orders::tasks(&state, tasks, true).map_err(Error::usage)?;
+    Ok(orders::code(&state, &ids))
+}
+
+fn who(args: &Ctl) -> String {
+    let login = || ["LOGNAME", "USER"].iter().find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
+    args.who.clone().or_else(login).unwrap_or_else(|| "ctl".to_owned())
+}
+
+/// The session that was named, else the only one that runs.
+fn folder(name: Option<&str>) -> Result<Folder> {
+    let sessions = live::sessions()?;
+    if let Some(name) = name {
+        return sessions.folder(name);
+    }
+    let running: Vec<String> =
+        sessions.list()?.into_iter().filter(|session| session.holder.is_some()).map(|session| session.name).collect();
+    match running.as_slice() {
+        [one] => sessions.folder(one),
+        [] => Err(Error::usage("no session runs").hint("qd run FILE begins one; qd sessions lists those that were")),
+        several => {
+            let names = several.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
+            Err(Error::usage(format!("{} sessions run: {names}", several.len())).hint("say which: --session NAME"))
+        }
+    }
+}
+
+fn of(trouble: Trouble, folder: &Folder) -> Error {
+    match trouble {
+        Trouble::Nobody => Error::usage(format!("session {} cannot be reached", folder.name())).hint(NOBODY),
+        Trouble::Gone => {
+            Error { kind: Kind::Stopped, message: format!("session {} has ended meanwhile", folder.name()), hint: None }
+        }
+        Trouble::Refused(why) => Error::usage(why),
+        Trouble::Strange(why) => Error::usage(format!("session {} cannot be understood: {why}", folder.name())),
+    }
+}
+
+fn to_value(of: &impl serde::Serialize) -> Result<Value> {
+    serde_json::to_value(of).map_err(|error| Error::internal(error.to_string()))
+}
+
+/// A verb as the protocol says it.
+fn order(verb: &CtlVerb, source: &str) -> Order {
+    let plain = |command: &str| Order { command: command.to_owned(), ..Order::default() };
+    let on = |command: &str, which: &Which| Order { tasks: which.tasks.clone(), ..plain(command) };
+    let say = |command: &str, answer: &super::args::Answer| Order {
+        tasks: answer.tasks.clone(),
+        note: answer.note.clone(),
+        by: Some(source.to_owned()),
+        ..plain(command)
+    };
+    match verb {
+        CtlVerb::Prio { value, which } => Order { value: Some(f64::from(*value)), ..on("prio", which) },
+        CtlVerb::Hold(which) => on("hold", which),
+        CtlVerb::Release(which) => on("release", which),
+        CtlVerb::Cancel(which) => on("cancel", which),
+        CtlVerb::Kill(which) => on("kill", which),
+        CtlVerb::Retry(which) => on("retry", which),
+        CtlVerb::Skip(which) => on("skip", which),
+        CtlVerb::Unskip(which) => on("unskip", which),
+        CtlVerb::Fallback(which) => on("fallback", which),
+        CtlVerb::Approve(answer) => say("approve", answer),
+        CtlVerb::Reject(answer) => say("reject", answer),
+        CtlVerb::Abstain(answer) => say("abstain", answer),
+        CtlVerb::Pause => plain("pause"),
+        CtlVerb::Resume => plain("resume"),
+        CtlVerb::Drain => plain("drain"),
+        CtlVerb::Stop => plain("stop"),
+        CtlVerb::StopNow => plain("stop-now"),
+        CtlVerb::Detach => plain("detach"),
+        CtlVerb::Compensate => plain("compensate"),
+        CtlVerb::CloseBreaker => plain("close-breaker"),
+        CtlVerb::Slots { agent, slots } => {
+            Order { agent: Some(agent.clone()), value: Some(f64::from(*slots)), ..plain("slots") }
+        }
+        CtlVerb::Limit { resource, amount, agent } => {
+            Order { resource: Some(resource.clone()), value: Some(*amount), agent: agent.clone(), ..plain("limit") }
+        }
+        CtlVerb::MaxRunning { most } => Order { value: most.map(f64::from), ..plain("max-running") },
+        CtlVerb::Undo => plain("undo"),
+        CtlVerb::Redo => plain("redo"),
+        CtlVerb::Ps { .. } | CtlVerb::Why { .. } | CtlVerb::Wait { .. } => plain(""),
+    }
+}
+
+fn print_json(answer: &Value) -> i32 {
+    print(format!("{answer}\n").as_bytes())
+}
+
+fn code(answer: &Value) -> Result<i32> {
+    let code = answer.get("code").and_then(Value::as_i64).and_then(|code| i32::try_from(code).ok());
+    code.ok_or_else(|| Error::usage("the session does not say what its tasks came to"))
+}
+
+fn table(answer: &Value) -> Result<i32> {
+    let rows = answer.get("tasks").cloned().unwrap_or_default();
+    let rows: Vec<TaskLine> = serde_json::from_value(rows).map_err(|error| Error::usage(error.to_string()))?;
+    let width = rows.iter().map(|row| text::width(&row.task)).max().unwrap_or(0).clamp(4, 40);
+    let mut out =
+        format!("{:width$}  {:<10} {:>5} {:>3}  {:<10} PROGRESS / WHY NOT\n", "TASK", "STATE", "PRI", "TRY", "AGENT");
+    for row in &rows {
+        let name = text::clean(&row.task);
+        let pad = width.saturating_sub(text::width(&name));
+        let line = format!(
+            "{name}{:pad$}  {:<10} {:>5} {:>3}  {:<10} {}",
+            "",
+            text::clean(&row.state),
+            row.priority,
+            row.attempt,
+            text::clean(row.agent.as_deref().unwrap_or("")),
+            text::clean(&row.note),
+        );
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    if let Some(left) = answer.get("left_off").and_then(Value::as_u64).filter(|left| *left > 0) {
+        out.push_str(&format!("… {left} more\n"));
+    }
+    Ok(print(out.as_bytes()))
+}
+
+fn checklist(answer: &Value) -> String {
+    let mut out = String::new();
+    let word = |value: Option<&Value>| text::clean(value.and_then(Value::as_str).unwrap_or_default()).into_owned();
+    for line in answer.get("why").and_then(Value::as_array).into_iter().flatten() {
+        let mark = if line.get("met").and_then(Value::as_bool) == Some(true) { "✓" } else { "✗" };
+        out.push_str(&format!("{mark} {}\n", word(line.get("text"))));
+        for more in line.get("more").and_then(Value::as_array).into_iter().flatten() {
+            out.push_str(&format!("    {}\n", word(Some(more))));
+        }
+    }
+    out
+}

@@ -1,0 +1,101 @@
+//! Answers what a client asks: from a picture of the session, or by asking the loop and waiting for its word. Runs on the
+//! client's thread.
+
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::orders;
+use crate::bus::message::{Request, TaskLine};
+use crate::engine::ids::TaskId;
+use crate::engine::message::Origin;
+use crate::engine::state::{Shown, State};
+use crate::runtime::Handle;
+use crate::snapshot::build::{Frozen, task};
+use crate::snapshot::why::why;
+use crate::snapshot::{TaskRow, WhyLine};
+
+/// `ps` tells of no more tasks than this; the rest is a number.
+pub const LISTED: usize = 100_000;
+/// How often it is looked whether what is waited for is over.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// What is asked of the loop is answered within this time, or its disk does not answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the client hears, if anything can be said.
+///
+/// # Errors
+/// Why not.
+pub(super) fn to(handle: &Handle, request: Request, source: &str) -> Result<Value, String> {
+    match request {
+        Request::Command(order) => {
+            let frozen = picture(handle)?;
+            let command = orders::command(&frozen.engine.state, &order, source)?;
+            let (answer_to, answers) = channel();
+            handle.send_as(Origin::Client(source.to_owned()), command, 0, Some(answer_to));
+            match answers.recv_timeout(PATIENCE) {
+                Ok((_, Ok(words))) => Ok(json!({ "done": words })),
+                Ok((_, Err(refusal))) => Err(refusal.0),
+                Err(_) => Err("the session has not answered: it has ended, or its disk does not answer".into()),
+            }
+        }
+        Request::Ps(wanted) => {
+            let frozen = picture(handle)?;
+            let ids = orders::tasks(&frozen.engine.state, &wanted.tasks, true)?;
+            let at = handle.clock.now();
+            let rows: Vec<TaskLine> = ids.iter().take(LISTED).map(|id| line(task(&frozen, *id, at))).collect();
+            Ok(json!({ "tasks": rows, "left_off": ids.len().saturating_sub(LISTED) }))
+        }
+        Request::Why(one) => {
+            let frozen = picture(handle)?;
+            let id = orders::one(&frozen.engine.state, &one.task)?;
+            let said = |line: WhyLine| json!({ "met": line.met, "text": line.text, "more": line.more });
+            let lines: Vec<Value> = why(&frozen, id, handle.clock.now()).into_iter().map(said).collect();
+            Ok(json!({ "task": one.task, "why": lines }))
+        }
+        Request::Wait(wanted) => wait(handle, &wanted.tasks),
+    }
+}
+
+/// The session as it is now.
+fn picture(handle: &Handle) -> Result<Arc<Frozen>, String> {
+    let (to, picture) = channel();
+    handle.picture(to);
+    picture.recv_timeout(PATIENCE).map_err(|_| "the session has ended, or its disk does not answer".into())
+}
+
+fn line(row: TaskRow) -> TaskLine {
+    TaskLine {
+        task: row.name.to_string(),
+        stage: row.stage,
+        state: format!("{:?}", row.phase).to_ascii_lowercase(),
+        priority: row.priority,
+        attempt: row.attempt,
+        agent: row.agent,
+        since_ms: row.since.0,
+        note: row.note,
+    }
+}
+
+/// Until all of them are over, or can never be: which exit code they come to.
+fn wait(handle: &Handle, patterns: &[String]) -> Result<Value, String> {
+    loop {
+        let frozen = picture(handle)?;
+        let state = &frozen.engine.state;
+        let ids = orders::tasks(state, patterns, true)?;
+        if ids.iter().all(|id| is_over(state, *id)) || state.is_finished() {
+            return Ok(json!({ "code": orders::code(state, &ids) }));
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+fn is_over(state: &State, id: TaskId) -> bool {
+    matches!(
+        state.shown(id),
+        Shown::Succeeded | Shown::Failed | Shown::Skipped | Shown::Cancelled | Shown::Blocked | Shown::Lost
+    )
+}

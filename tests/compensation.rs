@@ -281,6 +281,69 @@ fn what_undoes_takes_the_locks_of_what_it_undoes_and_not_the_limits_of_its_stage
     );
 }
 
+/// Chaos 9053.
+#[test]
+fn what_an_earlier_round_did_is_undone_though_this_one_has_not_come_to_it() {
+    check(
+        "stage s
+         transition s to s on failure most 1
+         task a stage s undo ok
+         task b stage s after a",
+        "> load
+         start a/1
+         > exit a 0
+         end a/1 Succeeded
+         start b/1
+         > pause
+         paused
+         > exit b 1
+         end b/1 Exit(1)
+         take s → s round 2: s failed
+         > compensate
+         compensate all: asked for
+         cancelled a: compensation: asked for
+         cancelled b: compensation: asked for
+         add un-a
+         compensations 1
+         pass s → s: s failed, but it was taken once already (at_most: 1)
+         > skip a
+         skipped a
+         > resume
+         resumed
+         start un-a/1",
+    );
+}
+
+/// Crash 7759.
+#[test]
+fn a_retry_of_others_that_failed_at_a_barrier_leaves_what_is_compensated() {
+    check(
+        "barrier both 1000
+         task p
+         task a at both
+         task c after p trigger over at both",
+        "> load
+         at barrier a until 1000
+         start p/1
+         > +1000 tick
+         break both: the time is up: 1/2, missing c
+         settle a Failed(BrokenBarrier): barrier both is broken: the time is up: 1/2, missing c
+         > exit p 0
+         end p/1 Succeeded
+         at barrier c until 2000
+         break both: a will not come
+         settle c Failed(BrokenBarrier): barrier both is broken: a will not come
+         > compensate
+         compensate all: asked for
+         compensations 0
+         > retry c
+         requeued c
+         at barrier c until 2000
+         break both: a will not come
+         settle c Failed(BrokenBarrier): barrier both is broken: a will not come",
+    );
+}
+
 // ── the binary ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// Each command writes its name into a file, in the order in which they run.

@@ -145,7 +145,10 @@ pub(super) fn overdue(state: &State, task: TaskId) -> Option<Fact> {
 
 /// Those that failed before a barrier are tried again together: alone none of them would pass it.
 pub(super) fn retried_with(state: &State, task: TaskId) -> Vec<TaskId> {
-    let fell = |id: &TaskId| state.task(*id).phase == Phase::Failed && !state.task(*id).passed;
+    let fell = |id: &TaskId| {
+        let entry = state.task(*id);
+        entry.phase == Phase::Failed && !entry.passed && !state.is_in_saga(*id)
+    };
     match state.definition(task).barrier {
         Some(barrier) if fell(&task) => {
             let others = state.barriers[barrier.index()].members.iter().copied();

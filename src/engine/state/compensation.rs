@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Phase, Saga, State};
+use super::{Saga, State};
 use crate::engine::definition::Trigger;
 use crate::engine::fact::Outcome;
 use crate::engine::ids::{PhaseId, StageId, TaskId};
@@ -67,15 +67,15 @@ impl State {
     pub fn is_to_be_compensated(&self, id: TaskId) -> bool {
         let Some(compensation) = &self.definition(id).compensation else { return false };
         let entry = self.task(id);
-        let did = |outcome: &Outcome| *outcome != Outcome::UpToDate;
-        let last = entry.past.as_ref().and_then(|past| past.last());
-        let ran = last.is_some_and(|past| did(&past.outcome));
-        ran && !entry.phase.is_live() && (entry.phase == Phase::Succeeded || compensation.after_failure)
+        // What it was when it last did something; in a round that has not come to it, it stands as the one before left it.
+        let last = entry.past.iter().flat_map(|past| past.iter().rev()).find(|past| past.outcome != Outcome::UpToDate);
+        let did = |outcome: &Outcome| *outcome == Outcome::Succeeded || compensation.after_failure;
+        !entry.phase.is_live() && last.is_some_and(|past| did(&past.outcome))
     }
 
     /// An attempt of a task has ended that can be undone.
-    pub(super) fn note_completion(&mut self, id: TaskId) {
-        if self.definition(id).compensation.is_none() {
+    pub(super) fn note_completion(&mut self, id: TaskId, outcome: &Outcome) {
+        if self.definition(id).compensation.is_none() || *outcome == Outcome::UpToDate {
             return;
         }
         let completed = Arc::make_mut(&mut self.completed);

@@ -367,7 +367,7 @@ impl State {
     fn end(&mut self, id: TaskId, attempt: Attempt, outcome: &Outcome, usage: Usage, output: u64, then: Then) {
         self.release(id);
         self.keep(id, attempt, outcome);
-        self.note_completion(id);
+        self.note_completion(id, outcome);
         let fall = match then {
             Then::Fallback(fallback) => Some((self.fall(id, fallback), None)),
             Then::Later(fallback, until) => Some((self.fall(id, fallback), Some(until).filter(|at| *at > self.now))),

@@ -73,11 +73,10 @@ impl Checker {
     /// The place of its last end among all ends, if that did something which has to be undone.
     fn last_end(&self, task: TaskId) -> Option<usize> {
         let compensation = self.tasks[task.index()].compensation.as_ref()?;
-        let at = self.ends.iter().rposition(|end| end.task == task)?;
-        let seen = &self.seen[task.index()];
-        let succeeded = self.ends[at].outcome == Outcome::Succeeded && seen.satisfied && !seen.by_rule;
-        let did = self.ends[at].outcome != Outcome::UpToDate && seen.live.is_none();
-        (did && (compensation.after_failure || succeeded)).then_some(at)
+        let at = self.ends.iter().rposition(|end| end.task == task && end.outcome != Outcome::UpToDate)?;
+        let succeeded = self.ends[at].outcome == Outcome::Succeeded;
+        let ended = self.seen[task.index()].live.is_none();
+        (ended && (compensation.after_failure || succeeded)).then_some(at)
     }
 
     pub(super) fn undo_is_added(&mut self, id: TaskId, definition: &TaskDefinition) {

@@ -4,7 +4,7 @@
 use super::diagnostic::{Extent, Finding, shown};
 use super::foreach::Each;
 use super::limits;
-use super::lower::check_name;
+use super::names::check_name;
 use super::schema::{BARRIER, Fields, Reader, Zero, describe, head};
 use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::diagnostic::{Extent, Finding, shown};
-use super::lower::MEM;
+use super::places::MEM;
 use super::schema::{Reader, head, peek};
 use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};

@@ -8,7 +8,9 @@ use super::command;
 use super::conditions::Scope;
 use super::diagnostic::{Finding, shown};
 use super::kind::MAX_QUESTION_BYTES;
-use super::lower::{check_name, retry, unknown_resource, used};
+use super::names::check_name;
+use super::places::{unknown_resource, used};
+use super::retry::retry;
 use super::schema::{
     ALTERNATIVE, DEGRADE, ESCALATE, Fields, OTHER_AGENT, RETRY_FALLBACK, Reader, Word, Zero, describe, head, peek,
 };

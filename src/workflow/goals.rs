@@ -3,7 +3,7 @@
 use super::conditions::{self, Scope};
 use super::diagnostic::Finding;
 use super::foreach::Each;
-use super::lower::check_name;
+use super::names::check_name;
 use super::order::Names;
 use super::schema::{Fields, Reader};
 use crate::engine::definition::{Goal, GoalKind};

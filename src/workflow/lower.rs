@@ -11,50 +11,34 @@ use super::capacity::{self, Places};
 use super::care;
 use super::compensation;
 use super::conditions::{self, Scope};
-use super::diagnostic::{Extent, Finding, is_treacherous, shown};
+use super::diagnostic::{Extent, Finding, shown};
 use super::fallbacks::Fallbacks;
 use super::foreach::{Each, Matrix};
 use super::limits::{self, Limits};
-use super::order::{self, Graph, Names, Owner, is_glob};
+use super::names::check_name;
+use super::order::{self, Graph, Names, Owner};
 use super::outline::{Foreach, Group, Outline, too_large};
 use super::params::Params;
+use super::places::{places, settings, unknown_resource, used};
 use super::policy::Policy;
 use super::published::{self, Published};
-use super::schema::{
-    ADOPT, AGENT, EXPONENTIAL, Fields, GATE, RETRY, Reader, Shape, TASK, WORKFLOW, Word, Zero, describe, head, peek,
-};
-use super::suggest::did_you_mean;
+use super::retry::retry;
+use super::schema::{Fields, GATE, RETRY, Reader, TASK, WORKFLOW, Word, Zero, describe, head, peek};
 use super::syntax::{Kind, Node};
 use super::{Machine, command, gate, goals, join, kind, sensor, units, ways};
 use crate::engine::condition::Condition;
 use crate::engine::definition::{
-    AgentDefinition, Backoff, CommandLine, CommandSpec, Deadline, Durability, Entry, Join, OnConsoleDeath, OnLost,
-    Requirements, ResourceDefinition, ResourceKind, ResourceRequirement, Retry, Settings, TaskConstraint,
-    TaskDefinition, TaskType, WindowDefinition, Workflow, WorkflowStage,
+    AgentDefinition, CommandLine, CommandSpec, Deadline, Entry, Join, Requirements, ResourceDefinition,
+    ResourceRequirement, Retry, TaskConstraint, TaskDefinition, TaskType, WindowDefinition, Workflow, WorkflowStage,
 };
-use crate::engine::ids::{AgentId, Amount, FallbackId, ResourceId, Span, StageId, TaskId, Time, WindowId};
+use crate::engine::ids::{AgentId, FallbackId, ResourceId, Span, StageId, TaskId, Time, WindowId};
 
 /// A workflow has no more tasks than this.
 pub const MAX_TASKS: usize = 1_000_000;
-/// A name is no wider than this on a terminal, in cells.
-pub const MAX_NAME_CELLS: usize = 200;
-/// An agent has no more slots than this.
-pub const MAX_SLOTS: u32 = 10_000;
-/// A task is attempted no more often than this.
-pub const MAX_ATTEMPTS: u32 = 10_000;
 
 /// The tasks that `foreach` makes hold no more text of their own than this, in bytes: 1 GiB (less in our unit tests, so
 /// that they can reach it).
 pub const MAX_EXPANDED_BYTES: usize = if cfg!(test) { 64 << 20 } else { 1 << 30 };
-/// A name is no longer than this, in bytes: much that takes no cell is not a name.
-pub const MAX_NAME_BYTES: usize = 4096;
-
-/// Where an exponential backoff ends that does not say so.
-const DEFAULT_LONGEST_BACKOFF: Span = Span::secs(3600);
-
-/// `cpu` and `mem` are the first two resources.
-pub(super) const CPU: ResourceId = ResourceId(0);
-pub(super) const MEM: ResourceId = ResourceId(1);
 
 /// Reads a whole workflow; only to be used if `reader` has found nothing wrong.
 pub(super) fn workflow(
@@ -177,267 +161,6 @@ fn stage_list<'n, 'a>(reader: &mut Reader, root: &Node<'_>, fields: &Fields<'n, 
         reader.report(finding.label("an empty list").help(super::SMALLEST));
     }
     list
-}
-
-// ── settings ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-fn settings(reader: &mut Reader, fields: &Fields<'_, '_>) -> Settings {
-    let mut settings = Settings::default();
-    if let Some(word) = fields.get("name").and_then(|node| reader.text(node, "name")) {
-        check_name(reader, &word, "workflow");
-        word.text.clone_into(&mut settings.name);
-    }
-    let span = |reader: &mut Reader, name: &str, zero: Zero, into: &mut Span| {
-        if let Some(span) = fields.get(name).and_then(|node| reader.duration(node, name, zero)) {
-            *into = span;
-        }
-    };
-    span(reader, "grace", Zero::Allowed, &mut settings.grace);
-    span(reader, "aging", Zero::Refused, &mut settings.aging);
-    span(reader, "reserve_after", Zero::Allowed, &mut settings.reserve_after);
-    span(reader, "leak_grace", Zero::Allowed, &mut settings.leak_grace);
-    if let Some(node) = fields.get("on_lost") {
-        let choices = [("Hold", OnLost::Hold), ("Retry", OnLost::Retry), ("Fail", OnLost::Fail)];
-        settings.on_lost = reader.choice(node, "on_lost", &choices).unwrap_or_default();
-    }
-    if let Some(node) = fields.get("durability") {
-        let choices = [("Process", Durability::Process), ("Power", Durability::Power)];
-        settings.durability = reader.choice(node, "durability", &choices).unwrap_or_default();
-    }
-    if let Some(node) = fields.get("on_console_death") {
-        on_console_death(reader, node, &mut settings.on_console_death);
-    }
-    settings
-}
-
-fn on_console_death(reader: &mut Reader, node: &Node<'_>, into: &mut OnConsoleDeath) {
-    let adopts = match &node.kind {
-        Kind::Struct(Some(name), _) | Kind::Tuple(Some(name), _) => name.text == "Adopt",
-        Kind::Word(word) => *word == "Adopt",
-        _ => false,
-    };
-    if !adopts {
-        let choices = [("Stop", OnConsoleDeath::Stop), ("Adopt", *into)];
-        *into = reader.choice(node, "on_console_death", &choices).unwrap_or(*into);
-        return;
-    }
-    let Some(fields) = reader.fields(node, &ADOPT) else { return };
-    if let Some(grace) = fields.get("grace").and_then(|node| reader.duration(node, "grace", Zero::Refused)) {
-        *into = OnConsoleDeath::Adopt { grace };
-    }
-}
-
-// ── agents and resources ────────────────────────────────────────────────────────────────────────────────────────────
-
-/// Agents, and all resources: `cpu` and `mem`, what agents declare, what the session declares.
-fn places(
-    reader: &mut Reader,
-    fields: &Fields<'_, '_>,
-    machine: &Machine,
-) -> (Vec<AgentDefinition>, Vec<ResourceDefinition>) {
-    let per_agent = |name: &str| ResourceDefinition::new(name, ResourceKind::PerAgent);
-    let mut resources = vec![per_agent("cpu"), per_agent("mem")];
-    let mut declared: HashMap<String, (ResourceId, Option<Extent>)> =
-        HashMap::from([("cpu".to_owned(), (CPU, None)), ("mem".to_owned(), (MEM, None))]);
-    let mut agents = Vec::new();
-    if let Some(node) = fields.get("agents") {
-        let list = reader.list(node, "agents");
-        if list.is_empty() && matches!(&node.kind, Kind::List(_)) {
-            let finding = Finding::new(head(node), "no agents: nothing could ever start").label("an empty list");
-            reader.report(finding.help("leave `agents` out to have one: this machine"));
-        }
-        let mut names = Names::new("agent");
-        for node in list {
-            let Some(fields) = reader.fields(node, &AGENT) else { continue };
-            let name = required_name(reader, node, &fields, "name", "agent");
-            if let Some(name) = name {
-                names.add(reader, name);
-            }
-            let name = name.map(|name| name.text.to_owned()).unwrap_or_default();
-            let mut agent = agent(reader, &fields, name, machine);
-            for (key, value) in fields.get("resources").map(|node| reader.map(node, "resources")).unwrap_or_default() {
-                check_name(reader, &key, "resource");
-                let (id, _) = *declared.entry(key.text.to_owned()).or_insert_with(|| {
-                    resources.push(per_agent(key.text));
-                    (ResourceId::from(resources.len() - 1), Some(key.at))
-                });
-                if let Some(amount) = read_amount(reader, value, key.text, id) {
-                    agent.resources.retain(|(other, _)| *other != id);
-                    agent.resources.push((id, amount));
-                }
-            }
-            agent.resources.sort_unstable();
-            agents.push(agent);
-        }
-    } else {
-        agents.push(local_agent(machine));
-    }
-    if let Some(node) = fields.get("resources") {
-        for (key, value) in reader.map(node, "resources") {
-            check_name(reader, &key, "resource");
-            if let Some((_, earlier)) = declared.get(key.text) {
-                let message = format!("`{}` is a resource of the agents already", shown(key.text));
-                let finding = Finding::new(key.at, message).label("the name is taken");
-                reader.report(match earlier {
-                    Some(earlier) => finding.also(*earlier, "by this one"),
-                    None => {
-                        finding.help("say how much an agent has: Agent(…, resources: {\"cpu\": 4, \"mem\": \"8GiB\"})")
-                    }
-                });
-                continue;
-            }
-            declared.insert(key.text.to_owned(), (ResourceId::from(resources.len()), Some(key.at)));
-            let kind = resource_kind(reader, value, key.text);
-            resources.push(ResourceDefinition::new(key.text, kind));
-        }
-    }
-    (agents, resources)
-}
-
-/// The agent of a workflow that declares none: this machine.
-pub(super) fn local_agent(machine: &Machine) -> AgentDefinition {
-    let slots = machine.parallelism.clamp(1, MAX_SLOTS);
-    AgentDefinition {
-        name: "local".to_owned(),
-        slots,
-        capabilities: vec!["shell".to_owned()],
-        resources: own_resources(slots, machine),
-    }
-}
-
-fn own_resources(slots: u32, machine: &Machine) -> Vec<(ResourceId, Amount)> {
-    let memory = Amount(machine.memory.saturating_mul(1000).min(1 << 62));
-    vec![(CPU, Amount::units(u64::from(slots))), (MEM, memory)]
-}
-
-fn agent(reader: &mut Reader, fields: &Fields<'_, '_>, name: String, machine: &Machine) -> AgentDefinition {
-    let slots = fields
-        .get("slots")
-        .and_then(|node| reader.integer(node, "slots", 1, i64::from(MAX_SLOTS)))
-        .and_then(|slots| u32::try_from(slots).ok())
-        .unwrap_or(machine.parallelism.clamp(1, MAX_SLOTS));
-    let mut capabilities = Vec::new();
-    for word in fields.get("capabilities").map(|node| reader.texts(node, "capabilities")).unwrap_or_default() {
-        check_name(reader, &word, "capability");
-        capabilities.push(word.text.to_owned());
-    }
-    capabilities.sort_unstable();
-    capabilities.dedup();
-    AgentDefinition { name, slots, capabilities, resources: own_resources(slots, machine) }
-}
-
-fn resource_kind(reader: &mut Reader, node: &Node<'_>, name: &str) -> ResourceKind {
-    match &node.kind {
-        Kind::Word("Lock") => return ResourceKind::Lock,
-        Kind::Tuple(Some(word), items) if word.text == "Pool" && items.len() == 1 => {
-            return ResourceKind::Pool(reader.amount(&items[0], name).unwrap_or(Amount(u64::MAX)));
-        }
-        Kind::Tuple(Some(word), _) | Kind::Struct(Some(word), _) if word.text == "Rate" => {
-            if let Some((amount, per)) = limits::rate(reader, node) {
-                return ResourceKind::Rate { amount, per };
-            }
-        }
-        Kind::Number(written) => {
-            let finding = Finding::new(node.at, format!("`{}` wants a kind of resource", shown(name)));
-            let help = format!("did you mean Pool({})?", shown(written));
-            reader.report(finding.label("expected Lock, Pool(n) or Rate(amount, per)").help(help));
-        }
-        _ => {
-            let finding = Finding::new(head(node), format!("{} is no kind of resource", describe(node)));
-            let word = match &node.kind {
-                Kind::Word(word) => Some(*word),
-                Kind::Text(text) => Some(text.as_ref()),
-                Kind::Tuple(Some(name), _) | Kind::Struct(Some(name), _) => Some(name.text),
-                _ => None,
-            };
-            let near = word.and_then(|word| super::suggest::nearest(word, ["Lock", "Pool", "Rate"]));
-            let hint = near.map(|near| {
-                let near = match near {
-                    "Pool" => "Pool(n)",
-                    "Rate" => "Rate(amount: 10, per: \"1s\")",
-                    other => other,
-                };
-                format!("did you mean {near}?")
-            });
-            reader.report(finding.label("expected Lock, Pool(n) or Rate(amount, per)").maybe_help(hint));
-        }
-    }
-    ResourceKind::Pool(Amount(u64::MAX))
-}
-
-/// An amount; of memory only with a unit, since `512` would be half a kilobyte.
-fn read_amount(reader: &mut Reader, node: &Node<'_>, name: &str, id: ResourceId) -> Option<Amount> {
-    if id == MEM
-        && let Kind::Number(written) = &node.kind
-    {
-        let finding = Finding::new(node.at, "`mem` wants a size with its unit").label("bytes, or what?");
-        reader.report(finding.help(format!("for example \"{}MiB\"", shown(written))));
-        return None;
-    }
-    reader.amount(node, name)
-}
-
-// ── names ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-/// The name in field `field` of a struct, checked; reported if it is missing.
-pub(super) fn required_name<'n>(
-    reader: &mut Reader,
-    node: &'n Node<'_>,
-    fields: &Fields<'n, '_>,
-    field: &str,
-    kind: &str,
-) -> Option<Word<'n>> {
-    let Some(value) = fields.get(field) else {
-        let finding = Finding::new(head(node), format!("this {kind} has no `{field}`"));
-        reader.report(finding.label(format!("`{field}` is missing")));
-        return None;
-    };
-    let word = reader.text(value, field)?;
-    check_name(reader, &word, kind);
-    Some(word)
-}
-
-/// Reports a name that could not be shown in one line, selected, or told from another.
-pub(super) fn check_name(reader: &mut Reader, word: &Word<'_>, kind: &str) {
-    if let Some((label, help)) = name_fault(word.text) {
-        let finding = Finding::new(word.at, format!("`{}` cannot be the name of a {kind}", shown(word.text)));
-        let finding = finding.label(label);
-        reader.report(if help.is_empty() { finding } else { finding.help(help) });
-    }
-}
-
-fn name_fault(name: &str) -> Option<(&'static str, &'static str)> {
-    if !name.is_empty() && name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-        return None;
-    }
-    if name.trim().is_empty() {
-        return Some(("empty", ""));
-    }
-    if name.len() > MAX_NAME_BYTES {
-        return Some(("longer than 4096 bytes", ""));
-    }
-    if name.contains(['\n', '\r']) {
-        return Some(("a name stands in one line", ""));
-    }
-    if name.chars().any(char::is_control) {
-        return Some(("holds a control character", ""));
-    }
-    if name.chars().any(is_treacherous) {
-        return Some(("holds an invisible character", ""));
-    }
-    if name.trim() != name {
-        return Some(("begins or ends with a space", ""));
-    }
-    if is_glob(name) {
-        return Some(("holds `*` or `?`", "`*` and `?` stand for several names, as in after: [\"test-*\"]"));
-    }
-    if name.contains("${") {
-        return Some(("names are not replaced", "parameters can stand in `run`, `exec`, `env` and `cwd`"));
-    }
-    if unicode_width::UnicodeWidthStr::width(name) > MAX_NAME_CELLS {
-        return Some(("wider than 200 cells", ""));
-    }
-    None
 }
 
 // ── stages and tasks ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -952,37 +675,6 @@ impl Lowering<'_, '_> {
     }
 }
 
-/// How much of a resource is used.
-pub(super) fn used(
-    reader: &mut Reader,
-    resources: &[ResourceDefinition],
-    node: &Node<'_>,
-    name: &str,
-    id: ResourceId,
-) -> Option<Amount> {
-    let word = if let Kind::Word(word) = &node.kind { Some(*word) } else { None };
-    match (resources[id.index()].kind, word) {
-        (ResourceKind::Lock, _) => {
-            reader.choice(node, name, &[("Exclusive", Amount::WHOLE_LOCK), ("Shared", Amount(1))])
-        }
-        (_, Some("Exclusive" | "Shared")) => {
-            let finding = Finding::new(node.at, format!("`{}` is no lock: it is counted", shown(name)));
-            reader.report(finding.label("expected an amount").help(units::AMOUNT_HELP));
-            None
-        }
-        _ => read_amount(reader, node, name, id),
-    }
-}
-
-pub(super) fn unknown_resource(reader: &mut Reader, resources: &[ResourceDefinition], key: &Word<'_>) {
-    let names = resources.iter().map(|resource| resource.name.as_str());
-    let help = did_you_mean(key.text, names).unwrap_or_else(|| {
-        format!("declare it: resources: {{ \"{}\": Lock }}, or Pool(n), or as a resource of an agent", shown(key.text))
-    });
-    let finding = Finding::new(key.at, format!("no resource is called `{}`", shown(key.text)));
-    reader.report(finding.label("unknown").help(help));
-}
-
 fn push((tasks, task_after): &mut Lowered, task: TaskDefinition, after: Vec<u32>) {
     tasks.push(task);
     task_after.push(after);
@@ -1016,75 +708,4 @@ pub(super) fn next_time(now: &jiff::Zoned, clock: jiff::civil::Time) -> Option<T
     let today = on(now.date())?;
     let next = if today > *now { today } else { on(now.date().tomorrow().ok()?)? };
     u64::try_from(next.timestamp().as_millisecond()).ok().map(Time)
-}
-
-pub(super) fn retry(reader: &mut Reader, node: &Node<'_>, shape: &Shape) -> Option<Retry> {
-    if let Kind::Number(written) = &node.kind {
-        reader.wrong(node, "retry", "Retry(…)", &format!("write Retry(attempts: {})", shown(written)));
-        return None;
-    }
-    let fields = reader.fields(node, shape)?;
-    let Some(attempts) = fields.get("attempts") else {
-        reader.report(Finding::new(head(node), "`Retry` does not say how often").label("`attempts` is missing"));
-        return None;
-    };
-    let attempts = reader.integer(attempts, "attempts", 1, i64::from(MAX_ATTEMPTS))?;
-    let backoff = fields.get("backoff").and_then(|node| backoff(reader, node)).unwrap_or_default();
-    let on = fields.get("on").map(|node| exit_codes(reader, node)).unwrap_or_default();
-    Some(Retry { attempts: u32::try_from(attempts).ok()?, backoff, on })
-}
-
-/// The exit codes after which something is done; sorted.
-fn exit_codes(reader: &mut Reader, node: &Node<'_>) -> Vec<i32> {
-    let list = reader.list(node, "on");
-    if list.is_empty() && matches!(&node.kind, Kind::List(_)) {
-        let finding = Finding::new(head(node), "`on` names no exit code: it is never tried again");
-        reader.report(finding.label("an empty list").help("leave `on` out to try again after any failure"));
-    }
-    let mut codes: Vec<i32> = list
-        .iter()
-        .filter_map(|node| reader.integer(node, "on", 1, 255))
-        .filter_map(|code| i32::try_from(code).ok())
-        .collect();
-    codes.sort_unstable();
-    codes.dedup();
-    codes
-}
-
-fn backoff(reader: &mut Reader, node: &Node<'_>) -> Option<Backoff> {
-    match &node.kind {
-        Kind::Tuple(Some(name), items) if name.text == "Fixed" && items.len() == 1 => {
-            reader.duration(&items[0], "Fixed", Zero::Allowed).map(Backoff::Fixed)
-        }
-        Kind::Struct(Some(name), _) | Kind::Tuple(Some(name), _) if name.text == "Exponential" => {
-            exponential(reader, node)
-        }
-        _ => {
-            let help = match &node.kind {
-                Kind::Text(text) => format!("did you mean Fixed(\"{}\")?", shown(text)),
-                _ => "Fixed(\"2s\") or Exponential(base: \"2s\", max: \"1m\", jitter: 0.2)".to_owned(),
-            };
-            let finding = Finding::new(head(node), format!("`backoff` cannot be {}", describe(node)));
-            reader.report(finding.label("expected Fixed(…) or Exponential(…)").help(help));
-            None
-        }
-    }
-}
-
-fn exponential(reader: &mut Reader, node: &Node<'_>) -> Option<Backoff> {
-    let fields = reader.fields(node, &EXPONENTIAL)?;
-    let max = fields.get("max").map(|node| reader.duration(node, "max", Zero::Allowed));
-    let jitter = fields.get("jitter").map(|node| reader.share(node, "jitter"));
-    let Some(base_node) = fields.get("base") else {
-        reader.report(Finding::new(head(node), "`Exponential` has no `base`").label("`base` is missing"));
-        return None;
-    };
-    let base = reader.duration(base_node, "base", Zero::Refused)?;
-    let max = max.map_or(Some(DEFAULT_LONGEST_BACKOFF.max(base)), |max| max)?;
-    if max < base {
-        let finding = Finding::new(base_node.at, "`base` is longer than `max`");
-        reader.report(finding.label("the first wait would be longer than the longest"));
-        return None;
-    }
-    Some(Backoff::Exponential { base, max, jitter: jitter.map_or(Some(0.0), |jitter| jitter)? })
 }

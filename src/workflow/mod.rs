@@ -1,7 +1,7 @@
 //! RON text to the engine's [`Workflow`], or all that is wrong with it at once, each with its place and a hint.
 //!
 //! `syntax` makes a tree of the text, `schema` knows the words and reads values, `foreach` makes many tasks of one,
-//! `params` and `command` say what tasks run, `outline` lists stages and tasks, `lower` turns names into ids, `order`
+//! `params` and `command` say what tasks run, `outline` lists stages and tasks, `lower` turns names into ids, with `places` (settings, agents, resources), `names` and `retry`, `order`
 //! finds circles of waiting, `capacity` what could never start, `ways` what leads from stage to stage, `join` how many of an `after` are enough,
 //! `conditions` reads conditions, `kind` the types of tasks that run nothing, `compensation` how what a task did is undone, `barriers` who starts together, `goals` milestones and objectives, `limits` what runs at once and when, `diagnostic` draws what was found. Pure but for [`open`]: the machine and the time come in. Knows nothing of sessions or screens.
 
@@ -20,12 +20,15 @@ mod join;
 mod kind;
 mod limits;
 mod lower;
+mod names;
 mod order;
 mod outline;
 mod params;
+mod places;
 mod policy;
 mod published;
 mod quick;
+mod retry;
 mod schema;
 mod sensor;
 mod suggest;
@@ -46,10 +49,13 @@ pub use diagnostic::{Diagnostic, Diagnostics, MAX_DIAGNOSTICS};
 pub use foreach::MAX_KEYS;
 pub use kind::MAX_QUESTION_BYTES;
 pub use limits::{MAX_APART, MAX_WINDOWS};
-pub use lower::{MAX_ATTEMPTS, MAX_EXPANDED_BYTES, MAX_NAME_BYTES, MAX_NAME_CELLS, MAX_SLOTS, MAX_TASKS};
+pub use lower::{MAX_EXPANDED_BYTES, MAX_TASKS};
+pub use names::{MAX_NAME_BYTES, MAX_NAME_CELLS};
 pub use order::MAX_DEPENDENCIES;
+pub use places::MAX_SLOTS;
 pub use policy::MAX_RULES;
 pub use quick::quick;
+pub use retry::MAX_ATTEMPTS;
 pub use ways::MAX_TRANSITIONS;
 
 use crate::engine::definition::Workflow;

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 
 use super::diagnostic::{Extent, Finding, shown};
 use super::foreach::{self, Matrix};
-use super::lower::{MAX_EXPANDED_BYTES, MAX_TASKS, check_name, required_name};
+use super::lower::{MAX_EXPANDED_BYTES, MAX_TASKS};
+use super::names::{check_name, required_name};
 use super::order::Names;
 use super::schema::{Fields, GATE, Reader, STAGE, Word, head, peek};
 use super::suggest::did_you_mean;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use unicode_width::UnicodeWidthChar;
 
 use super::diagnostic::{Diagnostics, Extent, Finding, Findings, is_treacherous, shown};
-use super::lower::{MAX_TASKS, local_agent};
+use super::lower::MAX_TASKS;
+use super::places::local_agent;
 use super::{Machine, Source, command};
 use crate::engine::definition::{
     CommandLine, CommandSpec, Join, Requirements, ResourceDefinition, ResourceKind, Retry, Settings, TaskDefinition,

@@ -7,7 +7,7 @@ use super::conditions::{self, Scope};
 use super::diagnostic::{Extent, Finding, shown};
 use super::foreach::Each;
 use super::limits;
-use super::lower::required_name;
+use super::names::required_name;
 use super::order::Names;
 use super::schema::{Fields, PHASE, Reader, TRANSITION, Word, head};
 use super::syntax::Node;

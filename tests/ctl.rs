@@ -126,6 +126,55 @@ fn waiting_ends_with_what_the_tasks_came_to() {
 }
 
 #[test]
+fn a_task_says_how_far_it_has_come() {
+    let qd = common::QD;
+    let say = |what: &str| format!("{qd} progress {what}");
+    let flow = format!(
+        r#"Workflow(name: "p", agents: [Agent(name: "local", slots: 2)], stages: [Stage(id: "s", tasks: [
+            Task(id: "build", run: "{}; {}; {}", retry: Retry(attempts: 2)),
+        ])])"#,
+        say("3/8 linking it"),
+        wait_for("once"),
+        format_args!("test -e again || {{ touch again; exit 1; }}; {}; {}", wait_for("go-on"), say("110%")),
+    );
+    let place = Place::with(&flow);
+    let run = place.begin();
+    let seen = |part: &str| {
+        let out = place.qd(&["ctl", "ps", "--json"]);
+        String::from_utf8_lossy(&out.stdout).contains(part)
+    };
+    until("its progress", || seen(r#""progress":{"done":3,"of":8,"text":"linking it"}"#));
+    let ps = place.ends(&["ctl", "ps"], 0);
+    assert!(ps.contains("38 % 3/8 linking it"), "{ps}");
+    let mut one = connect(&place);
+    hear(&mut one);
+    // What another attempt says is not shown, and of nothing there is no share.
+    let asks = |context: &str, of: u32| {
+        format!(
+            "{{\"type\":\"query\",\"id\":\"1\",\"content\":{{\"action\":\"progress\",\"parameters\":{{\"done\":1,\"of\":{of}}},\"context\":{context}}}}}\n"
+        )
+    };
+    for (context, of, why) in [("{}", 2, "which attempt?"), (r#"{"task_id":0,"attempt":1}"#, 0, "at least 1")] {
+        one.get_mut().write_all(asks(context, of).as_bytes()).expect("it is taken");
+        let answer = hear(&mut one);
+        assert!(error_of(&answer).contains(why), "{answer}");
+    }
+    one.get_mut().write_all(asks(r#"{"task_id":0,"attempt":9}"#, 2).as_bytes()).expect("it is taken");
+    hear(&mut one);
+    assert!(!seen(r#""done":1"#));
+    place.touch("once");
+    end(&place, run, 0);
+    // Outside of a task it is wrong use; a task whose console has gone goes on.
+    assert_eq!(place.qd(&["progress", "1/2"]).status.code(), Some(2));
+    assert_eq!(place.qd(&["progress", "half"]).status.code(), Some(2));
+    let mut orphan = std::process::Command::new(qd);
+    place.surround(&mut orphan);
+    orphan.args(["progress", "1/2"]).envs([("QD_TASK_ID", "0"), ("QD_ATTEMPT", "1"), ("QD_TASK", "build")]);
+    let out = orphan.env("QD_SESSION", place.path("state/sessions/s")).output().expect("it runs");
+    assert!(out.status.success() && String::from_utf8_lossy(&out.stderr).contains("no console listens"), "{out:?}");
+}
+
+#[test]
 fn strange_clients_harm_nobody() {
     let (place, run) = begin();
     // Garbage is told, and what follows is still understood.

@@ -16,6 +16,8 @@ mod stop;
 mod tree;
 mod wait;
 
+pub use environment::{ATTEMPT, SESSION, TASK, TASK_ID};
+
 use std::os::fd::BorrowedFd;
 
 use crate::engine::ids::{Attempt, TaskId};

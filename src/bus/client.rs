@@ -33,6 +33,7 @@ pub enum Trouble {
 pub struct Client {
     reader: BufReader<UnixStream>,
     source: String,
+    context: ExecutionContext,
     asked: u64,
 }
 
@@ -44,7 +45,12 @@ impl Client {
     pub fn connect(folder: BorrowedFd<'_>, source: &str) -> Result<Self, Trouble> {
         let stream = UnixStream::connect(address::within(folder)).map_err(|_| Trouble::Nobody)?;
         stream.set_read_timeout(Some(HELLO)).map_err(|error| Trouble::Strange(error.to_string()))?;
-        let mut client = Self { reader: BufReader::new(stream), source: source.to_owned(), asked: 0 };
+        let mut client = Self {
+            reader: BufReader::new(stream),
+            source: source.to_owned(),
+            context: ExecutionContext::default(),
+            asked: 0,
+        };
         let hello = client.hear()?;
         let protocol = hello.content.parameters.get("protocol").and_then(Value::as_u64);
         if hello.content.action != "hello" {
@@ -57,6 +63,11 @@ impl Client {
         Ok(client)
     }
 
+    /// From where it speaks from now on.
+    pub fn speak_from(&mut self, context: ExecutionContext) {
+        self.context = context;
+    }
+
     /// Asks, and waits for the response.
     ///
     /// # Errors
@@ -67,7 +78,7 @@ impl Client {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let message = CoordinationMessage {
             kind: MessageType::Query,
-            content: Content { action: action.to_owned(), parameters, context: ExecutionContext::default() },
+            content: Content { action: action.to_owned(), parameters, context: self.context.clone() },
             metadata: Metadata {
                 source: self.source.clone(),
                 timestamp: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),

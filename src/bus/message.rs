@@ -46,7 +46,7 @@ pub enum MessageType {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Content {
-    /// What is to be done or was: `hello`, `command`, `ps`, `why`, `wait`; in a response that of its query.
+    /// What is to be done or was: `hello`, `command`, `ps`, `why`, `wait`, `progress`; in a response that of its query.
     pub action: String,
     /// What belongs to it.
     #[serde(default)]
@@ -66,7 +66,10 @@ pub struct ExecutionContext {
     /// The task that speaks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
-    /// Its attempt.
+    /// Its number in the session: `$QD_TASK_ID`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<u32>,
+    /// Its attempt: `$QD_ATTEMPT`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
 }
@@ -94,6 +97,21 @@ pub enum Request {
     Why(OneTask),
     /// An answer once these tasks are over.
     Wait(Tasks),
+    /// So far has come the task that speaks.
+    Progress(Progress),
+}
+
+/// How far a task has come: the parameters of `progress`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// So much of it.
+    pub done: u64,
+    /// Of so much, at least 1.
+    pub of: u64,
+    /// What it is at, in a few words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub text: String,
 }
 
 /// Names of tasks, or globs; all if there are none.
@@ -157,9 +175,12 @@ pub struct TaskLine {
     pub agent: Option<String>,
     /// Since when it stands so, in milliseconds since the Unix epoch.
     pub since_ms: u64,
-    /// Its progress, or why it does not run.
+    /// What it is at, or why it does not run.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
+    /// How far it has come, if it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
 }
 
 impl Request {
@@ -178,7 +199,8 @@ impl Request {
             "ps" => serde_json::from_value(parameters).map(Self::Ps).map_err(wrong),
             "why" => serde_json::from_value(parameters).map(Self::Why).map_err(wrong),
             "wait" => serde_json::from_value(parameters).map(Self::Wait).map_err(wrong),
-            other => Err(format!("there is no action `{other}`: command, ps, why, wait")),
+            "progress" => serde_json::from_value(parameters).map(Self::Progress).map_err(wrong),
+            other => Err(format!("there is no action `{other}`: command, ps, why, wait, progress")),
         }
     }
 }

@@ -110,6 +110,8 @@ pub enum Verb {
     Why(Why),
     /// Ask or tell a session that runs in another terminal; `qd ctl ps` lists its tasks.
     Ctl(Ctl),
+    /// From within a task: say how far it has come.
+    Progress(Progress),
     /// Print the output of a task.
     Log(Log),
     /// Report on a session: its timeline, failures by cause, where time was lost.
@@ -124,6 +126,31 @@ pub enum Verb {
     Completions(Completions),
     /// Print the manual page (qd man | man -l -).
     Man,
+}
+
+/// `qd progress`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  for i in 1 2 3; do ./part.sh $i; qd progress $i/3; done\n  qd progress 40% linking"
+)]
+pub struct Progress {
+    /// So much of so much, `3/7`, or `43%`.
+    #[arg(value_parser = parse_progress)]
+    pub value: (u64, u64),
+    /// What it is at, in a few words.
+    #[arg(value_name = "TEXT")]
+    pub text: Vec<String>,
+}
+
+fn parse_progress(text: &str) -> Result<(u64, u64), String> {
+    let expected = || "expected 3/7 or 43%".to_owned();
+    let number = |text: &str| text.trim().parse::<u64>().map_err(|_| expected());
+    if let Some(percent) = text.strip_suffix('%') {
+        return Ok((number(percent)?, 100));
+    }
+    let (done, of) = text.split_once('/').ok_or_else(expected)?;
+    let (done, of) = (number(done)?, number(of)?);
+    if of == 0 { Err("of nothing: expected 3/7".to_owned()) } else { Ok((done, of)) }
 }
 
 /// `qd ctl`.

@@ -1,4 +1,5 @@
-//! `qd ctl`: asks or tells a session that runs in another terminal, over its socket.
+//! `qd ctl` asks or tells a session that runs in another terminal, `qd progress` says from within a task how far it has come:
+//! both over the socket of the session.
 
 use serde_json::{Value, json};
 
@@ -6,8 +7,9 @@ use super::args::{Ctl, CtlVerb, Which};
 use super::live;
 use super::resume::replay;
 use super::shell::print;
+use crate::agents::{ATTEMPT, SESSION, TASK, TASK_ID};
 use crate::bus::client::{Client, Trouble};
-use crate::bus::message::{Order, TaskLine, Tasks};
+use crate::bus::message::{ExecutionContext, Order, Progress, TaskLine, Tasks};
 use crate::error::{Error, Kind, Result};
 use crate::server::orders;
 use crate::session::folder::Folder;
@@ -174,7 +176,7 @@ fn table(answer: &Value) -> Result<i32> {
             row.priority,
             row.attempt,
             text::clean(row.agent.as_deref().unwrap_or("")),
-            text::clean(&row.note),
+            text::clean(&progress_of(row)),
         );
         out.push_str(line.trim_end());
         out.push('\n');
@@ -183,6 +185,49 @@ fn table(answer: &Value) -> Result<i32> {
         out.push_str(&format!("… {left} more\n"));
     }
     Ok(print(out.as_bytes()))
+}
+
+fn progress_of(row: &TaskLine) -> String {
+    let told = row.progress.as_ref().map(|progress| {
+        let percent = progress.done.min(progress.of) as f64 * 100.0 / progress.of.max(1) as f64;
+        format!("{percent:.0} % {}/{} {}  ", progress.done, progress.of, progress.text)
+    });
+    format!("{}{}", told.unwrap_or_default(), row.note)
+}
+
+/// `qd progress`: said from within a task. A task does not fail because nobody listens.
+pub fn progress(args: &super::args::Progress) -> Result<i32> {
+    let (done, of) = args.value;
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let number = |name: &str| variable(name).and_then(|value| value.parse::<u32>().ok());
+    let (Some(session), Some(task_id), Some(attempt)) = (variable(SESSION), number(TASK_ID), number(ATTEMPT)) else {
+        return Err(Error::usage("no task says this").hint("qd progress is for the commands of a task, while they run"));
+    };
+    let folder = Folder::recording(std::path::Path::new(&session))?;
+    let task = variable(TASK).unwrap_or_default();
+    let unheard = |why: String| {
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("qd progress: {why}\n").as_bytes());
+        Ok(0)
+    };
+    let mut client = match Client::connect(folder.fd(), &task) {
+        Ok(client) => client,
+        Err(trouble) => return unheard(of_trouble(trouble)),
+    };
+    let context = ExecutionContext { session: None, task: Some(task), task_id: Some(task_id), attempt: Some(attempt) };
+    client.speak_from(context);
+    let said = Progress { done, of, text: args.text.join(" ") };
+    match client.ask("progress", to_value(&said)?) {
+        Ok(_) => Ok(0),
+        Err(trouble) => unheard(of_trouble(trouble)),
+    }
+}
+
+fn of_trouble(trouble: Trouble) -> String {
+    match trouble {
+        Trouble::Nobody => "no console listens".to_owned(),
+        Trouble::Gone => "the console has gone".to_owned(),
+        Trouble::Refused(why) | Trouble::Strange(why) => why,
+    }
 }
 
 fn checklist(answer: &Value) -> String {

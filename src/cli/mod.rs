@@ -64,6 +64,7 @@ fn dispatch(args: Args) -> Result<i32> {
         Some(Verb::Check(check)) => inspect::check(&check),
         Some(Verb::Sessions(list)) => inspect::sessions(&list),
         Some(Verb::Ctl(order)) => ctl::ctl(&order),
+        Some(Verb::Progress(progress)) => ctl::progress(&progress),
         Some(Verb::Why(why)) => inspect::why(&why),
         Some(Verb::Log(log)) => inspect::log(&log),
         Some(Verb::Report(report)) => report::report(&report),

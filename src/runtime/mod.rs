@@ -22,15 +22,15 @@ use self::inbox::Inbox;
 use self::rates::Meter;
 use crate::engine::decide::{Engine, Turn};
 use crate::engine::fact::{Fact, Stamped};
-use crate::engine::ids::{Span, TaskId, Time};
+use crate::engine::ids::{Attempt, Span, TaskId, Time};
 
 use crate::engine::message::{Command, Input, Origin, Refusal, Report, Sighting, What};
 use crate::error::Kind;
 use crate::fault;
 use crate::headless::{Item, Style, summary, task_of};
-use crate::snapshot::Storage;
 use crate::snapshot::build::{Frozen, Load, in_words};
 use crate::snapshot::why::duration;
+use crate::snapshot::{Storage, Told};
 
 /// News that something started waits so long for other news to be written with.
 const STARTED_WAITS: Duration = Duration::from_millis(2);
@@ -39,6 +39,8 @@ const UNSTORED: usize = 1_000;
 /// A checkpoint is made after so many facts, and at the end if there were so many since the last.
 const CHECKPOINT_EVERY: usize = 200_000;
 const CHECKPOINT_AT_END: usize = 20_000;
+/// No more attempts than this are listened to at once.
+const TOLD: usize = 100_000;
 /// Notes of the program itself that are kept.
 const NOTES: usize = 50;
 /// How often the clock, the guard and the storage are looked at when nothing happens.
@@ -63,6 +65,8 @@ pub enum Envelope {
     Picture(Sender<Arc<Frozen>>),
     /// Something for the alert line.
     Note(String, bool),
+    /// Attempts have said how far they have come.
+    Told,
     /// The process was asked to end.
     Signal(Asked),
     /// A sensor was looked at.
@@ -96,6 +100,10 @@ struct Shared {
     fresh: AtomicBool,
     ended: AtomicI32,
     load: Mutex<Arc<Load>>,
+    /// How far running attempts say that they have come.
+    told: Mutex<BTreeMap<TaskId, (Attempt, Told)>>,
+    /// There is news in it, and the loop knows.
+    told_news: AtomicBool,
 }
 
 impl Shared {
@@ -183,6 +191,21 @@ impl Handle {
         let state = &frozen.engine.state;
         let leader = |id: TaskId| Some((id, state.task(id).live.as_ref()?.process.as_ref()?.0.pid));
         state.on_agent.iter().take(most).filter_map(|(_, id)| leader(*id)).collect()
+    }
+
+    /// An attempt says how far it has come. Whether it runs is looked at when it is shown; false if there is no room.
+    pub fn tell(&self, task: TaskId, attempt: Attempt, told: Told) -> bool {
+        {
+            let mut all = self.shared.told.lock().expect("no holder panics");
+            if all.len() >= TOLD && !all.contains_key(&task) {
+                return false;
+            }
+            all.insert(task, (attempt, told));
+        }
+        if !self.shared.told_news.swap(true, Ordering::AcqRel) {
+            self.shared.inbox.push(Envelope::Told);
+        }
+        true
     }
 
     /// New figures of CPU and memory.
@@ -278,6 +301,8 @@ impl Handle {
             fresh: AtomicBool::new(false),
             ended: AtomicI32::new(RUNNING),
             load: Mutex::default(),
+            told: Mutex::default(),
+            told_news: AtomicBool::new(false),
         });
         Ok(Self { shared, clock })
     }
@@ -423,6 +448,7 @@ impl Runtime {
             }
             Envelope::Look => self.wanted = true,
             Envelope::Note(text, bad) => self.note(text, bad),
+            Envelope::Told => self.dirty = true,
             Envelope::Signal(asked) => self.asked(asked),
             Envelope::Sighting(sighting) => {
                 self.decide(What::Sighting(sighting));
@@ -629,7 +655,9 @@ impl Runtime {
 
     /// The session as it is now.
     fn frozen(&mut self) -> Frozen {
+        let told = self.told();
         Frozen {
+            told,
             engine: self.engine.clone(),
             session: self.parts.name.clone(),
             log_dir: self.parts.log_dir.clone(),
@@ -641,6 +669,20 @@ impl Runtime {
             read_only: None,
             notes: self.notes.clone(),
         }
+    }
+
+    /// How far those that run say that they have come. What was said by others is forgotten.
+    fn told(&self) -> Arc<BTreeMap<TaskId, Told>> {
+        self.shared.told_news.store(false, Ordering::Release);
+        let mut all = self.shared.told.lock().expect("no holder panics");
+        if all.is_empty() {
+            return Arc::default();
+        }
+        let state = &self.engine.state;
+        all.retain(|id, (attempt, _)| {
+            state.tasks.get(id.index()).is_some_and(|task| task.live.is_some() && task.attempt == attempt.0)
+        });
+        Arc::new(all.iter().map(|(id, (_, told))| (*id, told.clone())).collect())
     }
 
     // ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -9,17 +9,19 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::orders;
-use crate::bus::message::{Request, TaskLine};
-use crate::engine::ids::TaskId;
+use crate::bus::message::{CoordinationMessage, ExecutionContext, Progress, Request, TaskLine};
+use crate::engine::ids::{Attempt, TaskId};
 use crate::engine::message::Origin;
 use crate::engine::state::{Shown, State};
 use crate::runtime::Handle;
 use crate::snapshot::build::{Frozen, task};
 use crate::snapshot::why::why;
-use crate::snapshot::{TaskRow, WhyLine};
+use crate::snapshot::{TaskRow, Told, WhyLine};
 
 /// `ps` tells of no more tasks than this; the rest is a number.
 pub const LISTED: usize = 100_000;
+/// What a task says that it is at is no longer than this, in bytes.
+pub const TEXT_BYTES: usize = 200;
 /// How often it is looked whether what is waited for is over.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// What is asked of the loop is answered within this time, or its disk does not answer.
@@ -29,7 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// Why not.
-pub(super) fn to(handle: &Handle, request: Request, source: &str) -> Result<Value, String> {
+pub(super) fn to(handle: &Handle, request: Request, asked: &CoordinationMessage) -> Result<Value, String> {
+    let source = asked.metadata.source.as_str();
     match request {
         Request::Command(order) => {
             let frozen = picture(handle)?;
@@ -57,7 +60,24 @@ pub(super) fn to(handle: &Handle, request: Request, source: &str) -> Result<Valu
             Ok(json!({ "task": one.task, "why": lines }))
         }
         Request::Wait(wanted) => wait(handle, &wanted.tasks),
+        Request::Progress(progress) => tell(handle, progress, &asked.content.context),
     }
+}
+
+/// A task says how far it has come.
+fn tell(handle: &Handle, progress: Progress, context: &ExecutionContext) -> Result<Value, String> {
+    let (Some(task), Some(attempt)) = (context.task_id, context.attempt) else {
+        return Err("which attempt? It says so in `context`: task_id and attempt".into());
+    };
+    let Progress { done, of, mut text } = progress;
+    if of == 0 {
+        return Err("`of` is at least 1".into());
+    }
+    text.truncate(text.floor_char_boundary(TEXT_BYTES));
+    let told = Told { done, of, text };
+    let words = told.words();
+    let heard = handle.tell(TaskId(task), Attempt(attempt), told);
+    if heard { Ok(json!({ "done": words })) } else { Err("too many tasks say how far they have come".into()) }
 }
 
 /// The session as it is now.
@@ -77,6 +97,7 @@ fn line(row: TaskRow) -> TaskLine {
         agent: row.agent,
         since_ms: row.since.0,
         note: row.note,
+        progress: row.told.map(|Told { done, of, text }| Progress { done, of, text }),
     }
 }
 

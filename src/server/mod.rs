@@ -134,13 +134,15 @@ fn serve(stream: &UnixStream, session: &Session) -> io::Result<()> {
                 continue;
             }
         };
-        if asked.kind != MessageType::Query {
-            let why = "only queries are answered yet";
-            say(stream, &session.response(&asked, json!({ "error": why })))?;
+        let result = match asked.kind {
+            MessageType::Query | MessageType::Notify => {
+                Request::of(&asked.content).and_then(|request| answer::to(&session.handle, request, &asked))
+            }
+            MessageType::Sync | MessageType::Response => Err("only a query or a notify is understood".to_owned()),
+        };
+        if asked.kind == MessageType::Notify && result.is_ok() {
             continue;
         }
-        let result = Request::of(&asked.content)
-            .and_then(|request| answer::to(&session.handle, request, &asked.metadata.source));
         let parameters = result.unwrap_or_else(|why| json!({ "error": why }));
         say(stream, &session.response(&asked, parameters))?;
     }

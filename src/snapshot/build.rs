@@ -46,6 +46,8 @@ pub struct Frozen {
     pub rates: Arc<Rates>,
     /// CPU and memory, if sampled.
     pub load: Arc<Load>,
+    /// How far running commands say that they have come.
+    pub told: Arc<std::collections::BTreeMap<TaskId, super::Told>>,
     /// Not to be changed, and why.
     pub read_only: Option<String>,
     /// Notes of the program itself ("asleep 8 h", "recovered …"): when, text, bad.

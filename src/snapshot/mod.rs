@@ -169,6 +169,34 @@ pub struct Snapshot {
     pub compensation: CompensationPreview,
 }
 
+/// How far the command of a task says that it has come.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Told {
+    /// So much of it.
+    pub done: u64,
+    /// Of so much, at least 1.
+    pub of: u64,
+    /// What it is at.
+    pub text: String,
+}
+
+impl Told {
+    /// As a share, at most 1.
+    pub fn share(&self) -> f64 {
+        (self.done as f64 / self.of.max(1) as f64).min(1.0)
+    }
+
+    /// `3/7`, or `43 %` of what is counted in hundredths.
+    pub fn count(&self) -> String {
+        if self.of == 100 { format!("{} %", self.done) } else { format!("{}/{}", self.done, self.of) }
+    }
+
+    /// `3/7 linking`
+    pub fn words(&self) -> String {
+        format!("{} {}", self.count(), self.text).trim_end().to_owned()
+    }
+}
+
 /// What compensation would do now.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CompensationPreview {
@@ -357,6 +385,8 @@ pub struct TaskRow {
     pub adopted: bool,
     /// Not in the journal yet: shown as "…".
     pub pending: bool,
+    /// How far its command says that it has come.
+    pub told: Option<Told>,
     /// What is said to it is one vote among others, and may not decide it.
     pub counts_votes: bool,
 }

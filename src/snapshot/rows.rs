@@ -342,6 +342,7 @@ pub(super) fn task_row(frozen: &Frozen, id: TaskId, at: Time) -> TaskRow {
         ran: past.map(|past| past.ended.since(past.started)),
         note: note(frozen, id, at),
         late,
+        told: frozen.told.get(&id).filter(|_| live.is_some()).cloned(),
         counts_votes: state.definition(id).task_type.gate().is_some(),
         reserved: state.reservations.values().any(|held| held.task == id),
         adopted: live.is_some_and(|live| live.adopted),

@@ -438,6 +438,9 @@ fn facts(frozen: &Frozen, id: TaskId) -> Vec<(String, String)> {
     if !definition.tags.is_empty() {
         add("tags", definition.tags.join(", "));
     }
+    if let Some(told) = frozen.told.get(&id).filter(|_| task.live.is_some()) {
+        add("progress", told.words());
+    }
     if let Some((cpu, memory)) = frozen.load.tasks.get(&id) {
         add("cpu", format!("{cpu:.0} %"));
         add("memory", format!("{:.1} MiB", *memory as f64 / 1_048_576.0));

@@ -100,6 +100,7 @@ fn plain(index: usize, stage: &str, i: usize) -> TaskRow {
         ran: done.then_some(Span::secs(7 + i as u64)),
         note: if done { String::new() } else { note.into() },
         late: false,
+        told: None,
         counts_votes: false,
         reserved: false,
         adopted: false,

@@ -195,7 +195,19 @@ fn note(pen: &mut Pen<'_>, scene: &Scene<'_>, line: Rect, columns: &Columns, row
     let bar: u16 = if width < 28 { 6 } else { 8 };
     let mut parts = Words::new();
     let mut used = 0;
-    if let (Phase::Running, Some(estimate)) = (row.phase, row.estimate) {
+    if let (Phase::Running, Some(told)) = (row.phase, &row.told) {
+        if width > bar + 8 {
+            pen.bar(x, line.y, bar, &[(told.share(), "▰", Meaning::BarRunning)], "▱");
+            used = bar + 1;
+        }
+        parts.push(w(format!("{:>3.0} %", told.share() * 100.0), Meaning::Base));
+        if told.of != 100 {
+            parts.push(w(told.count(), Meaning::Base));
+        }
+        if !told.text.is_empty() {
+            parts.push(w(&told.text, Meaning::Base));
+        }
+    } else if let (Phase::Running, Some(estimate)) = (row.phase, row.estimate) {
         let share = scene.model.now.since(row.since).0 as f64 / estimate.0.max(1) as f64;
         if share <= 1.0 && width > bar + 8 {
             pen.bar(x, line.y, bar, &[(share, "▰", Meaning::BarRunning)], "▱");
@@ -318,6 +330,8 @@ fn compact_task(pen: &mut Pen<'_>, scene: &Scene<'_>, line: Rect, row: &TaskRow)
     pen.right(line.x + name + 9, line.y, 5, &age, Meaning::Muted);
     let share = row.estimate.filter(|_| row.phase == Phase::Running);
     let share = share.map(|estimate| scene.model.now.since(row.since).0 * 100 / estimate.0.max(1));
+    let told = row.told.as_ref().filter(|_| row.phase == Phase::Running);
+    let share = told.map(|told| (told.share() * 100.0) as u64).or(share);
     let share = share.map(|share| if share > 100 { "over ".into() } else { format!("{share} % ") }).unwrap_or_default();
     let word = if share.is_empty() { word } else { "" };
     let note = if row.note.is_empty() { word } else { &row.note };

@@ -253,6 +253,10 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
         Fact::Stopping { reason, signal, .. } => ("◌", format!("stopping  {name}: {}", stop_words(*reason, *signal))),
         Fact::Exited { left: 1, .. } => ("◌", format!("left      {name}: 1 process lives on")),
         Fact::Exited { left, .. } => ("◌", format!("left      {name}: {left} processes live on")),
+        Fact::Noticed { trouble, saw, .. } => {
+            ("▲", format!("notices   {name}: {}: {}", trouble.word(), text::clean(saw)))
+        }
+        Fact::NoticeOver { trouble, .. } => ("▸", format!("goes on   {name}: not {} any more", trouble.word())),
         Fact::Ended { outcome, then, .. } => {
             let ran =
                 item.ended.map_or_else(String::new, |(since, _)| format!(" ({})", took(item.fact.at.since(since))));
@@ -437,6 +441,7 @@ fn stop_words(reason: StopReason, signal: StopSignal) -> String {
         StopReason::NotNeeded(_) => "not needed any more",
         StopReason::PhaseFailed(_) => "its phase failed",
         StopReason::Compensating => "what was done is compensated",
+        StopReason::Monitor(trouble) => trouble.word(),
     };
     let signal = match signal {
         StopSignal::Term => "SIGTERM",
@@ -624,6 +629,14 @@ fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
             "Excused"
         }
         Fact::Enough { .. } => "Enough",
+        Fact::Noticed { trouble, saw, .. } => {
+            (line.cause, line.message) = (Some(trouble.key()), Some(saw.as_str()));
+            "Noticed"
+        }
+        Fact::NoticeOver { trouble, .. } => {
+            line.cause = Some(trouble.key());
+            "NoticeOver"
+        }
         Fact::StageDecided { holds, why, .. } => {
             (line.name, line.message, line.holds) = (item.way.as_deref(), Some(why.as_str()), Some(*holds));
             "StageDecided"
@@ -806,6 +819,7 @@ fn outcome_of<'a>(line: &mut Line<'a>, outcome: &'a Outcome) -> &'static str {
                 Cause::Limit { what } => (line.cause, line.message) = (Some("limit"), Some(what.as_str())),
                 Cause::Gate => line.cause = Some("gate"),
                 Cause::BrokenBarrier => line.cause = Some("barrier"),
+                Cause::Monitor(trouble) => line.cause = Some(trouble.key()),
             }
             "Failed"
         }
@@ -832,6 +846,7 @@ fn reason_name(reason: StopReason) -> &'static str {
         StopReason::NotNeeded(_) => "not_needed",
         StopReason::PhaseFailed(_) => "phase",
         StopReason::Compensating => "compensation",
+        StopReason::Monitor(trouble) => trouble.key(),
     }
 }
 
@@ -889,6 +904,8 @@ pub fn task_of(fact: &Fact) -> Option<TaskId> {
         | Fact::Adopted { task, .. }
         | Fact::NotStarted { task, .. }
         | Fact::Stopping { task, .. }
+        | Fact::Noticed { task, .. }
+        | Fact::NoticeOver { task, .. }
         | Fact::Exited { task, .. }
         | Fact::Found { task, .. }
         | Fact::Ended { task, .. }

@@ -246,6 +246,7 @@ fn workflow(count: usize, own_class: bool) -> Workflow {
             compensation: None,
             compensates: None,
             barrier: None,
+            monitor: None,
         }
     };
     let agent = |n| AgentDefinition {

@@ -23,6 +23,7 @@ use crate::runtime::clock::Clock;
 use crate::runtime::hands::{Checkpointer, Hands};
 use crate::runtime::{Asked, End, Handle, Parts, Runtime};
 use crate::sensors::Watcher;
+use crate::sensors::monitor::Monitors;
 use crate::server::Server;
 use crate::session::checkpoint;
 use crate::session::folder::{Folder, LOG, Sessions, Surroundings, WORKFLOW};
@@ -156,10 +157,12 @@ pub fn live(open: Open, show: Show, side: ConsoleSide) -> Result<i32> {
     let for_watcher = handle.clone();
     let tell = Box::new(move |sighting| for_watcher.saw(sighting));
     let watcher = Watcher::new(settings.cwd.clone().map_or_else(|| ".".into(), Into::into), tell);
+    let monitors = Monitors::new(parts.log_dir.clone(), Box::new(handle.clone()));
     let for_loop = handle.clone();
     let run = move || {
         let executor = LocalExecutor::new(config).map_err(|error| format!("the local agent cannot work: {error}"))?;
-        let hands = Hands::new(writer, durability, printer, Some(checkpointer), Box::new(executor), watcher);
+        let hands =
+            Hands::new(writer, durability, printer, Some(checkpointer), Box::new(executor), (watcher, monitors));
         let hands = hands.map_err(|error| error.to_string())?;
         Runtime::new(parts, &for_loop, hands).run()
     };

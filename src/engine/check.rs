@@ -6,7 +6,7 @@ use super::care::Score;
 use super::condition::Value;
 use super::definition::{Requirements, ResourceKind, Trigger};
 use super::ids::{AgentId, Amount, PhaseId, ResourceId, StageId, TaskId, TransitionId};
-use super::state::{Phase, Shown, State, Tally, display_key, free_key, rank, senses, shown, timer};
+use super::state::{Phase, Shown, State, Tally, display_key, free_key, is_troubled, rank, senses, shown, timer};
 
 type Verdict = Result<(), String>;
 
@@ -110,6 +110,7 @@ fn indexes(state: &State) -> Verdict {
         (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let (mut live, mut excused) = (0, 0);
     let mut sensors = BTreeSet::new();
+    let mut troubled = BTreeSet::new();
     for id in ids(state) {
         let (task, definition) = (state.task(id), state.definition(id));
         let how = shown(task);
@@ -119,6 +120,7 @@ fn indexes(state: &State) -> Verdict {
         excused += u32::from(task.excused);
         display.insert(display_key(&state.settings, definition.stage, id, task));
         sensors.extend(senses(definition, task).map(|_| id));
+        troubled.extend(is_troubled(task).then_some(id));
         timers.extend(timer(&state.settings, &definition.timeout, task).map(|at| (at, id)));
         let over = task.phase.is_satisfied() || task.phase.is_dead();
         deadlines.extend(task.deadline.filter(|_| !over).map(|at| (at, id)));
@@ -134,6 +136,7 @@ fn indexes(state: &State) -> Verdict {
     }
     same("ready", &state.ready.iter().copied().collect(), &ready)?;
     same("sensors", &state.sensors.iter().copied().collect(), &sensors)?;
+    same("troubled", &state.troubled.iter().copied().collect(), &troubled)?;
     same("timers", &state.timers.iter().copied().collect(), &timers)?;
     same("display", &state.display.iter().copied().collect(), &display)?;
     same("deadlines", &state.deadlines.iter().copied().collect(), &deadlines)

@@ -13,9 +13,10 @@ use super::fallback;
 use super::graph::Graph;
 use super::ids::{Attempt, Span, TaskId, Time};
 use super::message::{
-    Command, Effect, Exit, Input, News, Origin, Refusal, Report, StartOrder, StartProblem, StopReason, StopSignal,
-    Survivor, Usage, What,
+    Command, Effect, Exit, Input, MonitorOrder, News, Origin, Refusal, Report, StartOrder, StartProblem, StopReason,
+    StopSignal, Survivor, Usage, What,
 };
+use super::monitors;
 use super::sensors::Sensors;
 use super::state::{Live, Phase, State};
 
@@ -96,6 +97,10 @@ impl Engine {
             What::Report(report) => self.report(&mut turn, report),
             What::Sighting(sighting) => {
                 let facts = self.sensors.see(&self.state, sighting);
+                self.record_intent(&mut turn, facts);
+            }
+            What::Observed(observation) => {
+                let facts = monitors::observe(&self.state, observation);
                 self.record_intent(&mut turn, facts);
             }
             What::Tick => {}
@@ -189,6 +194,14 @@ impl Engine {
                     force: self.state.was_up_to_date(*task),
                     problem,
                 }))
+            }
+            Fact::Running { task, attempt, log, .. } | Fact::Adopted { task, attempt, log, .. } => {
+                let monitor = self.state.definition(*task).monitor.clone()?;
+                let live = self.state.task(*task).live.as_ref()?;
+                let since = live.process.as_ref().map_or(live.started, |(_, since)| *since);
+                let noticed = live.troubles.iter().map(|noticed| noticed.trouble).collect();
+                let (task, attempt, log) = (*task, *attempt, *log);
+                Some(Effect::Monitor(MonitorOrder { task, attempt, monitor, log, since, noticed }))
             }
             Fact::Stopping { task, attempt, signal, .. } => {
                 let agent = self.state.task(*task).live.as_ref()?.agent;
@@ -461,6 +474,7 @@ impl Engine {
     fn stopped(&self, task: TaskId, reason: StopReason) -> (Outcome, Then) {
         match reason {
             StopReason::TimedOut => self.failed(task, Cause::TimedOut),
+            StopReason::Monitor(trouble) => self.failed(task, Cause::Monitor(trouble)),
             StopReason::Cancelled => (Outcome::Cancelled, Then::Rest),
             // What was being stopped for something else is not taken up again either.
             _ if self.state.is_in_saga(task) => (Outcome::Aborted(reason), Then::Rest),
@@ -493,9 +507,11 @@ impl Engine {
             (OnLost::Retry, _) if self.state.is_in_saga(task) => Then::Rest,
             (OnLost::Retry, Some(StopReason::Fallback(to))) => fallback::after_stop(&self.state, task, to),
             // What was cancelled or is not needed is not run again by a rule.
-            (OnLost::Retry, None | Some(StopReason::TimedOut | StopReason::SessionStop | StopReason::Leaked)) => {
-                Then::Requeue
-            }
+            (
+                OnLost::Retry,
+                None
+                | Some(StopReason::TimedOut | StopReason::Monitor(_) | StopReason::SessionStop | StopReason::Leaked),
+            ) => Then::Requeue,
             _ => Then::Rest,
         };
         // There may be output: its file is kept in sight.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::care::{Care, Reference, Slot};
 use super::condition::Condition;
 use super::ids::{AgentId, Amount, BarrierId, FallbackId, ResourceId, Span, StageId, TaskId, Time, WindowId};
+use super::monitors::ProgressMonitor;
 
 pub use super::breaker::Breaker;
 
@@ -428,6 +429,9 @@ pub struct TaskDefinition {
     /// Once everything before it is done, it waits here for the others that do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub barrier: Option<BarrierId>,
+    /// What is watched while its command runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitor: Option<Arc<ProgressMonitor>>,
 }
 
 /// Where tasks wait for one another before they start.

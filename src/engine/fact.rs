@@ -14,6 +14,7 @@ use super::ids::{
     AgentId, Amount, Attempt, BarrierId, FallbackId, GoalId, PhaseId, ResourceId, StageId, TaskId, Time, TransitionId,
 };
 use super::message::{Command, Exit, Origin, Process, StartProblem, StopReason, StopSignal, Usage};
+use super::monitors::Trouble;
 
 /// Version of this format. Written by [`Fact::Opened`]; a higher one in a file means read-only.
 pub const FACT_VERSION: u32 = 1;
@@ -209,6 +210,26 @@ pub enum Fact {
         why: Option<String>,
         /// When it may be tried again.
         until: Option<Time>,
+    },
+    /// A monitor sees that something is amiss with it; if that fails it, the next fact says so.
+    Noticed {
+        /// Task.
+        task: TaskId,
+        /// Attempt.
+        attempt: Attempt,
+        /// What.
+        trouble: Trouble,
+        /// In words.
+        saw: String,
+    },
+    /// That is over.
+    NoticeOver {
+        /// Task.
+        task: TaskId,
+        /// Attempt.
+        attempt: Attempt,
+        /// What.
+        trouble: Trouble,
     },
     /// It is being stopped.
     Stopping {
@@ -566,4 +587,6 @@ pub enum Cause {
     Gate,
     /// It stood before a barrier that broke.
     BrokenBarrier,
+    /// Its monitor stopped it.
+    Monitor(Trouble),
 }

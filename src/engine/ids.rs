@@ -111,6 +111,23 @@ impl Amount {
     }
 }
 
+impl fmt::Display for Span {
+    /// To the letter, as a file would say it: `1h30m`, `90ms`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        if rest == 0 {
+            return write!(f, "0s");
+        }
+        for (unit, length) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)] {
+            if rest >= length {
+                write!(f, "{}{unit}", rest / length)?;
+            }
+            rest %= length;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "#{}", self.0)

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::care::{Care, Findings};
 use super::definition::{CommandSpec, Sensor, Workflow};
 use super::ids::{AgentId, Amount, Attempt, FallbackId, PhaseId, ResourceId, Span, TaskId, Time};
+use super::monitors::{Observation, ProgressMonitor, Trouble};
 
 /// One thing that happens to the engine, with its time.
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub enum What {
     Report(Report),
     /// A watcher tells what a sensor sees.
     Sighting(Sighting),
+    /// A monitor tells what it sees of an attempt.
+    Observed(Observation),
     /// Time has passed: timers are looked at.
     Tick,
 }
@@ -308,6 +311,25 @@ pub enum Effect {
     Watch(Watch),
     /// Look at it no more.
     Unwatch(u64),
+    /// Watch the progress of an attempt, until it is reaped.
+    Monitor(MonitorOrder),
+}
+
+/// What a monitor needs to watch an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MonitorOrder {
+    /// Task.
+    pub task: TaskId,
+    /// Attempt.
+    pub attempt: Attempt,
+    /// What is watched.
+    pub monitor: Arc<ProgressMonitor>,
+    /// Number of its output file.
+    pub log: u64,
+    /// Since when it runs.
+    pub since: Time,
+    /// What is known to be amiss with it.
+    pub noticed: Vec<Trouble>,
 }
 
 /// What a watcher needs to look for a sensor.
@@ -391,6 +413,8 @@ pub enum StopReason {
     PhaseFailed(PhaseId),
     /// What was done is being undone.
     Compensating,
+    /// Its monitor fails it for this.
+    Monitor(Trouble),
 }
 
 /// Why a command changed nothing.

@@ -25,6 +25,7 @@ pub mod ids;
 pub mod interests;
 mod limits;
 pub mod message;
+pub mod monitors;
 pub mod order;
 pub mod place;
 pub mod sensors;

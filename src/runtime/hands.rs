@@ -17,6 +17,7 @@ use crate::engine::state::State;
 use crate::fault;
 use crate::headless::{Item, Printer};
 use crate::sensors::Watcher;
+use crate::sensors::monitor::Monitors;
 use crate::session::journal::Position;
 use crate::session::journal::sync::Syncer;
 use crate::session::journal::write::{WriteError, Writer};
@@ -64,6 +65,7 @@ pub struct Hands {
     checkpointing: Option<JoinHandle<()>>,
     executor: Box<dyn Executor>,
     watcher: Watcher,
+    monitors: Monitors,
     stored: u64,
     pending: VecDeque<Batch>,
     storage: Storage,
@@ -81,7 +83,7 @@ impl Hands {
         printer: Printer,
         checkpointer: Option<Checkpointer>,
         executor: Box<dyn Executor>,
-        watcher: Watcher,
+        (watcher, monitors): (Watcher, Monitors),
     ) -> std::io::Result<Self> {
         let syncer = match durability {
             Durability::Process => Some(journal.syncer(SYNC_EVERY)?),
@@ -96,6 +98,7 @@ impl Hands {
             checkpointing: None,
             executor,
             watcher,
+            monitors,
             stored: 0,
             pending: VecDeque::new(),
             storage: Storage::Good,
@@ -149,6 +152,7 @@ impl Hands {
         }
         let all = self.pending.is_empty();
         self.watcher.finish();
+        self.monitors.finish();
         // Nothing lives now, or it is left behind on purpose.
         self.executor.leave();
         if let Some(syncer) = self.syncer.take() {
@@ -211,10 +215,12 @@ impl Hands {
             Effect::Reap { task, attempt, .. } => {
                 fault::panic_at("hands");
                 self.executor.reap(*task, *attempt);
+                self.monitors.forget(*task, *attempt);
             }
             Effect::Reconcile(survivor) => self.executor.reconcile(survivor),
             Effect::Watch(watch) => self.watcher.watch(watch),
             Effect::Unwatch(watch) => self.watcher.unwatch(*watch),
+            Effect::Monitor(order) => self.monitors.watch(order),
         }
     }
 

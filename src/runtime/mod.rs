@@ -25,9 +25,11 @@ use crate::engine::fact::{Fact, Stamped};
 use crate::engine::ids::{Attempt, Span, TaskId, Time};
 
 use crate::engine::message::{Command, Input, Origin, Refusal, Report, Sighting, What};
+use crate::engine::monitors::Observation;
 use crate::error::Kind;
 use crate::fault;
 use crate::headless::{Item, Style, summary, task_of};
+use crate::sensors::monitor::{Around, Heard};
 use crate::snapshot::build::{Frozen, Load, in_words};
 use crate::snapshot::why::duration;
 use crate::snapshot::{Storage, Told};
@@ -71,6 +73,8 @@ pub enum Envelope {
     Signal(Asked),
     /// A sensor was looked at.
     Sighting(Sighting),
+    /// A monitor sees something amiss with an attempt, or not any more.
+    Observed(Observation),
 }
 
 /// A signal from outside.
@@ -101,9 +105,16 @@ struct Shared {
     ended: AtomicI32,
     load: Mutex<Arc<Load>>,
     /// How far running attempts say that they have come.
-    told: Mutex<BTreeMap<TaskId, (Attempt, Told)>>,
+    told: Mutex<BTreeMap<TaskId, Word>>,
     /// There is news in it, and the loop knows.
     told_news: AtomicBool,
+}
+
+/// What an attempt said last.
+struct Word {
+    attempt: Attempt,
+    at: Instant,
+    told: Told,
 }
 
 impl Shared {
@@ -200,7 +211,7 @@ impl Handle {
             if all.len() >= TOLD && !all.contains_key(&task) {
                 return false;
             }
-            all.insert(task, (attempt, told));
+            all.insert(task, Word { attempt, at: Instant::now(), told });
         }
         if !self.shared.told_news.swap(true, Ordering::AcqRel) {
             self.shared.inbox.push(Envelope::Told);
@@ -211,6 +222,28 @@ impl Handle {
     /// New figures of CPU and memory.
     pub fn set_load(&self, load: Load) {
         *self.shared.load.lock().expect("no holder panics") = Arc::new(load);
+    }
+}
+
+/// What the monitor reads and tells: progress goes where attempts say it themselves.
+impl Around for Handle {
+    fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    fn heard(&self, task: TaskId, attempt: Attempt) -> Option<Heard> {
+        let all = self.shared.told.lock().expect("no holder panics");
+        let word = all.get(&task).filter(|word| word.attempt == attempt)?;
+        Some(Heard { at: word.at, share: word.told.share() })
+    }
+
+    fn progress(&self, task: TaskId, attempt: Attempt, done: u64, of: u64) {
+        // Where there is no room for more, this one is not shown.
+        let _ = self.tell(task, attempt, Told { done, of, text: String::new() });
+    }
+
+    fn observed(&self, observation: Observation) {
+        self.shared.inbox.push(Envelope::Observed(observation));
     }
 }
 
@@ -450,6 +483,7 @@ impl Runtime {
             Envelope::Note(text, bad) => self.note(text, bad),
             Envelope::Told => self.dirty = true,
             Envelope::Signal(asked) => self.asked(asked),
+            Envelope::Observed(observation) => self.decide(What::Observed(observation)),
             Envelope::Sighting(sighting) => {
                 self.decide(What::Sighting(sighting));
                 // When it was looked at last is shown, though it is no fact.
@@ -679,10 +713,10 @@ impl Runtime {
             return Arc::default();
         }
         let state = &self.engine.state;
-        all.retain(|id, (attempt, _)| {
-            state.tasks.get(id.index()).is_some_and(|task| task.live.is_some() && task.attempt == attempt.0)
+        all.retain(|id, word| {
+            state.tasks.get(id.index()).is_some_and(|task| task.live.is_some() && task.attempt == word.attempt.0)
         });
-        Arc::new(all.iter().map(|(id, (_, told))| (*id, told.clone())).collect())
+        Arc::new(all.iter().map(|(id, word)| (*id, word.told.clone())).collect())
     }
 
     // ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────

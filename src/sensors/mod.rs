@@ -1,7 +1,8 @@
 //! The watcher: looks for sensors again and again, on a few threads of its own, and tells what each look saw. Knows what is
-//! looked at and how often, nothing of what follows from it.
+//! looked at and how often, nothing of what follows from it. Beside it the monitor, which watches what runs.
 
 mod look;
+pub mod monitor;
 mod process;
 
 use std::collections::{BTreeSet, HashMap};

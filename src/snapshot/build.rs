@@ -372,6 +372,13 @@ fn alerts(frozen: &Frozen, at: Time) -> Vec<Alert> {
             add(state.task(id).since, text, Some(id), false);
         }
     }
+    for id in state.troubled.iter().take(50) {
+        for noticed in state.task(*id).live.iter().flat_map(|live| &live.troubles) {
+            let text =
+                format!("{} {}: {}", state.name(*id), super::why::trouble_words(state, *id, noticed, at), noticed.saw);
+            add(noticed.since, text, Some(*id), false);
+        }
+    }
     for id in shown_as(state, Shown::Held).take(50) {
         if let Some(why) = &state.task(id).because {
             add(
@@ -457,6 +464,7 @@ pub fn outcome_words(outcome: &Outcome) -> String {
         Outcome::Failed(Cause::Limit { what }) => format!("limit: {what}"),
         Outcome::Failed(Cause::Gate) => "a check does not hold".into(),
         Outcome::Failed(Cause::BrokenBarrier) => "a broken barrier".into(),
+        Outcome::Failed(Cause::Monitor(trouble)) => trouble.word().into(),
         Outcome::Cancelled => "cancelled".into(),
         Outcome::Aborted(_) => "stopped".into(),
         Outcome::UpToDate => "up to date".into(),

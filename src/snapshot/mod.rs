@@ -387,6 +387,8 @@ pub struct TaskRow {
     pub pending: bool,
     /// How far its command says that it has come.
     pub told: Option<Told>,
+    /// Its monitor sees something amiss: its note begins with what.
+    pub troubled: bool,
     /// What is said to it is one vote among others, and may not decide it.
     pub counts_votes: bool,
 }

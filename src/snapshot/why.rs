@@ -16,6 +16,7 @@ use crate::engine::fact::Target;
 use crate::engine::gates::{self, Stand as GateStand};
 use crate::engine::ids::{Attempt, ResourceId, Span, StageId, TaskId, Time, WindowId};
 use crate::engine::message::{StopReason, StopSignal};
+use crate::engine::monitors::{MonitorAction, Noticed, ProgressMonitor, Trouble};
 use crate::engine::place::Closed;
 use crate::engine::state::{Shown, State};
 
@@ -39,7 +40,7 @@ pub(super) fn note(frozen: &Frozen, id: TaskId, at: Time) -> String {
     let task = state.task(id);
     let last = task.past.as_ref().and_then(|past| past.last());
     match phase(state.shown(id)) {
-        Phase::Running => running_note(state, id),
+        Phase::Running => running_note(state, id, at),
         Phase::Stopping => stopping_note(state, id, at),
         Phase::Delayed => {
             let until = task.due.unwrap_or(at);
@@ -181,9 +182,32 @@ fn succeeded_note(state: &State, id: TaskId) -> String {
     parts.join(", ")
 }
 
-fn running_note(state: &State, id: TaskId) -> String {
+/// What a monitor sees amiss, and for how long.
+pub(super) fn trouble_words(state: &State, id: TaskId, noticed: &Noticed, at: Time) -> String {
+    let dog = state.definition(id).monitor.as_ref().and_then(|monitor| monitor.watchdog(noticed.trouble));
+    let before = dog.filter(|_| noticed.trouble != Trouble::Drifting).map_or(Span(0), |dog| dog.after);
+    let so_long = Span(at.since(noticed.since).0 + before.0);
+    match noticed.trouble {
+        Trouble::Drifting => noticed.trouble.word().to_owned(),
+        trouble => format!("{} for {}", trouble.word(), duration(so_long)),
+    }
+}
+
+/// What is watched, in words: `fails after 2m of silence`.
+fn monitor_words(monitor: &ProgressMonitor) -> String {
+    let dogs = Trouble::ALL.iter().filter_map(|trouble| {
+        let dog = monitor.watchdog(*trouble)?;
+        let then = if dog.then == MonitorAction::Fail { "fails" } else { "warns" };
+        Some(format!("{then} {} {}", trouble.rule(), dog.after))
+    });
+    let pattern = monitor.progress.iter().map(|pattern| format!("progress by {pattern}"));
+    dogs.chain(pattern).collect::<Vec<_>>().join(", ")
+}
+
+fn running_note(state: &State, id: TaskId, at: Time) -> String {
     let task = state.task(id);
-    let mut parts = Vec::new();
+    let troubles = task.live.iter().flat_map(|live| &live.troubles);
+    let mut parts: Vec<String> = troubles.map(|noticed| trouble_words(state, id, noticed, at)).collect();
     if let Some(fallback) = task.fallback {
         parts.push(format!("fallback {}", fallback_name(&state.fallbacks, fallback)));
     } else if task.attempt > 1 && state.attempts_allowed(id) < 2 {
@@ -217,6 +241,7 @@ fn stopping_note(state: &State, id: TaskId, at: Time) -> String {
         StopReason::NotNeeded(_) => "not needed",
         StopReason::PhaseFailed(_) => "its phase failed",
         StopReason::Compensating => "compensation",
+        StopReason::Monitor(trouble) => trouble.word(),
     };
     match signal {
         StopSignal::Term => {
@@ -373,7 +398,7 @@ pub(super) fn detail(frozen: &Frozen, id: TaskId, at: Time) -> Detail {
         },
         replaced_by: fallbacks::replaced(state, id),
         fallbacks: fallbacks::preview(state, id),
-        facts: facts(frozen, id),
+        facts: facts(frozen, id, at),
         attempts: attempts(state, id),
         log: log.map(|number| frozen.log_dir.join(number.to_string())),
         after: names(&definition.after),
@@ -389,7 +414,7 @@ pub fn command_text(command: &CommandSpec) -> String {
     }
 }
 
-fn facts(frozen: &Frozen, id: TaskId) -> Vec<(String, String)> {
+fn facts(frozen: &Frozen, id: TaskId, at: Time) -> Vec<(String, String)> {
     let state = &frozen.engine.state;
     let (task, definition) = (state.task(id), state.definition(id));
     let mut facts: Vec<(String, String)> = Vec::new();
@@ -423,6 +448,12 @@ fn facts(frozen: &Frozen, id: TaskId) -> Vec<(String, String)> {
     if !definition.fallback.is_empty() {
         let names: Vec<String> = definition.fallback.iter().map(|id| fallback_name(&state.fallbacks, *id)).collect();
         add("fallback", names.join(", "));
+    }
+    if let Some(monitor) = &definition.monitor {
+        add("monitor", monitor_words(monitor));
+    }
+    for noticed in task.live.iter().flat_map(|live| &live.troubles) {
+        add("trouble", format!("{}: {}", trouble_words(state, id, noticed, at), noticed.saw));
     }
     if let Some(barrier) = definition.barrier {
         let name = &state.barriers[barrier.index()].definition.name;

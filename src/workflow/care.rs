@@ -279,9 +279,9 @@ impl Texts<'_, '_, '_> {
 const JSON_HOW: &str = "for example Json(file: \"report.json\", at: \"/total/coverage\", at_least: 80)";
 
 /// A pattern that could not be used is told where it stands.
-fn compile(reader: &mut Reader, node: &Node<'_>, pattern: &str) -> Option<()> {
+pub(super) fn compile(reader: &mut Reader, node: &Node<'_>, pattern: &str) -> Option<regex::bytes::Regex> {
     let error = match regex::bytes::RegexBuilder::new(pattern).size_limit(PATTERN_BYTES).build() {
-        Ok(_) => return Some(()),
+        Ok(regex) => return Some(regex),
         Err(error) => error.to_string(),
     };
     // Its last line says what is wrong; the ones before draw the pattern.

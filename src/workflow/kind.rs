@@ -23,7 +23,8 @@ const TYPES: [&str; 5] = ["Noop", "Approval", "Wait", "Sensor", "QualityGate"];
 const LATER: [&str; 2] = ["Message", "Subworkflow"];
 
 /// Fields that only a command has.
-const OF_COMMANDS: [&str; 9] = ["run", "exec", "env", "cwd", "retry", "timeout", "fallback", "compensate", "barrier"];
+const OF_COMMANDS: [&str; 10] =
+    ["run", "exec", "env", "cwd", "retry", "timeout", "fallback", "compensate", "barrier", "monitor"];
 
 /// Reads `type`, if the task has one.
 pub(super) fn read(

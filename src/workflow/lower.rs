@@ -25,7 +25,7 @@ use super::published::{self, Published};
 use super::retry::retry;
 use super::schema::{Fields, GATE, RETRY, Reader, TASK, WORKFLOW, Word, Zero, describe, head, peek};
 use super::syntax::{Kind, Node};
-use super::{Machine, command, gate, goals, join, kind, sensor, units, ways};
+use super::{Machine, command, gate, goals, join, kind, monitor, sensor, units, ways};
 use crate::engine::condition::Condition;
 use crate::engine::definition::{
     AgentDefinition, CommandLine, CommandSpec, Deadline, Entry, Join, Requirements, ResourceDefinition,
@@ -454,6 +454,7 @@ impl Lowering<'_, '_> {
             compensation: None,
             compensates: None,
             barrier: None,
+            monitor: None,
         }
     }
 
@@ -472,6 +473,7 @@ impl Lowering<'_, '_> {
         let timeout = fields.get("timeout").filter(|_| fields.get("checks").is_none());
         task.timeout = timeout.and_then(|node| self.reader.duration(node, "timeout", Zero::Refused));
         task.estimate = fields.get("estimate").and_then(|node| self.reader.duration(node, "estimate", Zero::Allowed));
+        task.monitor = monitor::read(self.reader, fields, task.estimate);
         task.join = join::read(self.reader, fields);
         task.retry = fields.get("retry").and_then(|node| retry(self.reader, node, &RETRY)).unwrap_or_default();
         task

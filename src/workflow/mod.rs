@@ -20,6 +20,7 @@ mod join;
 mod kind;
 mod limits;
 mod lower;
+mod monitor;
 mod names;
 mod order;
 mod outline;

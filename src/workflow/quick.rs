@@ -90,6 +90,7 @@ fn task(id: String, spec: CommandSpec) -> TaskDefinition {
         compensation: None,
         compensates: None,
         barrier: None,
+        monitor: None,
     }
 }
 

@@ -100,8 +100,15 @@ pub(super) const TASK: Shape = Shape {
         "publishes",
         "compensate",
         "barrier",
+        "monitor",
     ],
-    later: &["monitor", "replicate", "launcher", "executor", "sandbox", "terminal"],
+    later: &["replicate", "launcher", "executor", "sandbox", "terminal"],
+};
+
+pub(super) const MONITOR: Shape = Shape {
+    name: "Monitor",
+    fields: &["progress", "stall", "on_stall", "heartbeat", "on_heartbeat", "drift", "on_drift"],
+    later: &[],
 };
 
 pub(super) const LIMITS: Shape =

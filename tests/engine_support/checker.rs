@@ -13,6 +13,7 @@ use quarterdeck::engine::definition::*;
 use quarterdeck::engine::fact::*;
 use quarterdeck::engine::ids::*;
 use quarterdeck::engine::message::*;
+use quarterdeck::engine::monitors::*;
 
 #[derive(Debug, Clone, Default)]
 struct Seen {
@@ -64,6 +65,13 @@ struct Attempting {
     stop: Option<(StopReason, StopSignal, Time)>,
     exited: Option<(Exit, Time)>,
     found: Option<Arc<Findings>>,
+    troubles: BTreeSet<Trouble>,
+}
+
+impl Attempting {
+    fn on(agent: AgentId) -> Self {
+        Self { agent, running: None, stop: None, exited: None, found: None, troubles: BTreeSet::new() }
+    }
 }
 
 /// The checker. Every method panics with what is broken.
@@ -162,6 +170,19 @@ impl Checker {
                 assert!(until.is_none_or(|at| at >= Time(0)), "awaits the past");
                 let seen = self.idle(*task);
                 (seen.awaits, seen.said, seen.checked) = (Some(*until), None, BTreeMap::new());
+            }
+            Fact::Noticed { task, attempt, trouble, .. } => {
+                let monitor = self.tasks[task.index()].monitor.clone().expect("nothing watches it");
+                assert!(monitor.watchdog(*trouble).is_some(), "{task} is not watched for that");
+                let live = self.live(*task, *attempt);
+                assert!(
+                    live.stop.is_none() && live.running.is_some() && live.exited.is_none(),
+                    "{task} is judged late"
+                );
+                assert!(live.troubles.insert(*trouble), "{task}: said twice");
+            }
+            Fact::NoticeOver { task, attempt, trouble } => {
+                assert!(self.live(*task, *attempt).troubles.remove(trouble), "{task}: over before it was");
             }
             Fact::Sensed { task, saw, .. } => {
                 self.arrived(*task);
@@ -557,7 +578,7 @@ impl Checker {
         }
         self.seen[task.index()].attempt += 1;
         self.seen[task.index()].tries += 1;
-        self.seen[task.index()].live = Some(Attempting { agent, running: None, stop: None, exited: None, found: None });
+        self.seen[task.index()].live = Some(Attempting::on(agent));
         for need in &self.needs(task) {
             let twice = self.grants.insert((need.resource, task), (need.amount, agent));
             assert!(twice.is_none(), "{name} is granted twice");
@@ -727,11 +748,17 @@ impl Checker {
     fn stop(&mut self, task: TaskId, attempt: Attempt, reason: StopReason, signal: StopSignal) {
         let (now, timeout, grace) = (self.now, self.tasks[task.index()].timeout, self.settings.grace);
         let leak = self.settings.leak_grace;
+        let monitor = self.tasks[task.index()].monitor.clone();
         let live = self.live(task, attempt);
         match (reason, live.stop) {
             (StopReason::TimedOut, None) => {
                 let since = live.running.expect("only what runs can run too long");
                 assert!(timeout.is_some_and(|span| now >= since.plus(span)), "{task} is timed out too early");
+            }
+            (StopReason::Monitor(trouble), None) => {
+                let monitor = monitor.expect("nothing watches it");
+                let dog = monitor.watchdog(trouble).expect("it is not watched for that");
+                assert!(dog.then == MonitorAction::Fail && live.troubles.contains(&trouble), "{task}: {trouble:?}");
             }
             (StopReason::Leaked, None) => {
                 let (_, since) = live.exited.expect("leaked by what has ended");
@@ -755,6 +782,7 @@ impl Checker {
             Outcome::Cancelled => assert_eq!(stop, Some(StopReason::Cancelled)),
             Outcome::Aborted(reason) => assert_eq!(stop, Some(*reason)),
             Outcome::Failed(Cause::TimedOut) => assert_eq!(stop, Some(StopReason::TimedOut)),
+            Outcome::Failed(Cause::Monitor(trouble)) => assert_eq!(stop, Some(StopReason::Monitor(*trouble))),
             Outcome::UpToDate => {
                 assert!(live.found.as_ref().is_some_and(|found| found.up_to_date), "{task}: nobody said so");
                 assert_eq!(then, Then::Rest);

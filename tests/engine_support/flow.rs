@@ -12,6 +12,7 @@ use quarterdeck::engine::explain::{Reason, explain};
 use quarterdeck::engine::fact::*;
 use quarterdeck::engine::ids::*;
 use quarterdeck::engine::message::*;
+use quarterdeck::engine::monitors::*;
 
 use super::checker::Checker;
 use super::{command, replay, task, through_ron};
@@ -218,6 +219,16 @@ fn one_task(flow: &Workflow, name: &str, rest: &[&str]) -> TaskDefinition {
                     other => panic!("what is {other:?}?"),
                 };
             }
+            "warns" | "fails" => {
+                let then = if key == "warns" { MonitorAction::Warn } else { MonitorAction::Fail };
+                let dog = Some(Watchdog { after: Span(1_000), then });
+                let monitor = Arc::make_mut(task.monitor.get_or_insert_default());
+                match trouble(value) {
+                    Trouble::Stalled => monitor.stall = dog,
+                    Trouble::NoHeartbeat => monitor.heartbeat = dog,
+                    Trouble::Drifting => monitor.drift = dog,
+                }
+            }
             "or" => {
                 let names = value.split(',');
                 task.fallback =
@@ -228,6 +239,10 @@ fn one_task(flow: &Workflow, name: &str, rest: &[&str]) -> TaskDefinition {
     }
     task.requirements.resources.sort_by_key(|need| need.resource);
     task
+}
+
+fn trouble(key: &str) -> Trouble {
+    *Trouble::ALL.iter().find(|trouble| trouble.key() == key).expect("one of them")
 }
 
 /// How a task is undone: by one that is called `un-` it.
@@ -395,6 +410,12 @@ impl Case {
             let (met, saw) = (words[0] == "met", words[2].to_owned());
             return What::Sighting(Sighting { task, watch, met, saw, mark: None });
         }
+        if let "amiss" | "fine" = words[0] {
+            let (task, attempt) = (self.id(words[1]), self.attempt(words[1]));
+            let trouble = trouble(words[2]);
+            let saw = "this".to_owned();
+            return What::Observed(Observation { task, attempt, trouble, holds: words[0] == "amiss", saw });
+        }
         if let Some(news) = self.news(words) {
             return What::Report(Report { task: self.id(words[1]), attempt: self.attempt(words[1]), news });
         }
@@ -475,6 +496,10 @@ impl Case {
         lines.extend(turn.effects.iter().filter_map(|effect| match effect {
             Effect::Watch(watch) => Some(format!("watch {}/{}", watch.name, watch.watch)),
             Effect::Unwatch(watch) => Some(format!("unwatch {watch}")),
+            Effect::Monitor(order) => {
+                let known = order.noticed.iter().map(|trouble| format!(", knows {}", trouble.key()));
+                Some(format!("monitor {}{}", self.engine.state.name(order.task), known.collect::<String>()))
+            }
             _ => None,
         }));
         self.effects_follow_facts(&turn);
@@ -502,7 +527,7 @@ impl Case {
                 Effect::Signal { task, attempt, signal: StopSignal::Kill, .. } => ("kill", *task, *attempt),
                 Effect::Reap { task, attempt, .. } => ("reap", *task, *attempt),
                 Effect::Reconcile(survivor) => ("reconcile", survivor.task, survivor.attempt),
-                Effect::Watch(_) | Effect::Unwatch(_) => return None,
+                Effect::Watch(_) | Effect::Unwatch(_) | Effect::Monitor(_) => return None,
             })
         };
         let wanted: Vec<_> = turn.facts.iter().filter_map(of_fact).collect();
@@ -576,6 +601,8 @@ impl Case {
             Fact::Voted { task, abstains: true, by, .. } => format!("vote {} abstains by {by}", t(task)),
             Fact::Voted { task, approves, by, note, .. } => format!("vote {} {approves} by {by}{note}", t(task)),
             Fact::Checked { task, check, holds, saw } => format!("checked {} {check} {holds}: {saw}", t(task)),
+            Fact::Noticed { task, trouble, saw, .. } => format!("notice {} {}: {saw}", t(task), trouble.key()),
+            Fact::NoticeOver { task, trouble, .. } => format!("over {} {}", t(task), trouble.key()),
             Fact::Sensed { task, saw, .. } => format!("sees {} {saw}", t(task)),
             Fact::Admitted { task } => format!("admit {}", t(task)),
             Fact::Awaiting { task, until } => {

@@ -15,6 +15,7 @@ use quarterdeck::engine::condition::Type;
 use quarterdeck::engine::definition::*;
 use quarterdeck::engine::fact::Stamped;
 use quarterdeck::engine::ids::*;
+use quarterdeck::engine::monitors::*;
 use quarterdeck::engine::state::State;
 
 /// SplitMix64.
@@ -87,6 +88,7 @@ pub fn task(id: &str) -> TaskDefinition {
         compensation: None,
         compensates: None,
         barrier: None,
+        monitor: None,
     }
 }
 
@@ -105,7 +107,25 @@ pub fn random_workflow(rng: &mut Rng) -> Workflow {
     if rng.chance(30) {
         add_barrier(rng, &mut flow);
     }
+    if rng.chance(30) {
+        flow.tasks.iter_mut().filter(|task| matches!(task.task_type, TaskType::Run(_))).for_each(|task| {
+            task.monitor = rng.maybe(40, |rng| Arc::new(random_monitor(rng)));
+        });
+    }
     flow
+}
+
+fn random_monitor(rng: &mut Rng) -> ProgressMonitor {
+    let dog = |rng: &mut Rng| {
+        let then = *rng.pick(&[MonitorAction::Warn, MonitorAction::Fail]);
+        Watchdog { after: Span(1 + rng.below(5_000)), then }
+    };
+    ProgressMonitor {
+        progress: None,
+        stall: rng.maybe(60, dog),
+        heartbeat: rng.maybe(40, dog),
+        drift: rng.maybe(40, dog),
+    }
 }
 
 /// Two or three commands of one stage of which none waits for another start together; nobody waits for ever.

@@ -165,7 +165,11 @@ impl Run {
                 Some(report) => self.decide(What::Report(report)),
                 None => self.jump(),
             },
-            50..62 => self.jump(),
+            50..53 => match self.world.observe(&mut self.rng) {
+                Some(observation) => self.decide(What::Observed(observation)),
+                None => self.jump(),
+            },
+            53..62 => self.jump(),
             62..66 => match self.world.look(&mut self.rng, 20) {
                 Some(mut sighting) => {
                     if self.rng.chance(30) {

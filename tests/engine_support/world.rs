@@ -1,13 +1,14 @@
 //! Processes as the engine's effects make them, for tests: a truthful account of what runs, and reports about it that
 //! may be true, late, doubled, unknown or lies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quarterdeck::engine::care::*;
 use quarterdeck::engine::condition::Value;
 use quarterdeck::engine::ids::*;
 use quarterdeck::engine::message::*;
+use quarterdeck::engine::monitors::*;
 
 use super::Rng;
 
@@ -35,6 +36,8 @@ pub struct World {
     pub watches: BTreeMap<u64, TaskId>,
     /// What is asked for around those that ask.
     pub cares: BTreeMap<(TaskId, Attempt), Arc<Care>>,
+    /// What a monitor watches, also what is over since, and what it knew then.
+    pub monitored: BTreeMap<(TaskId, Attempt), BTreeSet<Trouble>>,
 }
 
 pub fn process(task: TaskId, attempt: Attempt) -> Process {
@@ -104,6 +107,9 @@ impl World {
                     self.attempts.remove(&(*task, *attempt));
                 }
                 Effect::Reconcile(_) => {}
+                Effect::Monitor(order) => {
+                    self.monitored.insert((order.task, order.attempt), order.noticed.iter().copied().collect());
+                }
                 Effect::Watch(watch) => {
                     let twice = self.watches.values().any(|task| *task == watch.task);
                     assert!(!twice, "{} is looked at twice", watch.name);
@@ -174,6 +180,14 @@ impl World {
         let (watch, task) = *rng.pick(&watches);
         let saw = rng.pick(&["not there", "refused", "busy"]).to_string();
         Some(Sighting { task, watch, met: rng.chance(met), saw, mark: None })
+    }
+
+    /// What a monitor sees: of an attempt that it watches, or of one that is over.
+    pub fn observe(&self, rng: &mut Rng) -> Option<Observation> {
+        let keys: Vec<_> = self.monitored.keys().copied().collect();
+        let (task, attempt) = if keys.is_empty() { return None } else { *rng.pick(&keys) };
+        let trouble = *rng.pick(&Trouble::ALL);
+        Some(Observation { task, attempt, trouble, holds: rng.chance(60), saw: "something".into() })
     }
 
     /// Something that need not be true, of an attempt that need not exist.

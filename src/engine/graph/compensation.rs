@@ -130,5 +130,6 @@ fn compensation_of(state: &State, task: TaskId, stage: StageId, before: Option<T
         compensation: None,
         compensates: Some(task),
         barrier: None,
+        monitor: None,
     }
 }

@@ -11,6 +11,7 @@ use crate::engine::definition::{OnLost, ResourceKind};
 use crate::engine::fact::{Fact, Outcome, Stamped, Target, Then};
 use crate::engine::ids::{AgentId, Attempt, TaskId};
 use crate::engine::message::{Command, Origin, Process, StopReason, Usage};
+use crate::engine::monitors::Noticed;
 
 /// How many commands can be taken back.
 pub const UNDO_DEPTH: usize = 100;
@@ -169,6 +170,14 @@ impl State {
                 });
                 self.note_followers(*task);
             }
+            Fact::Noticed { task, trouble, saw, .. } => {
+                let noticed = Noticed { trouble: *trouble, since: now, saw: saw.as_str().into() };
+                self.edit(*task, |t| t.live.iter_mut().for_each(|live| live.troubles.push(noticed.clone())));
+            }
+            Fact::NoticeOver { task, trouble, .. } => {
+                let other = |noticed: &Noticed| noticed.trouble != *trouble;
+                self.edit(*task, |t| t.live.iter_mut().for_each(|live| live.troubles.retain(other)));
+            }
             Fact::Stopping { task, reason, signal, .. } => self.edit(*task, |t| {
                 let Some(live) = &mut t.live else { return };
                 // The first reason stands, but for the operator's cancel: it also says that nothing is to follow.
@@ -294,6 +303,7 @@ impl State {
                 by_itself: false,
                 console,
                 found: None,
+                troubles: Vec::new(),
             }));
             t.stand(Phase::Starting, now);
         });

@@ -206,6 +206,7 @@ impl State {
             live: task.phase.is_live(),
             arrived: task.phase == Phase::Arrived && !task.held,
             senses: senses(definition, task),
+            troubled: is_troubled(task),
             satisfied: task.phase.is_satisfied(),
             dead,
             excused: task.excused,
@@ -230,6 +231,7 @@ impl State {
         self.timers.exchange(None, keys.timer.map(|at| (at, id)));
         self.deadlines.exchange(None, keys.deadline.map(|at| (at, id)));
         self.sensors.exchange(None, keys.senses.map(|_| id));
+        self.troubled.exchange(None, keys.troubled.then_some(id));
         self.reready(id, None, keys.ready);
     }
 
@@ -243,6 +245,7 @@ impl State {
         self.timers.exchange(before.timer.map(|at| (at, id)), after.timer.map(|at| (at, id)));
         self.deadlines.exchange(before.deadline.map(|at| (at, id)), after.deadline.map(|at| (at, id)));
         self.sensors.exchange(before.senses.map(|_| id), after.senses.map(|_| id));
+        self.troubled.exchange(before.troubled.then_some(id), after.troubled.then_some(id));
         self.reready(id, before.ready, after.ready);
     }
 
@@ -362,6 +365,8 @@ struct Keys {
     arrived: bool,
     /// It looks at something: since when, and for which of its checks.
     senses: Option<(Time, u32)>,
+    /// Its monitor sees something amiss.
+    troubled: bool,
     satisfied: bool,
     dead: bool,
     excused: bool,
@@ -393,6 +398,11 @@ pub(in crate::engine) fn senses(definition: &TaskDefinition, task: &Task) -> Opt
         _ => return None,
     };
     Some((task.since, check))
+}
+
+/// Its monitor sees something amiss with what runs of it.
+pub(in crate::engine) fn is_troubled(task: &Task) -> bool {
+    task.live.as_ref().is_some_and(|live| !live.troubles.is_empty())
 }
 
 /// How a task is shown.

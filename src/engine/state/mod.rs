@@ -47,7 +47,7 @@ use super::table::Table;
 pub use care::Metric;
 pub use fold::{ACTIONS_KEPT, ATTEMPTS_KEPT, UNDO_DEPTH};
 pub use indexes::display_key_of;
-pub(super) use indexes::{display_key, free_key, rank, senses, shown, timer};
+pub(super) use indexes::{display_key, free_key, is_troubled, rank, senses, shown, timer};
 pub use records::{
     Agent, Changed, Changes, Class, ClassId, DisplayKey, Done, DoneWhat, Joining, Live, PHASES, Past, Phase, Pool,
     PoolId, Rank, Reservation, Resource, RunPhase, Saga, Shown, Stage, Tally, Task, Transition,
@@ -123,6 +123,8 @@ pub struct State {
     pub ready: Order<(ClassId, Rank)>,
     /// Sensors that look, and gates that ask a command.
     pub sensors: Order<TaskId>,
+    /// Those whose monitor sees something amiss.
+    pub troubled: Order<TaskId>,
     /// Tasks by the time at which something is due for them.
     pub timers: Order<(Time, TaskId)>,
     /// All tasks as the grouped queue shows them.
@@ -231,6 +233,7 @@ impl PartialEq for State {
             && self.redo == other.redo
             && self.ready.iter().eq(other.ready.iter())
             && self.sensors.iter().eq(other.sensors.iter())
+            && self.troubled.iter().eq(other.troubled.iter())
             && self.timers.iter().eq(other.timers.iter())
             && self.display.iter().eq(other.display.iter())
             && self.holders.iter().eq(other.holders.iter())

@@ -17,6 +17,7 @@ use crate::engine::ids::{
     WindowId,
 };
 use crate::engine::message::{Command, Exit, Origin, Process, StopReason, StopSignal, Usage};
+use crate::engine::monitors::Noticed;
 use crate::engine::table::Table;
 
 /// Where a task stands. See the picture above.
@@ -190,6 +191,9 @@ pub struct Live {
     /// What was found around it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found: Option<Arc<Findings>>,
+    /// What its monitor sees amiss with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub troubles: Vec<Noticed>,
 }
 
 /// An ended attempt.

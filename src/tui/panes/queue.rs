@@ -218,6 +218,9 @@ fn note(pen: &mut Pen<'_>, scene: &Scene<'_>, line: Rect, columns: &Columns, row
             parts.push(w(format!("{share:.1}×{of}"), Meaning::Warn));
         }
     }
+    if row.troubled {
+        parts.push(w(&row.note, Meaning::Warn));
+    }
     if let Some(agent) = row.agent.as_ref().filter(|_| matches!(row.phase, Phase::Running | Phase::Stopping)) {
         parts.push(w(agent, Meaning::Muted));
     }
@@ -231,7 +234,7 @@ fn note(pen: &mut Pen<'_>, scene: &Scene<'_>, line: Rect, columns: &Columns, row
         Phase::Succeeded | Phase::Skipped | Phase::Cancelled | Phase::Blocked => Meaning::Muted,
         _ => Meaning::Base,
     };
-    if !row.note.is_empty() {
+    if !row.note.is_empty() && !row.troubled {
         parts.push(w(&row.note, text));
     }
     if row.reserved {

@@ -375,6 +375,10 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
         }
         Fact::BreakerProbes => ("▸", "breaker   half open: one task tries".into()),
         Fact::BreakerClosed => ("▸", "breaker   closed: going on".into()),
+        Fact::OverloadBegan { why } => ("▌", format!("overload  nothing starts while {}", text::clean(why))),
+        Fact::OverloadEnded { why } => ("▸", format!("overload  over: {}", text::clean(why))),
+        Fact::PauseWhileHeeded(true) => ("○", "overload  PauseWhile counts again".into()),
+        Fact::PauseWhileHeeded(false) => ("○", "overload  PauseWhile is ignored".into()),
         Fact::Released { .. } => ("○", format!("released  {name}")),
         Fact::Requeued { .. } => ("○", format!("requeued  {name}")),
         Fact::FallbackChosen { .. } => ("○", format!("fallback  {name}: {}", way(item))),
@@ -724,6 +728,18 @@ fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
             line.most = *most;
             "MaxRunningSet"
         }
+        Fact::OverloadBegan { why } => {
+            line.message = Some(why);
+            "OverloadBegan"
+        }
+        Fact::OverloadEnded { why } => {
+            line.message = Some(why);
+            "OverloadEnded"
+        }
+        Fact::PauseWhileHeeded(heeded) => {
+            line.holds = Some(*heeded);
+            "PauseWhileHeeded"
+        }
         Fact::BreakerOpened { failures, until } => {
             (line.failures, line.until_ms) = (Some(*failures), Some(until.0));
             "BreakerOpened"
@@ -872,6 +888,8 @@ fn command_name(command: &Command) -> &'static str {
         Command::SetCapacity { .. } => "set_capacity",
         Command::SetMaxRunning { .. } => "set_max_running",
         Command::CloseBreaker => "close_breaker",
+        Command::HeedPauseWhile(true) => "heed_pause_while",
+        Command::HeedPauseWhile(false) => "ignore_pause_while",
         Command::Compensate => "compensate",
         Command::Vote { .. } => "vote",
         Command::Undo => "undo",

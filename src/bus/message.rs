@@ -135,7 +135,7 @@ pub struct OneTask {
 #[serde(default, deny_unknown_fields)]
 pub struct Order {
     /// `prio`, `hold`, `release`, `cancel`, `kill`, `retry`, `skip`, `unskip`, `fallback`, `approve`, `reject`, `abstain`, `pause`,
-    /// `resume`, `drain`, `stop`, `stop-now`, `detach`, `compensate`, `close-breaker`, `slots`, `limit`, `max-running`, `undo`, `redo`.
+    /// `resume`, `drain`, `stop`, `stop-now`, `detach`, `compensate`, `close-breaker`, `ignore-pause-while`, `heed-pause-while`, `slots`, `limit`, `max-running`, `undo`, `redo`.
     pub command: String,
     /// On which tasks: names or globs.
     #[serde(skip_serializing_if = "Vec::is_empty")]

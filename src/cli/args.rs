@@ -259,6 +259,10 @@ pub enum CtlVerb {
     Compensate,
     /// Close the circuit breaker.
     CloseBreaker,
+    /// Start new tasks also while the condition of `PauseWhile` holds.
+    IgnorePauseWhile,
+    /// Let `PauseWhile` count again.
+    HeedPauseWhile,
     /// Set how many tasks run at once on an agent.
     Slots {
         /// Its name.

@@ -138,6 +138,8 @@ fn order(verb: &CtlVerb, source: &str) -> Order {
         CtlVerb::Detach => plain("detach"),
         CtlVerb::Compensate => plain("compensate"),
         CtlVerb::CloseBreaker => plain("close-breaker"),
+        CtlVerb::IgnorePauseWhile => plain("ignore-pause-while"),
+        CtlVerb::HeedPauseWhile => plain("heed-pause-while"),
         CtlVerb::Slots { agent, slots } => {
             Order { agent: Some(agent.clone()), value: Some(f64::from(*slots)), ..plain("slots") }
         }

@@ -35,6 +35,8 @@ pub struct Arrivals {
     parked: BTreeMap<TaskId, Vec<Condition>>,
     interests: Interests,
     goals: Goals,
+    /// Whether the condition of `PauseWhile` is to be asked.
+    pause_due: bool,
 }
 
 impl Arrivals {
@@ -42,7 +44,11 @@ impl Arrivals {
     pub fn rebuild(&mut self, state: &mut State) {
         *self = Self::default();
         self.goals.rebuild(state, &mut self.interests);
-        state.changes.asked = !state.goals.is_empty();
+        if let Some(condition) = &state.settings.pause_while {
+            self.interests.watch(state, Asker::Pause, condition);
+            self.pause_due = true;
+        }
+        state.changes.asked = always_asks(state);
         if state.counts.of(super::state::Shown::Waiting) > 0 {
             let all = (0..state.tasks.len()).map(TaskId::from);
             self.queue = all.filter(|id| state.task(*id).phase == Phase::Arrived).collect();
@@ -58,7 +64,7 @@ impl Arrivals {
                 for condition in &conditions {
                     self.interests.forget(state, Asker::Arrival(task), condition);
                 }
-                state.changes.asked = !self.parked.is_empty() || !state.goals.is_empty();
+                state.changes.asked = !self.parked.is_empty() || always_asks(state);
             }
             let entry = state.task(task);
             if entry.phase == Phase::Arrived && !entry.held {
@@ -68,10 +74,11 @@ impl Arrivals {
         None
     }
 
-    /// The next new answer of a milestone or an objective.
+    /// The next new answer of a milestone, an objective or `PauseWhile`.
     pub fn next_goal(&mut self, state: &mut State) -> Option<Fact> {
         self.absorb(state);
-        self.goals.next(state)
+        let overload = if std::mem::take(&mut self.pause_due) { state.overload_next() } else { None };
+        overload.or_else(|| self.goals.next(state))
     }
 
     fn absorb(&mut self, state: &mut State) {
@@ -80,6 +87,7 @@ impl Arrivals {
                 match asker {
                     Asker::Arrival(task) => _ = self.queue.insert(task),
                     Asker::Goal(goal) => self.goals.touch(goal),
+                    Asker::Pause => self.pause_due = true,
                 }
             }
         }
@@ -93,6 +101,11 @@ impl Arrivals {
         self.parked.insert(task, conditions);
         state.changes.asked = true;
     }
+}
+
+/// Some condition is to be told of changes for the whole run.
+pub(super) fn always_asks(state: &State) -> bool {
+    !state.goals.is_empty() || state.settings.pause_while.is_some()
 }
 
 /// What an arrived task comes to now.

@@ -19,10 +19,11 @@ use super::definition::{
 use super::fact::{Ending, Fact, Stamped, Target};
 use super::ids::{AgentId, Amount, FallbackId, ResourceId, Span, StageId, TaskId, Time};
 use super::message::Command;
+use super::overload::Overload;
 use super::state::{Changes, ClassId, Done, Live, Past, Phase, Reservation, Resource, Saga, State, Transition};
 
 /// Form of what follows. Another one is not read.
-pub const CHECKPOINT_VERSION: u32 = 9;
+pub const CHECKPOINT_VERSION: u32 = 10;
 
 /// What was last said of a goal.
 type Said = Option<(bool, Time, Arc<str>)>;
@@ -36,6 +37,8 @@ struct Stored {
     resources: Vec<StoredResource>,
     windows: Vec<WindowDefinition>,
     breaker: Tripped,
+    overload: Option<Overload>,
+    ignores_overload: bool,
     agents: Vec<StoredAgent>,
     stages: Vec<WorkflowStage>,
     /// Of each stage: whether it was entered, and its round.
@@ -209,6 +212,8 @@ impl State {
             resources: self.resources.iter().map(resource).collect(),
             windows: (*self.windows).clone(),
             breaker: self.breaker.clone(),
+            overload: self.overload.clone(),
+            ignores_overload: self.ignores_overload,
             agents: (0..self.agents.len()).map(agent).collect(),
             stages: self.stages.iter().map(|stage| (*stage.definition).clone()).collect(),
             rounds: self.stages.iter().map(|stage| (stage.entered, stage.round)).collect(),
@@ -268,6 +273,7 @@ impl State {
             (entry.capacity, entry.peak, entry.bucket) = (stored.capacity, stored.peak, stored.bucket);
         }
         state.breaker = stored.breaker.clone();
+        (state.overload, state.ignores_overload) = (stored.overload.clone(), stored.ignores_overload);
         state.loaded = true;
         state.started = stored.started;
         state.connect();

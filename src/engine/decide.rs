@@ -18,7 +18,7 @@ use super::message::{
 };
 use super::monitors;
 use super::sensors::Sensors;
-use super::state::{Live, Phase, State};
+use super::state::{Changed, Live, Phase, State};
 
 /// How long a start waits that failed because the machine was out of something; doubled up to [`NO_ROOM_MAX`].
 const NO_ROOM: Span = Span(500);
@@ -98,6 +98,11 @@ impl Engine {
             What::Sighting(sighting) => {
                 let facts = self.sensors.see(&self.state, sighting);
                 self.record_intent(&mut turn, facts);
+            }
+            What::Figures(figures) => {
+                if self.state.set_figures(*figures) && self.state.changes.asked {
+                    self.state.changes.read.push(Changed::System);
+                }
             }
             What::Observed(observation) => {
                 let facts = monitors::observe(&self.state, observation);
@@ -330,7 +335,7 @@ impl Engine {
         }
         let tasks = workflow.tasks.len() as u32;
         self.record(turn, Fact::Loaded { tasks });
-        if !self.state.goals.is_empty() {
+        if arrival::always_asks(&self.state) {
             self.arrivals.rebuild(&mut self.state);
         }
         Ok(())
@@ -562,7 +567,7 @@ impl Engine {
         }
     }
 
-    /// What goals and the circuit breaker come to.
+    /// What goals, `PauseWhile` and the circuit breaker come to.
     fn judge(&mut self, turn: &mut Turn) {
         while !self.unsafe_to_start {
             let Some(fact) = self.arrivals.next_goal(&mut self.state).or_else(|| self.state.breaker_next()) else {
@@ -729,7 +734,10 @@ fn intend(state: &State, command: &Command) -> Result<Intent, Refusal> {
             let inverse = Command::SetSlots { agent: *agent, slots: entry.slots };
             back(Fact::SlotsSet { agent: *agent, slots: *slots }, inverse)
         }
-        Command::SetCapacity { .. } | Command::SetMaxRunning { .. } | Command::CloseBreaker => {
+        Command::SetCapacity { .. }
+        | Command::SetMaxRunning { .. }
+        | Command::CloseBreaker
+        | Command::HeedPauseWhile(_) => {
             super::limits::intend(state, command).map(|(facts, inverse)| Intent { facts, inverse })
         }
         Command::Load(_) | Command::Undo | Command::Redo | Command::All(_) => {

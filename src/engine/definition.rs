@@ -69,6 +69,9 @@ pub struct Settings {
     /// After so many failures nothing starts for a while.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub breaker: Option<Breaker>,
+    /// While it holds nothing starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause_while: Option<Condition>,
 }
 
 impl Default for Settings {
@@ -86,6 +89,7 @@ impl Default for Settings {
             durability: Durability::Process,
             cwd: None,
             breaker: None,
+            pause_while: None,
         }
     }
 }

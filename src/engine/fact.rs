@@ -478,6 +478,18 @@ pub enum Fact {
     BreakerProbes,
     /// All is let through again.
     BreakerClosed,
+    /// The condition of `PauseWhile` came to hold: nothing new starts.
+    OverloadBegan {
+        /// The condition with its values.
+        why: String,
+    },
+    /// It does not hold any more.
+    OverloadEnded {
+        /// The condition with its values.
+        why: String,
+    },
+    /// Whether that counts.
+    PauseWhileHeeded(bool),
 
     // ── the schedule ─────────────────────────────────────────────────────────────────────────────────────────────
     /// A ready task that waited long has the next room there: only what does not delay it goes ahead. The reservation

@@ -14,6 +14,8 @@ pub enum Asker {
     Arrival(TaskId),
     /// A milestone or an objective.
     Goal(GoalId),
+    /// The condition of `PauseWhile`.
+    Pause,
 }
 
 /// What is read.

@@ -27,6 +27,13 @@ pub(super) fn intend(state: &State, command: &Command) -> Comes {
         Command::CloseBreaker if state.settings.breaker.is_none() => refuse("no circuit breaker is declared"),
         Command::CloseBreaker if state.breaker.gate == Gate::Closed => refuse("the circuit breaker is closed"),
         Command::CloseBreaker => Ok((vec![Fact::BreakerClosed], None)),
+        Command::HeedPauseWhile(_) if state.settings.pause_while.is_none() => refuse("no PauseWhile is declared"),
+        Command::HeedPauseWhile(heed) if *heed != state.ignores_overload => {
+            refuse(if *heed { "PauseWhile counts already" } else { "PauseWhile is ignored already" })
+        }
+        Command::HeedPauseWhile(heed) => {
+            Ok((vec![Fact::PauseWhileHeeded(*heed)], Some(Command::HeedPauseWhile(!heed))))
+        }
         _ => refuse("this is no limit"),
     }
 }

@@ -9,6 +9,7 @@ use super::care::{Care, Findings};
 use super::definition::{CommandSpec, Sensor, Workflow};
 use super::ids::{AgentId, Amount, Attempt, FallbackId, PhaseId, ResourceId, Span, TaskId, Time};
 use super::monitors::{Observation, ProgressMonitor, Trouble};
+use super::overload::Figures;
 
 /// One thing that happens to the engine, with its time.
 #[derive(Debug, Clone)]
@@ -33,6 +34,8 @@ pub enum What {
     Report(Report),
     /// A watcher tells what a sensor sees.
     Sighting(Sighting),
+    /// What the machine is like now.
+    Figures(Figures),
     /// A monitor tells what it sees of an attempt.
     Observed(Observation),
     /// Time has passed: timers are looked at.
@@ -154,6 +157,8 @@ pub enum Command {
     },
     /// Close the circuit breaker: start again at once.
     CloseBreaker,
+    /// Whether `PauseWhile` counts.
+    HeedPauseWhile(bool),
     /// Stop the run and undo what was done.
     Compensate,
     /// Say yes or no to what a task asks; also before it asks.

@@ -27,6 +27,7 @@ mod limits;
 pub mod message;
 pub mod monitors;
 pub mod order;
+pub mod overload;
 pub mod place;
 pub mod sensors;
 pub mod state;

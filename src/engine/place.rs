@@ -19,6 +19,8 @@ pub enum Closed {
     Breaker(Time),
     /// One task tries whether all is well again.
     Probing(TaskId),
+    /// The condition of `PauseWhile` holds.
+    Overload,
 }
 
 /// The first thing that keeps a ready task from starting.
@@ -47,6 +49,9 @@ impl State {
             Gate::Open { until, .. } => return Some(Closed::Breaker(until)),
             Gate::HalfOpen(Some(task)) => return Some(Closed::Probing(task)),
             Gate::Closed | Gate::HalfOpen(None) => {}
+        }
+        if self.overload.is_some() && !self.ignores_overload {
+            return Some(Closed::Overload);
         }
         self.settings.max_running.filter(|most| self.live >= *most).map(Closed::MaxRunning)
     }

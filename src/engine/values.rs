@@ -15,7 +15,8 @@ impl Values for State {
             Name::Run(field) => Some(self.run_value(*field)),
             Name::Metric(name) => self.metric(name).cloned(),
             Name::Out(id, name) => self.output(self.named(id)?, name).cloned(),
-            Name::State(_) | Name::System(_) => None,
+            Name::System(field) => self.figures.map(|figures| figures.value(*field)),
+            Name::State(_) => None,
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod adoption;
 pub mod clock;
 pub mod hands;
 pub mod inbox;
+mod machine;
 pub mod rates;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use crate::engine::ids::{Attempt, Span, TaskId, Time};
 
 use crate::engine::message::{Command, Input, Origin, Refusal, Report, Sighting, What};
 use crate::engine::monitors::Observation;
+use crate::engine::overload::Figures;
 use crate::error::Kind;
 use crate::fault;
 use crate::headless::{Item, Style, summary, task_of};
@@ -75,6 +77,8 @@ pub enum Envelope {
     Sighting(Sighting),
     /// A monitor sees something amiss with an attempt, or not any more.
     Observed(Observation),
+    /// What the machine is like now.
+    Figures(Figures),
 }
 
 /// A signal from outside.
@@ -217,6 +221,11 @@ impl Handle {
             self.shared.inbox.push(Envelope::Told);
         }
         true
+    }
+
+    /// What the machine is like now, for conditions.
+    pub fn set_figures(&self, figures: Figures) {
+        self.shared.inbox.push(Envelope::Figures(figures));
     }
 
     /// New figures of CPU and memory.
@@ -378,6 +387,9 @@ impl Runtime {
             pictures: Vec::new(),
         };
         runtime.open(parts.opening, parts.workflow);
+        if runtime.engine.state.reads_system() {
+            machine::start(handle.clone());
+        }
         runtime
     }
 
@@ -386,6 +398,8 @@ impl Runtime {
         let turn = self.engine.record_all(self.clock.now(), opening);
         self.take(turn, None);
         self.batch.effects.extend(survivors);
+        // What must not start on a machine that is busy does not start at once either.
+        machine::look().into_iter().for_each(|figures| self.decide(What::Figures(figures)));
         match workflow {
             Some(workflow) => self.decide(What::Command { by: Origin::Rule, command: Command::Load(workflow) }),
             None => self.decide(What::Tick),
@@ -483,6 +497,7 @@ impl Runtime {
             Envelope::Note(text, bad) => self.note(text, bad),
             Envelope::Told => self.dirty = true,
             Envelope::Signal(asked) => self.asked(asked),
+            Envelope::Figures(figures) => self.decide(What::Figures(figures)),
             Envelope::Observed(observation) => self.decide(What::Observed(observation)),
             Envelope::Sighting(sighting) => {
                 self.decide(What::Sighting(sighting));

@@ -24,6 +24,8 @@ pub(super) fn command(state: &State, order: &Order, source: &str) -> Result<Comm
         "detach" => Some(Command::Detach),
         "compensate" => Some(Command::Compensate),
         "close-breaker" => Some(Command::CloseBreaker),
+        "heed-pause-while" => Some(Command::HeedPauseWhile(true)),
+        "ignore-pause-while" => Some(Command::HeedPauseWhile(false)),
         "undo" => Some(Command::Undo),
         "redo" => Some(Command::Redo),
         "slots" => {

@@ -18,6 +18,7 @@ use crate::engine::definition::TaskType;
 use crate::engine::fact::{Cause, Ending, Outcome};
 use crate::engine::ids::{AgentId, Amount, ResourceId, Span, TaskId, Time};
 use crate::engine::message::{Command, Origin};
+use crate::engine::place::Closed;
 use crate::engine::state::{DoneWhat, RunPhase, Shown, State, Tally};
 
 /// How many alerts and actions are shown at most.
@@ -165,6 +166,7 @@ fn header(frozen: &Frozen, at: Time) -> Header {
         storage: frozen.storage.clone(),
         max_running: state.settings.max_running,
         breaker: super::why::breaker_words(state, at),
+        pause_while: state.settings.pause_while.as_ref().map(|_| !state.ignores_overload),
         undo: words(state.undo.back()),
         redo: words(state.redo.back()),
         read_only: frozen.read_only.clone(),
@@ -178,6 +180,7 @@ fn mode(state: &State) -> Mode {
         Some(Ending::Drain | Ending::Detach) => Mode::Draining,
         Some(Ending::Stop | Ending::StopNow) => Mode::Stopping,
         None if state.paused => Mode::Paused,
+        None if state.closed() == Some(Closed::Overload) => Mode::Overloaded,
         None => Mode::Running,
     }
 }
@@ -392,6 +395,10 @@ fn alerts(frozen: &Frozen, at: Time) -> Vec<Alert> {
     if let (Gate::Open { since, .. }, Some(words)) = (state.breaker.gate, super::why::breaker_words(state, at)) {
         add(since, words, None, true);
     }
+    if let Some(overload) = state.overload.as_ref().filter(|_| !state.ignores_overload) {
+        let text = format!("nothing starts while {} (:pause-while ignores it)", overload.why);
+        add(overload.since, text, None, false);
+    }
     for (at, text, bad) in frozen.notes.iter() {
         add(*at, text.clone(), None, *bad);
     }
@@ -524,6 +531,8 @@ pub fn in_words(state: &State, command: &Command) -> String {
         Command::SetMaxRunning { most: Some(most) } => format!("at most {most} run at once"),
         Command::SetMaxRunning { most: None } => "no limit of what runs at once".into(),
         Command::CloseBreaker => "close the circuit breaker".into(),
+        Command::HeedPauseWhile(true) => "let PauseWhile count".into(),
+        Command::HeedPauseWhile(false) => "ignore PauseWhile".into(),
         Command::Compensate => "stop the run and compensate what was done".into(),
         Command::Undo => "undo".into(),
         Command::Redo => "redo".into(),

@@ -231,6 +231,8 @@ pub struct Header {
     pub max_running: Option<u32>,
     /// The circuit breaker lets nothing, or one task, through: in words.
     pub breaker: Option<String>,
+    /// Whether `PauseWhile` counts, if there is one.
+    pub pause_while: Option<bool>,
     /// What is undone by `u`, in words.
     pub undo: Option<String>,
     /// What is redone by `U`, in words.
@@ -249,6 +251,8 @@ pub enum Mode {
     Running,
     /// Starts nothing new.
     Paused,
+    /// Nothing starts while the condition of `PauseWhile` holds.
+    Overloaded,
     /// Starts nothing new and will end.
     Draining,
     /// Stopping what runs.

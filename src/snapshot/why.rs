@@ -335,6 +335,10 @@ pub(super) fn breaker_words(state: &State, at: Time) -> Option<String> {
 fn closed_words(state: &State, closed: Closed, at: Time) -> String {
     match closed {
         Closed::Paused => "session paused".into(),
+        Closed::Overload => {
+            let why = state.overload.as_ref().map_or("", |overload| &overload.why);
+            format!("nothing starts while {why}")
+        }
         Closed::Ending => "session is ending".into(),
         Closed::MaxRunning(most) => format!("{most} run already (MaxRunning)"),
         Closed::Breaker(until) => {

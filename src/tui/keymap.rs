@@ -124,6 +124,8 @@ pub enum Act {
     RunLess,
     RunAny,
     CloseBreaker,
+    /// Ignore `PauseWhile`, or let it count again.
+    PauseWhile,
     Compensate,
     Follow,
     Search,
@@ -280,6 +282,7 @@ pub static BINDINGS: &[Binding] = {
         bind(Anywhere, &[], RunMore, "limit: one more task at once (MaxRunning), or as many as typed before"),
         bind(Anywhere, &[], RunLess, "limit: one task less at once (MaxRunning)"),
         bind(Anywhere, &[], RunAny, "limit: as many tasks at once as there is room for (no MaxRunning)"),
+        bind(Anywhere, &[], PauseWhile, "pause-while: ignore the condition, or let it count again"),
         bind(Anywhere, &[], CloseBreaker, "breaker: close it, start again at once"),
         bind(Anywhere, &[], Compensate, "compensate: stop the run and undo what was done").asks(),
         bind(Log, &["F"], Follow, "follow the end of the log").hint("follow"),

@@ -21,9 +21,11 @@ const DAYS_AHEAD: i32 = 400;
 
 /// What `controls` says.
 #[derive(Default)]
-pub(super) struct Controls {
+pub(super) struct Controls<'n, 'a> {
     pub max_running: Option<u32>,
     pub breaker: Option<Breaker>,
+    /// The condition of `PauseWhile`, to be read once all names are known.
+    pub pause_while: Option<&'n Node<'a>>,
     /// Tag, how many of it at once, where it stands.
     tags: Vec<(String, u32, Extent)>,
     /// So many starts in so long.
@@ -31,11 +33,11 @@ pub(super) struct Controls {
 }
 
 const HELP: &str = "for example: controls: [MaxRunning(8), TagLimit(\"prod\", 2), StartRate(amount: 10, per: \"1s\")]";
-const KNOWN: [&str; 4] = ["MaxRunning", "TagLimit", "StartRate", "CircuitBreaker"];
-const LATER: [&str; 2] = ["PauseWhile", "Budget"];
+const KNOWN: [&str; 5] = ["MaxRunning", "TagLimit", "StartRate", "CircuitBreaker", "PauseWhile"];
+const LATER: [&str; 1] = ["Budget"];
 
 /// Reads `controls`.
-pub(super) fn controls(reader: &mut Reader, fields: &Fields<'_, '_>) -> Controls {
+pub(super) fn controls<'n, 'a>(reader: &mut Reader, fields: &Fields<'n, 'a>) -> Controls<'n, 'a> {
     let mut all = Controls::default();
     let mut seen: Vec<(&str, Extent)> = Vec::new();
     let Some(node) = fields.get("controls") else { return all };
@@ -71,6 +73,7 @@ pub(super) fn controls(reader: &mut Reader, fields: &Fields<'_, '_>) -> Controls
                 all.tags.extend(tag.zip(most).map(|(tag, most)| (tag.text.to_owned(), most, tag.at)));
             }
             ("StartRate", _) => all.rate = rate(reader, control),
+            ("PauseWhile", Kind::Tuple(_, items)) if items.len() == 1 => all.pause_while = Some(&items[0]),
             ("CircuitBreaker", _) => all.breaker = breaker(reader, control),
             _ => {
                 let finding = Finding::new(head(control), format!("`{name}` cannot be {}", describe(control)));
@@ -134,7 +137,7 @@ pub(super) struct Limits<'l> {
 
 impl Limits<'_> {
     /// What `controls` says of tags and starts.
-    pub fn control(&mut self, reader: &mut Reader, controls: &Controls) {
+    pub fn control(&mut self, reader: &mut Reader, controls: &Controls<'_, '_>) {
         for (tag, most, at) in &controls.tags {
             let of_tag = |task: &TaskDefinition| task.tags.contains(tag);
             if !self.tasks.iter().any(of_tag) {

@@ -73,6 +73,8 @@ pub(super) fn workflow(
     let (stage_names, task_names) = (outline.stage_names(reader), outline.task_names(reader));
     let published = Published::read(reader, &outline);
     let scope = Scope { params: &params, tasks: &task_names, stages: &stage_names, published: &published };
+    let pause_while = controls.pause_while;
+    settings.pause_while = pause_while.and_then(|node| conditions::read(reader, scope, Each::No, node, "PauseWhile"));
     let fallbacks = Fallbacks::read(reader, &fields, scope, &resources);
     let barriers = Barriers::read(reader, &fields);
     let mut lowering = Lowering {

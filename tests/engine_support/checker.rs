@@ -92,6 +92,8 @@ pub struct Checker {
     seen: Vec<Seen>,
     slots: Vec<u32>,
     paused: bool,
+    overloaded: bool,
+    ignores_overload: bool,
     ending: bool,
     now: Time,
     loaded: bool,
@@ -314,6 +316,15 @@ impl Checker {
                 assert!(self.breaker != BreakerSeen::Closed, "the breaker is closed twice");
                 (self.breaker, self.failures) = (BreakerSeen::Closed, Vec::new());
             }
+            Fact::OverloadBegan { .. } => {
+                assert!(self.settings.pause_while.is_some() && !self.overloaded, "an overload of nothing, or twice");
+                self.overloaded = true;
+            }
+            Fact::OverloadEnded { .. } => assert!(std::mem::take(&mut self.overloaded), "an overload ends twice"),
+            Fact::PauseWhileHeeded(heeded) => {
+                assert_eq!(*heeded, self.ignores_overload, "it is so already");
+                self.ignores_overload = !heeded;
+            }
             Fact::Paused => self.paused = true,
             Fact::Resumed => (self.paused, self.ending) = (false, false),
             Fact::Ending(_) => self.ending = true,
@@ -531,6 +542,7 @@ impl Checker {
         let definition = self.tasks[task.index()].clone();
         let name = &definition.id;
         assert!(self.loaded && !self.paused && !self.ending, "{name} starts while nothing may");
+        assert!(!self.overloaded || self.ignores_overload, "{name} starts while PauseWhile holds");
         assert!(!self.is_called_off(task), "{name} starts though what it did is compensated");
         let seen = self.idle(task).clone();
         assert_eq!(attempt.0, seen.attempt + 1, "attempt numbers of {name}");

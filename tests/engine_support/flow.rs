@@ -13,6 +13,7 @@ use quarterdeck::engine::fact::*;
 use quarterdeck::engine::ids::*;
 use quarterdeck::engine::message::*;
 use quarterdeck::engine::monitors::*;
+use quarterdeck::engine::overload::Figures;
 
 use super::checker::Checker;
 use super::{command, replay, task, through_ron};
@@ -131,6 +132,7 @@ fn amount(text: &str) -> Amount {
 fn set(settings: &mut Settings, key: &str, value: &str) {
     match key {
         "max_running" => settings.max_running = Some(number(value)),
+        "pause_while" => settings.pause_while = Some(condition(value)),
         "grace" => settings.grace = Span(number(value)),
         "aging" => settings.aging = Span(number(value)),
         "reserve_after" => settings.reserve_after = Span(number(value)),
@@ -410,6 +412,9 @@ impl Case {
             let (met, saw) = (words[0] == "met", words[2].to_owned());
             return What::Sighting(Sighting { task, watch, met, saw, mark: None });
         }
+        if words[0] == "load1" {
+            return What::Figures(Figures { load1: number(words[1]), ..Figures::default() });
+        }
         if let "amiss" | "fine" = words[0] {
             let (task, attempt) = (self.id(words[1]), self.attempt(words[1]));
             let trouble = trouble(words[2]);
@@ -470,6 +475,7 @@ impl Case {
             }
             "most" => Command::SetMaxRunning { most: words.get(1).map(|most| number(most)) },
             "close" => Command::CloseBreaker,
+            "ignore" | "heed" => Command::HeedPauseWhile(words[0] == "heed"),
             "compensate" => Command::Compensate,
             "approve" | "reject" | "abstain" => {
                 let (approves, abstains) = (words[0] == "approve", words[0] == "abstain");
@@ -626,6 +632,9 @@ impl Case {
             Fact::BreakerOpened { failures, until } => format!("breaker open {failures} until {}", until.0),
             Fact::BreakerProbes => "breaker tries".into(),
             Fact::BreakerClosed => "breaker closed".into(),
+            Fact::OverloadBegan { why } => format!("overload: {why}"),
+            Fact::OverloadEnded { why } => format!("overload over: {why}"),
+            Fact::PauseWhileHeeded(heeded) => format!("heeds {heeded}"),
             Fact::Requeued { task } => format!("requeued {}", t(task)),
             Fact::Starting { task, attempt, agent } => {
                 let agent = &self.flow.agents[agent.index()].name;

@@ -194,8 +194,12 @@ fn add_care(rng: &mut Rng, flow: &mut Workflow) {
     }
 }
 
-/// Rates, windows, a breaker, and where tasks may run.
+/// Rates, windows, a breaker, `PauseWhile`, and where tasks may run.
 pub fn add_controls(rng: &mut Rng, flow: &mut Workflow) {
+    flow.settings.pause_while = rng.maybe(25, |rng| {
+        let text = rng.pick(&["system.load1 > 2.0", "system.load1 > 1.0 && run.running > 1"]);
+        Condition::parse(text).expect("good text")
+    });
     flow.settings.breaker = rng.maybe(30, |rng| Breaker {
         failures: 1 + rng.below(4) as u32,
         within: Span::secs(1 + rng.below(20)),

@@ -9,6 +9,7 @@ use quarterdeck::engine::explain::explain;
 use quarterdeck::engine::fact::{Fact, Stamped};
 use quarterdeck::engine::ids::*;
 use quarterdeck::engine::message::*;
+use quarterdeck::engine::overload::Figures;
 use quarterdeck::engine::state::{Phase, State};
 
 use super::checker::Checker;
@@ -169,7 +170,11 @@ impl Run {
                 Some(observation) => self.decide(What::Observed(observation)),
                 None => self.jump(),
             },
-            53..62 => self.jump(),
+            53..56 => {
+                let load1 = self.rng.below(5) as f64;
+                self.decide(What::Figures(Figures { load1, ..Figures::default() }));
+            }
+            56..62 => self.jump(),
             62..66 => match self.world.look(&mut self.rng, 20) {
                 Some(mut sighting) => {
                     if self.rng.chance(30) {
@@ -251,7 +256,8 @@ impl Run {
                 let resource = ResourceId(rng.below(8) as u32);
                 Command::SetCapacity { resource, agent, amount: Amount(rng.below(5) * 1000) }
             }
-            34 => Command::CloseBreaker,
+            34 if rng.chance(50) => Command::CloseBreaker,
+            34 => Command::HeedPauseWhile(rng.chance(50)),
             39 => Command::Compensate,
             35..39 => {
                 let abstains = rng.chance(15);
@@ -321,6 +327,7 @@ impl Run {
     /// Truthful agents and nobody at the keys: it must end, and say why of all that was not done.
     pub fn go_to_the_end(&mut self) {
         self.command(Command::Resume);
+        self.decide(What::Figures(Figures::default()));
         let bound = 400 * (u64::from(self.tasks) + 5);
         for _ in 0..bound {
             if self.engine.state.is_finished() {

@@ -12,6 +12,7 @@ use crate::engine::fact::{Fact, Outcome, Stamped, Target, Then};
 use crate::engine::ids::{AgentId, Attempt, TaskId};
 use crate::engine::message::{Command, Origin, Process, StopReason, Usage};
 use crate::engine::monitors::Noticed;
+use crate::engine::overload::Overload;
 
 /// How many commands can be taken back.
 pub const UNDO_DEPTH: usize = 100;
@@ -213,6 +214,11 @@ impl State {
             Fact::BreakerOpened { until, .. } => self.open_breaker(*until),
             Fact::BreakerProbes => self.breaker.gate = Gate::HalfOpen(None),
             Fact::BreakerClosed => self.breaker = Tripped::default(),
+            Fact::OverloadBegan { why } => {
+                self.overload = Some(Overload { since: now, why: why.as_str().into() });
+            }
+            Fact::OverloadEnded { .. } => self.overload = None,
+            Fact::PauseWhileHeeded(heeded) => self.ignores_overload = !heeded,
             Fact::Reserved { task, on } => {
                 self.reservations.insert(*on, Reservation { task: *task, since: now });
             }

@@ -20,8 +20,10 @@ impl State {
         if !self.loaded {
             let (now, opened, closed, console_pid) = (self.now, self.opened, self.closed, self.console_pid);
             let (boot_id, changes) = (std::mem::take(&mut self.boot_id), std::mem::take(&mut self.changes));
-            *self = Self { now, opened, closed, console_pid, boot_id, changes, ..Self::default() };
+            let figures = self.figures;
+            *self = Self { now, opened, closed, console_pid, boot_id, changes, figures, ..Self::default() };
         }
+        self.has_conditions |= settings.pause_while.is_some();
         self.settings = Arc::new(settings.clone());
     }
 

@@ -42,6 +42,7 @@ use super::goals::RunGoal;
 use super::ids::{AgentId, PhaseId, ResourceId, Span, StageId, TaskId, Time, TransitionId};
 use super::message::Command;
 use super::order::Order;
+use super::overload::{Figures, Overload};
 use super::table::Table;
 
 pub use care::Metric;
@@ -118,6 +119,12 @@ pub struct State {
     pub windows: Arc<Vec<WindowDefinition>>,
     /// How the circuit breaker stands.
     pub breaker: Tripped,
+    /// The condition of `PauseWhile` holds.
+    pub overload: Option<Overload>,
+    /// That is to be ignored.
+    pub ignores_overload: bool,
+    /// What the machine is like, as far as it is known: no part of what is stored.
+    pub figures: Option<Figures>,
 
     /// Ready tasks by class and rank.
     pub ready: Order<(ClassId, Rank)>,
@@ -205,6 +212,8 @@ impl PartialEq for State {
             && self.pools == other.pools
             && self.windows == other.windows
             && self.breaker == other.breaker
+            && self.overload == other.overload
+            && self.ignores_overload == other.ignores_overload
             && self.deadlines.iter().eq(other.deadlines.iter())
             && self.actions == other.actions
             && self.retries == other.retries

@@ -122,6 +122,7 @@ fn mode(scene: &Scene<'_>) -> Words {
     let (word, meaning) = match scene.snapshot.header.mode {
         Mode::Running => ("RUNNING", Meaning::Running),
         Mode::Paused => ("PAUSED", Meaning::Warn),
+        Mode::Overloaded => ("WAITING", Meaning::Warn),
         Mode::Draining => ("DRAINING", Meaning::Warn),
         Mode::Stopping => ("STOPPING", Meaning::Warn),
         Mode::Finished if counts.failed - counts.excused + counts.lost + counts.blocked > 0 => {

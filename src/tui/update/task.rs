@@ -38,10 +38,10 @@ pub fn check(act: Act, model: &Model, snapshot: &Snapshot) -> Result<(), String>
     match act {
         Act::Undo if snapshot.header.undo.is_none() => Err("nothing to undo".into()),
         Act::Redo if snapshot.header.redo.is_none() => Err("nothing to redo".into()),
-        Act::Pause if !matches!(snapshot.header.mode, Mode::Running | Mode::Paused) => {
+        Act::Pause if !matches!(snapshot.header.mode, Mode::Running | Mode::Paused | Mode::Overloaded) => {
             Err("the session is ending".into())
         }
-        Act::Drain if !matches!(snapshot.header.mode, Mode::Running | Mode::Paused) => {
+        Act::Drain if !matches!(snapshot.header.mode, Mode::Running | Mode::Paused | Mode::Overloaded) => {
             Err("the session is ending already".into())
         }
         Act::SlotLess | Act::SlotMore => {
@@ -64,6 +64,7 @@ pub fn check(act: Act, model: &Model, snapshot: &Snapshot) -> Result<(), String>
             Err("one at least: pause the session to start nothing (P)".into())
         }
         Act::RunAny if snapshot.header.max_running.is_none() => Err("there is no limit to take away".into()),
+        Act::PauseWhile if snapshot.header.pause_while.is_none() => Err("no PauseWhile is declared".into()),
         Act::CloseBreaker if snapshot.header.breaker.is_none() => Err("the circuit breaker is closed".into()),
         Act::Compensate => snapshot.compensation.why_not.clone().map_or(Ok(()), Err),
         Act::CopyLogPath if model.detail(snapshot).is_some_and(|detail| detail.log.is_none()) => {
@@ -148,6 +149,7 @@ fn changes(act: Act) -> bool {
             | RunLess
             | RunAny
             | CloseBreaker
+            | PauseWhile
             | Compensate
     )
 }
@@ -201,6 +203,9 @@ pub fn act(model: &mut Model, act: Act, count: Option<u32>, snapshot: &Snapshot)
         }
         Act::RunAny => return send(Command::SetMaxRunning { most: None }),
         Act::CloseBreaker => return send(Command::CloseBreaker),
+        Act::PauseWhile => {
+            return send(Command::HeedPauseWhile(snapshot.header.pause_while == Some(false)));
+        }
         Act::Compensate => {
             let lines = snapshot.compensation.lines.clone();
             return confirm(model, "Stop the run and undo what was done?", lines, "undo it", Command::Compensate);

@@ -306,6 +306,9 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
             let s = if *tasks == 1 { "" } else { "s" };
             ("▸", format!("undoes    {}: {tasks} task{s}, what ended last first", way(item)))
         }
+        Fact::Made { tasks, .. } => {
+            ("▸", format!("makes     {name}: {tasks} task{} of a list", if *tasks == 1 { "" } else { "s" }))
+        }
         Fact::Enough { done, of, .. } => ("▸", format!("enough    {name}: {done} of {of} are done")),
         Fact::StageDecided { holds, why, .. } => {
             let mark = if *holds { "▸" } else { "⊘" };
@@ -632,6 +635,10 @@ fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
             line.message = Some(why);
             "Excused"
         }
+        Fact::Made { tasks, .. } => {
+            line.tasks = Some(*tasks);
+            "Made"
+        }
         Fact::Enough { .. } => "Enough",
         Fact::Noticed { trouble, saw, .. } => {
             (line.cause, line.message) = (Some(trouble.key()), Some(saw.as_str()));
@@ -908,6 +915,7 @@ pub fn task_of(fact: &Fact) -> Option<TaskId> {
         | Fact::Cancelled { task, .. }
         | Fact::Excused { task, .. }
         | Fact::Enough { task, .. }
+        | Fact::Made { task, .. }
         | Fact::Voted { task, .. }
         | Fact::Sensed { task, .. }
         | Fact::Checked { task, .. }

@@ -281,6 +281,40 @@ fn what_undoes_takes_the_locks_of_what_it_undoes_and_not_the_limits_of_its_stage
     );
 }
 
+/// Chaos 149, before there were lists of tasks.
+#[test]
+fn a_join_that_was_cancelled_excuses_nothing_once_it_never_can_have_enough() {
+    check(
+        "set grace 0
+         stage s
+         stage t
+         phase p stages s end undo
+         task a stage s
+         task b stage s
+         task j stage t after a,b enough 1",
+        "> load
+         start a/1
+         start b/1
+         > up b
+         runs b/1
+         > exit a 1
+         end a/1 Exit(1)
+         > compensate
+         compensate all: asked for
+         Term b/1: Compensating
+         cancelled j: compensation: asked for
+         Kill b/1: Compensating
+         > signal b 9
+         end b/1 Aborted
+         phase p ended by a
+         compensate p: phase p failed
+         compensations 0
+         compensations 0
+         > end?
+         finished, exit 1",
+    );
+}
+
 /// Chaos 9053.
 #[test]
 fn what_an_earlier_round_did_is_undone_though_this_one_has_not_come_to_it() {

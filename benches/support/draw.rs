@@ -247,6 +247,7 @@ fn workflow(count: usize, own_class: bool) -> Workflow {
             compensates: None,
             barrier: None,
             monitor: None,
+            made_by: None,
         }
     };
     let agent = |n| AgentDefinition {

@@ -115,7 +115,10 @@ pub fn decide(state: &State, id: TaskId) -> Decision {
         return decision;
     }
     let definition = state.definition(id);
-    if let Some(when) = definition.entry.as_ref().and_then(|entry| entry.when.as_ref()) {
+    // What it asked for was given when its tasks were made.
+    let has_begun = matches!(&definition.task_type, TaskType::Foreach(foreach) if foreach.made.is_some());
+    let entry = definition.entry.as_ref().filter(|_| !has_begun);
+    if let Some(when) = entry.and_then(|entry| entry.when.as_ref()) {
         match ask(state, when) {
             Answer::Yes(_) => {}
             Answer::No(why) => {
@@ -151,6 +154,10 @@ pub fn decide(state: &State, id: TaskId) -> Decision {
                 return Decision::Later(when.chain(conditions).collect());
             }
         },
+        TaskType::Foreach(foreach) => {
+            facts.extend(super::foreach::arrive(state, id, foreach));
+            return Decision::Now(facts);
+        }
         TaskType::Sensor(sensor) => Fact::Awaiting { task: id, until: sensor.timeout.map(|span| state.now.plus(span)) },
     });
     Decision::Now(facts)

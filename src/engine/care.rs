@@ -361,6 +361,8 @@ pub enum ValueOf {
     },
     /// What any task published last by a name.
     Metric(Arc<str>),
+    /// The element of the list of which the task is made.
+    Each,
 }
 
 /// A value as commands see it: text as it is, the elements of a list one a line.

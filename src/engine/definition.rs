@@ -12,6 +12,7 @@ use super::ids::{AgentId, Amount, BarrierId, FallbackId, ResourceId, Span, Stage
 use super::monitors::ProgressMonitor;
 
 pub use super::breaker::Breaker;
+pub use super::foreach::Foreach;
 
 /// A whole workflow, ready to be loaded: every id below indexes one of these lists.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -436,6 +437,9 @@ pub struct TaskDefinition {
     /// What is watched while its command runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monitor: Option<Arc<ProgressMonitor>>,
+    /// It was added for an element of the list of this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<TaskId>,
 }
 
 /// Where tasks wait for one another before they start.
@@ -551,6 +555,8 @@ pub enum TaskType {
     Sensor(Arc<Sensor>),
     /// Done once all its checks hold: conditions, commands that are asked, and people. It holds nothing meanwhile.
     QualityGate(Arc<QualityGate>),
+    /// Stands for the tasks of a list that is known only during the run, and is done once they are.
+    Foreach(Arc<Foreach>),
 }
 
 /// What must hold before a gate opens.
@@ -681,8 +687,18 @@ impl TaskType {
     pub fn command(&self) -> Option<&Arc<CommandSpec>> {
         match self {
             Self::Run(command) => Some(command),
-            Self::Noop | Self::Approval(_) | Self::Wait(_) | Self::Sensor(_) | Self::QualityGate(_) => None,
+            Self::Noop
+            | Self::Approval(_)
+            | Self::Wait(_)
+            | Self::Sensor(_)
+            | Self::QualityGate(_)
+            | Self::Foreach(_) => None,
         }
+    }
+
+    /// The command that it, or each of the tasks for which it stands, runs.
+    pub fn template(&self) -> Option<&Arc<CommandSpec>> {
+        if let Self::Foreach(foreach) = self { Some(&foreach.command) } else { self.command() }
     }
 
     /// What it looks at, if it is a sensor.

@@ -436,6 +436,13 @@ pub enum Fact {
         /// How many.
         tasks: u32,
     },
+    /// All tasks of a list are known: they were added before this.
+    Made {
+        /// The one that stands for them.
+        task: TaskId,
+        /// How many.
+        tasks: u32,
+    },
     // ── goals ────────────────────────────────────────────────────────────────────────────────────────────────────
     /// A milestone or an objective is known.
     GoalAdded(Goal),

@@ -18,6 +18,7 @@ pub mod dispatch;
 pub mod explain;
 pub mod fact;
 pub mod fallback;
+pub mod foreach;
 pub mod gates;
 pub mod goals;
 pub mod graph;

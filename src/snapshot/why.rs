@@ -266,6 +266,14 @@ pub fn short(frozen: &Frozen, id: TaskId, reason: &Reason, at: Time) -> String {
         Reason::Delayed { .. } => "waits out a delay".into(),
         Reason::After { tasks, count } => {
             let first = tasks[0];
+            let made = match &state.definition(id).task_type {
+                TaskType::Foreach(foreach) => foreach.made.filter(|_| state.definition(first).made_by == Some(id)),
+                _ => None,
+            };
+            if let Some(made) = made {
+                let failed = if state.shown(id) == Shown::Blocked { ", some will not be" } else { "" };
+                return format!("{} of {made} tasks done{failed}", made - count);
+            }
             let word = match state.shown(first) {
                 Shown::Failed => ", which failed",
                 Shown::Cancelled => ", which was cancelled",
@@ -399,6 +407,7 @@ pub(super) fn detail(frozen: &Frozen, id: TaskId, at: Time) -> Detail {
             TaskType::Wait(Deadline::At(_)) => "waits for a time of the clock".into(),
             TaskType::Sensor(sensor) => format!("watches {}", sensor.probe.words()),
             TaskType::QualityGate(gate) => gate.words(),
+            TaskType::Foreach(foreach) => format!("for each {}: {}", foreach.key, command_text(&foreach.command)),
         },
         replaced_by: fallbacks::replaced(state, id),
         fallbacks: fallbacks::preview(state, id),

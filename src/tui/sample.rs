@@ -620,6 +620,7 @@ pub fn frozen(name: impl Fn(&str) -> String) -> Frozen {
             compensates: None,
             barrier: None,
             monitor: None,
+            made_by: None,
             id: name(&row.name),
             stage: StageId::from(stage),
             task_type: TaskType::Run(Arc::new(command)),

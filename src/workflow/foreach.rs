@@ -14,7 +14,8 @@ use super::syntax::{Kind, Node};
 /// A `foreach` has no more keys than this.
 pub const MAX_KEYS: usize = 16;
 
-const EXAMPLE: &str = "for example: foreach: { \"n\": [1, 2, 3] }, or { \"n\": Range(1, 10) }";
+const EXAMPLE: &str =
+    "for example: foreach: { \"n\": [1, 2, 3] }, { \"n\": Range(1, 10) }, or { \"f\": \"${task.list.out.files}\" }";
 
 /// The keys of one `foreach` with their values.
 pub(super) struct Matrix<'n> {
@@ -30,7 +31,13 @@ struct Key<'n> {
 
 enum Values<'n> {
     List(Vec<Value<'n>>),
-    Range { first: i64, step: i64, count: u64 },
+    Range {
+        first: i64,
+        step: i64,
+        count: u64,
+    },
+    /// What a task publishes, as written: known only during the run.
+    Later,
 }
 
 struct Value<'n> {
@@ -43,6 +50,8 @@ impl Values<'_> {
         match self {
             Self::List(list) => list.len() as u64,
             Self::Range { count, .. } => *count,
+            // One task stands for all of them.
+            Self::Later => 1,
         }
     }
 }
@@ -85,7 +94,13 @@ impl<'n> Matrix<'n> {
                 keys.push(Key { name: name.text, variable, values });
             }
         }
-        (reader.findings.count() == before).then_some(Self { keys })
+        let all = Self { keys };
+        if let Some(later) = all.later().filter(|_| all.keys.len() > 1) {
+            let message = format!("`{later}` is a list that a task makes, and there are other keys beside it");
+            let help = "let the task that publishes the list make all combinations of it";
+            reader.report(Finding::new(head(node), message).label("one key only").help(help));
+        }
+        (reader.findings.count() == before).then_some(all)
     }
 
     /// How many tasks it makes; `u128::MAX` stands for more than can be counted.
@@ -99,9 +114,15 @@ impl<'n> Matrix<'n> {
         if factors.len() == 1 { factors.concat() } else { format!("{} = {}", factors.join(" x "), short(self.count())) }
     }
 
+    /// The key whose values are a list that a task publishes.
+    pub fn later(&self) -> Option<&'n str> {
+        self.keys.iter().find(|key| matches!(key.values, Values::Later)).map(|key| key.name)
+    }
+
     /// Keys with several values that `id` does not name: its tasks would be called the same.
     pub fn missing_in<'m>(&'m self, id: &'m str) -> impl Iterator<Item = &'n str> + 'm {
-        let several = self.keys.iter().filter(|key| key.values.count() > 1).map(|key| key.name);
+        let is_one = |key: &&Key<'n>| key.values.count() > 1 || matches!(key.values, Values::Later);
+        let several = self.keys.iter().filter(is_one).map(|key| key.name);
         several.filter(move |name| !id.contains(&format!("{{{name}}}")))
     }
 
@@ -123,8 +144,10 @@ impl<'n> Matrix<'n> {
                     let value = i64::try_from(value).expect("between the first and the last");
                     (WHOLE, Cow::Owned(value.to_string()))
                 }
+                Values::Later => (TEXT, Cow::Borrowed("")),
             };
-            cells.push(Cell { name: key.name, variable: &key.variable, kind, text });
+            let later = matches!(key.values, Values::Later);
+            cells.push(Cell { name: key.name, variable: &key.variable, kind, text, later });
         }
         cells.reverse();
         Row { cells }
@@ -190,6 +213,8 @@ pub(super) struct Cell<'m> {
     pub variable: &'m str,
     kind: &'static str,
     pub text: Cow<'m, str>,
+    /// The value is known only during the run.
+    pub later: bool,
 }
 
 impl Cell<'_> {
@@ -224,6 +249,12 @@ impl<'m> Row<'m> {
         let mut done = 0;
         for (start, end) in braces(text) {
             let Some((cell, _)) = self.at(&text[start..end]) else { continue };
+            if cell.later {
+                let message = format!("`{}` cannot stand here: its values are known only during the run", cell.name);
+                let help = "it can stand in id, run, exec, env, cwd and compensate";
+                reader.report(Finding::new(word.at, message).label("needed before the run").help(help));
+                return Cow::Borrowed(text);
+            }
             if done == 0 {
                 out.reserve(text.len() + cell.text.len());
             }
@@ -303,14 +334,11 @@ fn read_values<'n>(reader: &mut Reader, node: &'n Node<'_>, key: &str) -> Option
         Kind::List(items) => read_list(reader, node, items, key),
         Kind::Tuple(Some(name), items) if name.text == "Range" => read_range(reader, node, items),
         Kind::Struct(Some(name), _) if name.text == "Range" => read_range(reader, node, &[]),
-        // a list that another task makes
-        Kind::Text(text) if text.contains("${") => {
-            reader.not_yet(&shown(text), node.at);
-            None
-        }
+        Kind::Text(text) if text.starts_with("${") && text.ends_with('}') => Some(Values::Later),
         Kind::Text(_) => {
-            let finding = Finding::new(node.at, format!("a text as the values of `{key}` is not supported yet"));
-            reader.report(finding.label("expected a list of values, or Range(first, last)").help(EXAMPLE));
+            let finding = Finding::new(node.at, format!("a text cannot be the values of `{key}`"));
+            let finding = finding.label("expected a list of values, Range(first, last), or \"${task.ID.out.NAME}\"");
+            reader.report(finding.help(EXAMPLE));
             None
         }
         _ => {

@@ -182,7 +182,7 @@ impl Limits<'_> {
     fn add(&mut self, name: String, kind: ResourceKind, amount: Amount, is_of: impl Fn(&TaskDefinition) -> bool) {
         let id = ResourceId::from(self.resources.len());
         self.resources.push(ResourceDefinition::limit(name, kind));
-        for task in self.tasks.iter_mut().filter(|task| task.task_type.command().is_some() && is_of(task)) {
+        for task in self.tasks.iter_mut().filter(|task| task.task_type.template().is_some() && is_of(task)) {
             task.requirements.resources.push(ResourceRequirement { resource: id, amount });
         }
     }

@@ -31,6 +31,7 @@ use crate::engine::definition::{
     AgentDefinition, CommandLine, CommandSpec, Deadline, Entry, Join, Requirements, ResourceDefinition,
     ResourceRequirement, Retry, TaskConstraint, TaskDefinition, TaskType, WindowDefinition, Workflow, WorkflowStage,
 };
+use crate::engine::foreach as engine;
 use crate::engine::ids::{AgentId, FallbackId, ResourceId, Span, StageId, TaskId, Time, WindowId};
 
 /// A workflow has no more tasks than this.
@@ -368,6 +369,10 @@ impl Lowering<'_, '_> {
         self.vary(&mut first, group.first, group.node, &fields, Each::Row(&row), Varies::ALL);
         let after = self.after(group.first, &wanted, Each::Row(&row));
         self.beside(group.first, &fields, Each::Row(&row));
+        if let Some(key) = matrix.later() {
+            self.of_a_list(&mut first, key, &fields);
+            return push(lowered, first, after);
+        }
         if self.reader.findings.count() > before {
             let places = matrix.extents(group.node);
             let depends = |at: Extent| places.iter().any(|key| key.start < at.end && at.start < key.end);
@@ -378,6 +383,24 @@ impl Lowering<'_, '_> {
             return (1..group.count).for_each(|n| self.push_empty(group, n, lowered));
         }
         self.further(group, matrix, &fields, &wanted, lowered);
+    }
+
+    /// A `foreach` over what another task publishes: one task that stands for those that the run makes.
+    fn of_a_list(&mut self, task: &mut TaskDefinition, key: &str, fields: &Fields<'_, '_>) {
+        for name in ["type", "enough", "rest", "trigger", "barrier", "not_beside"] {
+            if let Some(node) = fields.get(name) {
+                let message = format!("`{name}` cannot stand beside a `foreach` over a list that a task makes");
+                let help = "let another task come after these, and say it there";
+                self.reader.report(Finding::new(head(node), message).label("not together").help(help));
+            }
+        }
+        let entries = fields.get("foreach").map(|node| self.reader.map(node, "foreach")).unwrap_or_default();
+        let Some((_, node)) = entries.first() else { return };
+        let Some(list) = published::list(self.reader, scope!(self), node) else { return };
+        if let TaskType::Run(command) = &task.task_type {
+            let (key, command) = (key.to_owned(), Arc::clone(command));
+            task.task_type = TaskType::Foreach(Arc::new(engine::Foreach { list, key, command, made: None }));
+        }
     }
 
     /// One of `gates`. All tasks of the stages are known by then.
@@ -457,6 +480,7 @@ impl Lowering<'_, '_> {
             compensates: None,
             barrier: None,
             monitor: None,
+            made_by: None,
         }
     }
 
@@ -687,7 +711,7 @@ fn push((tasks, task_after): &mut Lowered, task: TaskDefinition, after: Vec<u32>
 /// About so many bytes a task has of its own, besides its name: what it shares with the others is not counted.
 fn weight(task: &TaskDefinition, varies: Varies) -> usize {
     let texts = |list: &[String]| list.iter().map(|text| size_of::<String>() + text.len()).sum::<usize>();
-    let own = task.task_type.command().filter(|_| varies.command);
+    let own = task.task_type.template().filter(|_| varies.command);
     let command = own.map_or(0, |spec| command::size(spec) + spec.cwd.as_ref().map_or(0, String::len));
     let requirements = &task.requirements;
     let sensor = task.task_type.sensor().filter(|_| varies.kind).map_or(0, sensor::size);

@@ -207,7 +207,8 @@ impl<'n, 'a> Outline<'n, 'a> {
         let mut names: Vec<Cow<'n, str>> = Vec::with_capacity(usize::try_from(count).expect("at most a million tasks"));
         for index in 0..count {
             let row = matrix.row(index);
-            let name = row.fill(reader, id);
+            // Of a list that is known only during the run one task stands for all, called as written.
+            let name = if matrix.later().is_some() { id.text.into() } else { row.fill(reader, id) };
             check_name(reader, &Word { text: &name, at: id.at }, "task");
             if reader.findings.count() > before {
                 reader.findings.note(before, &format!(", with {row}"), |_| true);
@@ -311,7 +312,10 @@ fn check_distinct(reader: &mut Reader, id: &Word<'_>, matrix: &Matrix<'_>) {
     let message = if id.text.contains('{') {
         format!("several tasks would be called the same: `{}` does not stand in the id", missing.join("`, `"))
     } else {
-        format!("all {} would be called `{}`", matrix.count(), shown(id.text))
+        match matrix.later() {
+            Some(_) => format!("all of its tasks would be called `{}`", shown(id.text)),
+            None => format!("all {} would be called `{}`", matrix.count(), shown(id.text)),
+        }
     };
     let keys: String = missing.iter().map(|key| format!("-{{{key}}}")).collect();
     let help = format!("write id: \"{}{keys}\"", shown(id.text));

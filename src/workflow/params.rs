@@ -124,9 +124,16 @@ impl Scope<'_, '_> {
                     if known.is_none() {
                         later.push((number, value.clone()));
                     }
-                    let variable =
-                        format!("QD_OUT_{}", later.iter().position(|(at, _)| *at == number).unwrap_or(0) + 1);
+                    let published = later.iter().filter(|(_, value)| *value != ValueOf::Each);
+                    let place = published.into_iter().position(|(at, _)| *at == number).unwrap_or(0);
+                    let variable = format!("QD_OUT_{}", place + 1);
                     (variable, String::new(), (*written).to_owned())
+                }
+                What::Each(cell, written) if cell.later && !quotes.escaped => {
+                    if !env.iter().any(|(name, _)| name == cell.variable) {
+                        later.push((env.len(), ValueOf::Each));
+                    }
+                    (cell.variable.to_owned(), String::new(), (*written).to_owned())
                 }
                 What::Each(cell, written) => {
                     // `\{n}` is no key but how a brace is written in a shell
@@ -143,6 +150,9 @@ impl Scope<'_, '_> {
                 let message = match site.what {
                     What::Param(..) => "a parameter cannot stand after a here-document (`<<`)",
                     What::Later(..) => "a published value cannot stand after a here-document (`<<`)",
+                    What::Each(cell, _) if cell.later => {
+                        "a value that is known later cannot stand after a here-document (`<<`)"
+                    }
                     What::Each(..) => "only a plain word can stand after a here-document (`<<`)",
                 };
                 reader.report(Finding::new(site.at, message).label("cannot be quoted safely here").help(help));
@@ -161,6 +171,10 @@ impl Scope<'_, '_> {
         let mut later = Vec::new();
         let text = self.replace(reader, node, text, row, |_, site| match &site.what {
             What::Param(_, value) => param_text(value),
+            What::Each(cell, _) if cell.later => {
+                later.push((site.becomes_at, ValueOf::Each));
+                String::new()
+            }
             What::Each(cell, _) => cell.text.to_string(),
             What::Later(value, _) => {
                 later.push((site.becomes_at, value.clone()));

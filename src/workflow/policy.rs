@@ -192,10 +192,10 @@ fn broken(task: &TaskDefinition, node: &Node<'_>, rule: &Rule<'_>, wanted: Has) 
 
 /// What a task says of itself. What runs no command has nothing that could be tried again or checked.
 fn has(task: &TaskDefinition, wanted: Has) -> bool {
-    let runs = task.task_type.command().is_some();
+    let runs = task.task_type.template().is_some();
     match wanted {
         Has::Timeout => match &task.task_type {
-            TaskType::Run(_) => task.timeout.is_some(),
+            TaskType::Run(_) | TaskType::Foreach(_) => task.timeout.is_some(),
             TaskType::Approval(approval) => approval.timeout.is_some(),
             TaskType::Sensor(sensor) => sensor.timeout.is_some(),
             // one of conditions alone never waits for an answer: it cannot have one
@@ -226,7 +226,7 @@ fn is_gate(task: &TaskDefinition, wanted: Has) -> bool {
             let is_strict = gate.on_fail != GateAction::Continue && gate.on_timeout != GateAction::Continue;
             is_strict && (wanted == Has::Gate || asks_people)
         }
-        TaskType::Run(_) | TaskType::Noop | TaskType::Wait(_) | TaskType::Sensor(_) => false,
+        TaskType::Run(_) | TaskType::Noop | TaskType::Wait(_) | TaskType::Sensor(_) | TaskType::Foreach(_) => false,
     }
 }
 

@@ -14,7 +14,7 @@ use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};
 use crate::engine::care::{PUBLISHED_MOST, Publish, Reference, Source, ValueOf};
 use crate::engine::condition::Type;
-use crate::engine::definition::{CommandSpec, StateTransition, TaskDefinition, WorkflowStage};
+use crate::engine::definition::{CommandSpec, StateTransition, TaskDefinition, TaskType, WorkflowStage};
 use crate::engine::ids::{StageId, TaskId};
 
 /// So far it is looked who waits for whom; beyond it the run itself tells.
@@ -127,11 +127,16 @@ impl Order<'_> {
             let values = |command: &'_ CommandSpec| -> BTreeSet<(TaskId, String)> {
                 let output = |reference: &Reference| match &reference.value {
                     ValueOf::Output { task, name } => Some((*task, name.to_string())),
-                    ValueOf::Metric(_) => None,
+                    ValueOf::Metric(_) | ValueOf::Each => None,
                 };
                 command.references.iter().filter_map(output).collect()
             };
-            let mut wanted = task.task_type.command().map(|command| values(command)).unwrap_or_default();
+            let mut wanted = task.task_type.template().map(|command| values(command)).unwrap_or_default();
+            if let TaskType::Foreach(foreach) = &task.task_type
+                && let ValueOf::Output { task, name } = &foreach.list
+            {
+                wanted.insert((*task, name.to_string()));
+            }
             // What undoes a task knows what that one published.
             let undoing = task.compensation.iter().flat_map(|compensation| values(&compensation.command));
             wanted.extend(undoing.filter(|(giver, _)| giver.index() != index));
@@ -148,8 +153,9 @@ impl Order<'_> {
                 let message =
                     format!("`{}` does not wait for `{}`, whose `{name}` it refers to", shown(&task.id), shown(id));
                 let node = outline.groups[group as usize].node;
-                let field =
-                    ["run", "exec", "env", "cwd", "compensate"].into_iter().filter_map(|field| peek(node, field));
+                let field = ["foreach", "run", "exec", "env", "cwd", "compensate"]
+                    .into_iter()
+                    .filter_map(|field| peek(node, field));
                 let at = field.filter(|node| names(node, &name)).map(head).next().unwrap_or_else(|| head(node));
                 let finding = Finding::new(at, message).label("it could start without the value");
                 let help = if giver.index() == index {
@@ -268,6 +274,25 @@ fn type_of(reader: &mut Reader, node: &Node<'_>, lists: bool) -> Option<Type> {
     reader
         .choice(node, "the type of a value", &[("Int", 0), ("Float", 1), ("Text", 2), ("Bool", 3)])
         .map(|which| [Type::Int, Type::Float, Type::Text, Type::Bool][which].clone())
+}
+
+/// The list that the value of a key of `foreach` means.
+pub(super) fn list(reader: &mut Reader, scope: Scope<'_, '_>, node: &Node<'_>) -> Option<ValueOf> {
+    let word = reader.text(node, "foreach")?;
+    let text = word.text.strip_prefix("${").and_then(|text| text.strip_suffix('}'))?;
+    let value = refer(reader, scope, &Word { text, at: word.at }, None)?;
+    let of = match &value {
+        ValueOf::Output { task, name } => scope.published.output(task.index(), name),
+        ValueOf::Metric(name) => scope.published.metric(name),
+        ValueOf::Each => None,
+    };
+    if let Some(of) = of.filter(|of| !matches!(of, Type::List(_))) {
+        let finding = Finding::new(word.at, format!("`{}` is published as {of}, not as a list", shown(word.text)));
+        let help = "for example publishes: { \"files\": JsonLine(\"\", List(Text)) }";
+        reader.report(finding.label("a task for each of what?").help(help));
+        return None;
+    }
+    Some(value)
 }
 
 /// The value that a reference in a command means; `place` is what stands between its braces.

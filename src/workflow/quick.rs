@@ -91,6 +91,7 @@ fn task(id: String, spec: CommandSpec) -> TaskDefinition {
         compensates: None,
         barrier: None,
         monitor: None,
+        made_by: None,
     }
 }
 

@@ -7,7 +7,7 @@ mod sagas;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use quarterdeck::engine::care::Findings;
+use quarterdeck::engine::care::{Findings, ValueOf, plain_text};
 use quarterdeck::engine::condition::Value;
 use quarterdeck::engine::definition::*;
 use quarterdeck::engine::fact::*;
@@ -239,6 +239,13 @@ impl Checker {
                         assert!(seen.awaits.is_some(), "{task} is settled before it looks");
                         assert!(late || *outcome == Outcome::Succeeded, "{task} fails before its time");
                     }
+                    (TaskType::Foreach(foreach), _) if foreach.made.is_some() => {
+                        assert_eq!(*outcome, Outcome::Succeeded, "{task}");
+                    }
+                    (TaskType::Foreach(_), _) => {
+                        let failed = matches!(outcome, Outcome::Failed(Cause::CouldNotStart(_)));
+                        assert!(failed, "{task} is done before its tasks are made");
+                    }
                     (TaskType::QualityGate(gate), _) => gate_is_settled(&gate, seen, late, outcome),
                     (TaskType::Run(_), _) if *outcome == Outcome::Failed(Cause::BrokenBarrier) => {}
                     (TaskType::Run(_), vote) => {
@@ -276,12 +283,15 @@ impl Checker {
             Fact::Compensating { phase, .. } => self.saga_begins(*phase),
             Fact::CompensationsAdded { phase, tasks } => self.saga_is_known(*phase, *tasks),
             Fact::TaskAdded(task) => {
-                if self.loaded {
-                    self.undo_is_added(TaskId::from(self.tasks.len()), task);
+                match task.made_by {
+                    Some(by) => self.is_made(by, task),
+                    None if self.loaded => self.undo_is_added(TaskId::from(self.tasks.len()), task),
+                    None => {}
                 }
                 self.tasks.push((**task).clone());
                 self.seen.push(Seen::default());
             }
+            Fact::Made { task, tasks } => self.all_are_made(*task, *tasks),
             Fact::Loaded { tasks } => {
                 assert_eq!(*tasks as usize, self.tasks.len());
                 self.loaded = true;
@@ -601,6 +611,35 @@ impl Checker {
     }
 
     /// A task that has arrived: everything before it is done, and it asks for something.
+    /// The list of which tasks are made, and those that were.
+    fn list_of(&self, task: TaskId) -> (Vec<String>, Vec<TaskId>) {
+        let TaskType::Foreach(foreach) = &self.tasks[task.index()].task_type else { panic!("{task} makes no tasks") };
+        let ValueOf::Output { task: giver, name } = &foreach.list else { panic!("only outputs here") };
+        let list = self.outputs.get(&(*giver, name.to_string())).expect("a list is there");
+        let Value::List(elements) = list else { panic!("{list} is no list") };
+        let made = (0..self.tasks.len()).filter(|index| self.tasks[*index].made_by == Some(task));
+        (elements.iter().map(plain_text).collect(), made.map(TaskId::from).collect())
+    }
+
+    /// A task was added for the next element of a list.
+    fn is_made(&mut self, by: TaskId, task: &TaskDefinition) {
+        self.arrived(by);
+        let (list, made) = self.list_of(by);
+        let own = &self.tasks[by.index()];
+        assert_eq!(task.id, own.id.replace("{k}", &list[made.len()]));
+        assert_eq!((&task.after, task.stage, &task.requirements), (&own.after, own.stage, &own.requirements));
+        assert!(matches!(task.task_type, TaskType::Run(_)));
+    }
+
+    fn all_are_made(&mut self, task: TaskId, tasks: u32) {
+        let (list, made) = self.list_of(task);
+        assert_eq!((tasks as usize, made.len()), (list.len(), list.len()), "{task}: one for each");
+        let own = &mut self.tasks[task.index()];
+        own.after.extend(made);
+        let TaskType::Foreach(foreach) = &mut own.task_type else { unreachable!("looked at") };
+        assert!(Arc::make_mut(foreach).made.replace(tasks).is_none(), "{task}: made twice");
+    }
+
     fn arrived(&mut self, task: TaskId) {
         let definition = self.tasks[task.index()].clone();
         let name = &definition.id;

@@ -589,8 +589,9 @@ impl Case {
                 let what = phase.map_or("all", |phase| &self.flow.phases[phase.index()].name);
                 format!("compensate {what}: {why}")
             }
+            Fact::Made { task, tasks } => format!("made {} {tasks}", t(task)),
             Fact::CompensationsAdded { tasks, .. } => format!("compensations {tasks}"),
-            Fact::TaskAdded(task) if task.compensates.is_some() => format!("add {}", task.id),
+            Fact::TaskAdded(task) if task.compensates.is_some() || task.made_by.is_some() => format!("add {}", task.id),
             Fact::FallbackAdded(_) | Fact::TaskAdded(_) | Fact::Loaded { .. } | Fact::Commanded { .. } => return None,
             Fact::Found { task, findings, .. } => format!("found {} {:?}", t(task), findings.published),
             Fact::Undone => "undone".into(),

@@ -89,6 +89,7 @@ pub fn task(id: &str) -> TaskDefinition {
         compensates: None,
         barrier: None,
         monitor: None,
+        made_by: None,
     }
 }
 
@@ -105,6 +106,9 @@ pub fn random_workflow(rng: &mut Rng) -> Workflow {
     }
     add_care(rng, &mut flow);
     if rng.chance(30) {
+        add_foreach(rng, &mut flow);
+    }
+    if rng.chance(30) {
         add_barrier(rng, &mut flow);
     }
     if rng.chance(30) {
@@ -113,6 +117,32 @@ pub fn random_workflow(rng: &mut Rng) -> Workflow {
         });
     }
     flow
+}
+
+/// One command stands for the tasks of a list that another publishes.
+fn add_foreach(rng: &mut Rng, flow: &mut Workflow) {
+    let runs = |flow: &Workflow, index: usize| matches!(flow.tasks[index].task_type, TaskType::Run(_));
+    let (giver, taker) = (rng.below(flow.tasks.len() as u64) as usize, rng.below(flow.tasks.len() as u64) as usize);
+    if giver == taker || !runs(flow, giver) || !runs(flow, taker) || waits_for(flow, giver, taker) {
+        return;
+    }
+    let of = Type::List(Box::new(Type::Int));
+    let publish = Publish { name: "files".into(), from: Source::LastLine, of };
+    Arc::make_mut(flow.tasks[giver].care.get_or_insert_default()).publishes.push(publish);
+    let is_near = flow.tasks[taker].stage == flow.tasks[giver].stage;
+    let task = &mut flow.tasks[taker];
+    let TaskType::Run(command) = task.task_type.clone() else { return };
+    task.id.push_str("-{k}");
+    task.join = Join::default();
+    if is_near && rng.chance(70) {
+        let after = &mut flow.tasks[taker].after;
+        after.push(TaskId::from(giver));
+        after.sort_unstable();
+        after.dedup();
+    }
+    let list = ValueOf::Output { task: TaskId::from(giver), name: "files".into() };
+    let foreach = Foreach { list, key: "k".into(), command, made: None };
+    flow.tasks[taker].task_type = TaskType::Foreach(Arc::new(foreach));
 }
 
 fn random_monitor(rng: &mut Rng) -> ProgressMonitor {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quarterdeck::engine::care::*;
-use quarterdeck::engine::condition::Value;
+use quarterdeck::engine::condition::{Type, Value};
 use quarterdeck::engine::ids::*;
 use quarterdeck::engine::message::*;
 use quarterdeck::engine::monitors::*;
@@ -56,7 +56,12 @@ fn exited(exit: Exit, left: u32) -> News {
 fn findings(care: &Care, rng: &mut Rng, fair: bool) -> Findings {
     let mut found = Findings { because: vec!["so".into()], ..Findings::default() };
     let value = |rng: &mut Rng| Value::Int(rng.below(6) as i64);
-    found.published = care.publishes.iter().map(|publish| (publish.name.clone(), value(rng))).collect();
+    let of = |rng: &mut Rng, of: &Type| match of {
+        // Now and then with one twice: no two tasks can have one name.
+        Type::List(_) => Value::List((0..rng.below(4)).map(|n| Value::Int((n + rng.below(2)) as i64)).collect()),
+        _ => value(rng),
+    };
+    found.published = care.publishes.iter().map(|publish| (publish.name.clone(), of(rng, &publish.of))).collect();
     found.up_to_date = (care.up_to_date || !fair) && rng.chance(25);
     if rng.chance(40) {
         let weight = 1 + rng.below(3) as u32;

@@ -131,5 +131,6 @@ fn compensation_of(state: &State, task: TaskId, stage: StageId, before: Option<T
         compensates: Some(task),
         barrier: None,
         monitor: None,
+        made_by: None,
     }
 }

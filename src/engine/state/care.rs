@@ -83,7 +83,7 @@ impl State {
         Ok(Arc::new(filled))
     }
 
-    fn value_of(&self, value: &ValueOf) -> Result<&Value, String> {
+    pub(in crate::engine) fn value_of(&self, value: &ValueOf) -> Result<&Value, String> {
         match value {
             ValueOf::Output { task, name } => self.output(*task, name).ok_or_else(|| {
                 let name_of = self.definitions.get(task.index()).map_or("?", |definition| &definition.id);
@@ -91,6 +91,7 @@ impl State {
                     self.tasks.get(task.index()).map_or("unknown", |task| crate::engine::decide::word(task.phase));
                 format!("it refers to `{name}` of {name_of}, which has published none: it is {phase}")
             }),
+            ValueOf::Each => Err("it refers to an element of a list, and is made of none".to_owned()),
             ValueOf::Metric(name) => {
                 self.metric(name).ok_or_else(|| format!("it refers to metrics.{name}, which nobody has published yet"))
             }

@@ -155,6 +155,7 @@ impl State {
                 self.compensate(*phase, why);
                 self.note(Origin::Rule, DoneWhat::Compensation(why.clone()));
             }
+            Fact::Made { task, tasks } => self.wait_for_made(*task, *tasks),
             Fact::CompensationsAdded { phase, tasks } => self.compensations_known(*phase, *tasks),
             Fact::Starting { task, attempt, agent } => self.start(*task, *attempt, *agent),
             Fact::Running { task, process, log, .. } => self.runs(*task, process, *log, false),

@@ -74,6 +74,19 @@ impl State {
         self.follow(deltas);
     }
 
+    /// What waits for it may go on; it never can as things are.
+    pub(super) fn stands(&self, id: TaskId) -> (bool, bool) {
+        let keys = self.keys(id);
+        (keys.satisfied, keys.dead)
+    }
+
+    /// It stands where it stood, and is to be decided anew.
+    pub(super) fn ask_again(&mut self, id: TaskId) {
+        if self.changes.noted {
+            self.changes.arrived.push(id);
+        }
+    }
+
     /// What changes for those that wait, and for those that wait for them.
     fn follow(&mut self, mut deltas: Vec<Delta>) {
         while let Some(Delta { task, by }) = deltas.pop() {
@@ -136,7 +149,8 @@ impl State {
         if !self.changes.noted {
             return;
         }
-        let is_lost = after.dead && !before.dead && self.task(id).join.is_some();
+        // Also one that is cancelled excuses failures, as long as enough of those before it can still come to pass.
+        let is_lost = after.hopeless && !before.hopeless;
         if is_lost || (after.enough && !before.enough) {
             self.changes.enough.push(id);
         }
@@ -211,6 +225,7 @@ impl State {
             dead,
             excused: task.excused,
             barrier: self.barrier_stand(id),
+            hopeless: task.join.as_ref().is_some_and(|join| join.dead > join.spare),
             enough: task.join.as_ref().is_some_and(|join| join.is_enough() && !join.settled),
             display: display_key(&self.settings, definition.stage, id, task),
             timer: timer(&self.settings, &definition.timeout, task),
@@ -372,6 +387,8 @@ struct Keys {
     excused: bool,
     /// Enough of what it waits for is done, and nothing has followed from that yet.
     enough: bool,
+    /// So many of those that its join waits for never can be that it never can have enough.
+    hopeless: bool,
     /// How it stands to its barrier.
     barrier: Option<(BarrierId, Stand)>,
     display: DisplayKey,

@@ -9,7 +9,7 @@ use super::{Agent, Class, ClassId, Joining, Phase, Pool, PoolId, Resource, Stage
 use crate::engine::bucket::Bucket;
 use crate::engine::definition::{
     AgentDefinition, Deadline, Join, Requirements, ResourceDefinition, ResourceKind, Settings, TaskConstraint,
-    TaskDefinition, Trigger, WorkflowStage,
+    TaskDefinition, TaskType, Trigger, WorkflowStage,
 };
 use crate::engine::ids::{AgentId, Amount, ResourceId, Span, StageId, TaskId};
 use crate::engine::table::Table;
@@ -265,6 +265,35 @@ impl State {
         task.unmet = needed(definition) + closed;
         (task.deadline, task.since, task.ready_at) = (deadline, now, now);
         task
+    }
+
+    /// All tasks of the list of this one were added: it waits for them too from now on.
+    pub(super) fn wait_for_made(&mut self, id: TaskId, tasks: u32) {
+        let made = self.made_by(id);
+        let mut definition = (**self.definition(id)).clone();
+        if let TaskType::Foreach(foreach) = &mut definition.task_type {
+            Arc::make_mut(foreach).made = Some(tasks);
+        }
+        definition.after.extend(&made);
+        *self.definitions.at_mut(id.index()) = Arc::new(definition);
+        let (mut unmet, mut dead) = (0, 0);
+        for task in made {
+            self.dependents.at_mut(task.index()).push(id);
+            let (is_met, is_dead) = self.stands(task);
+            unmet += u32::from(!is_met);
+            dead += u32::from(is_dead);
+        }
+        let now = self.now;
+        self.edit(id, |t| {
+            t.unmet += unmet;
+            t.dead += dead;
+            if t.unmet > 0 {
+                t.queue(now);
+            }
+        });
+        if unmet == 0 {
+            self.ask_again(id);
+        }
     }
 
     /// Conditions speak of a task by name that was added while the workflow runs.

@@ -19,6 +19,7 @@ use crate::engine::fact::{Cause, Ending, Fact, Outcome, Stamped, Then};
 use crate::engine::gates::check_words;
 use crate::engine::ids::{Span, TaskId, Time};
 use crate::engine::message::{Command, Origin, StopReason, StopSignal};
+use crate::engine::shared;
 use crate::engine::state::State;
 use crate::snapshot::build::outcome_words;
 use crate::snapshot::why::{duration, short_span as span};
@@ -378,6 +379,15 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
         }
         Fact::BreakerProbes => ("▸", "breaker   half open: one task tries".into()),
         Fact::BreakerClosed => ("▸", "breaker   closed: going on".into()),
+        Fact::StateSet { key, value, .. } => {
+            let is =
+                value.as_ref().map_or_else(|| "deleted".to_owned(), |value| format!("= {}", shared::text_of(value)));
+            (
+                "·",
+                text::clean(&format!("state     {key} {} (by {})", crate::engine::care::cut(is), way(item)))
+                    .into_owned(),
+            )
+        }
         Fact::OverloadBegan { why } => ("▌", format!("overload  nothing starts while {}", text::clean(why))),
         Fact::OverloadEnded { why } => ("▸", format!("overload  over: {}", text::clean(why))),
         Fact::PauseWhileHeeded(true) => ("○", "overload  PauseWhile counts again".into()),
@@ -423,6 +433,7 @@ pub fn way_of(state: &State, fact: &Fact) -> Option<String> {
             let kind = if goal.kind == GoalKind::Objective { "objective" } else { "milestone" };
             Some(format!("{kind} {}", goal.name))
         }
+        Fact::StateSet { by, .. } => Some(state.who(by)),
         Fact::CapacitySet { resource, .. } => Some(state.resource(*resource).definition.words()),
         Fact::StageDecided { stage, .. } => Some(state.stage_name(*stage).to_owned()),
         Fact::FallbackChosen { task, fallback, .. }
@@ -515,6 +526,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     by: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     round: Option<u32>,
@@ -596,6 +609,7 @@ fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
                 Origin::Operator => "operator",
                 Origin::Rule => "rule",
                 Origin::Client(_) => "client",
+                Origin::Task(..) => "task",
             });
             line.name = Some(command_name(command));
             "Commanded"
@@ -734,6 +748,11 @@ fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
         Fact::MaxRunningSet { most } => {
             line.most = *most;
             "MaxRunningSet"
+        }
+        Fact::StateSet { key, value, .. } => {
+            (line.name, line.by) = (Some(key.as_str()), item.way.as_deref());
+            line.value = value.as_ref().map(shared::to_json);
+            "StateSet"
         }
         Fact::OverloadBegan { why } => {
             line.message = Some(why);
@@ -895,6 +914,7 @@ fn command_name(command: &Command) -> &'static str {
         Command::SetCapacity { .. } => "set_capacity",
         Command::SetMaxRunning { .. } => "set_max_running",
         Command::CloseBreaker => "close_breaker",
+        Command::SetState { .. } => "set_state",
         Command::HeedPauseWhile(true) => "heed_pause_while",
         Command::HeedPauseWhile(false) => "ignore_pause_while",
         Command::Compensate => "compensate",

@@ -243,12 +243,17 @@ fn the_socket_is_its_owners_alone_and_a_dead_one_or_a_link_is_replaced() {
 
 #[test]
 fn the_schema_of_the_protocol_is_what_the_types_say() {
-    use quarterdeck::bus::message::{CoordinationMessage, OneTask, Order, TaskLine, Tasks};
+    use quarterdeck::bus::message::{
+        CoordinationMessage, OneTask, Order, Progress, StateLine, StateRequest, TaskLine, Tasks,
+    };
     let schema = serde_json::json!({
         "CoordinationMessage": schemars::schema_for!(CoordinationMessage),
         "parameters of command": schemars::schema_for!(Order),
         "parameters of ps and wait": schemars::schema_for!(Tasks),
         "parameters of why": schemars::schema_for!(OneTask),
+        "parameters of progress": schemars::schema_for!(Progress),
+        "parameters of state": schemars::schema_for!(StateRequest),
+        "a value in the responses to state": schemars::schema_for!(StateLine),
         "a task in the response to ps": schemars::schema_for!(TaskLine),
     });
     let made = serde_json::to_string_pretty(&schema).expect("plain data") + "\n";

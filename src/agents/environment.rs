@@ -17,6 +17,9 @@ pub const ATTEMPT: &str = "QD_ATTEMPT";
 /// Name of the task.
 pub const TASK: &str = "QD_TASK";
 
+/// Path of this program.
+pub const BIN: &str = "QD_BIN";
+
 /// Variables that every attempt gets anew.
 const OURS: [&str; 5] = [SESSION, TASK_ID, ATTEMPT, TASK, "PWD"];
 

@@ -8,7 +8,7 @@
 //! at, the zombie kept → `Exited` → (`Emptied`) → the end is stored → `reap`. At any instant a SIGKILL of this process
 //! leaves enough for the guard to tell what became of it.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -24,7 +24,7 @@ use super::adoption::Adoption;
 use super::attempts::{Attempts, Key, Kill, Live, Phase};
 use super::attended::{self, Places};
 use super::command::{Plan, Planner, Way, quoted, shell};
-use super::environment::Environment;
+use super::environment::{BIN, Environment};
 use super::orphans::Orphans;
 use super::output::{Log, Logs, above_stderr};
 use super::spawn::{Child, Entry, Spawner, Spawning, keep_descriptors_from_children};
@@ -128,7 +128,7 @@ impl LocalExecutor {
             null,
             spawner: Spawner::new(),
             births: Vec::new(),
-            environment: Environment::new(std::env::vars_os(), &config.session, &cwd),
+            environment: Environment::new(with_ourselves(std::env::vars_os()), &config.session, &cwd),
             cwd,
             table: config.table,
             planner: Planner::default(),
@@ -655,4 +655,10 @@ impl Executor for LocalExecutor {
         }
         again
     }
+}
+
+/// With the path of this program: a task's `"$QD_BIN" state …` speaks to its session with the right one.
+fn with_ourselves(variables: std::env::VarsOs) -> impl Iterator<Item = (OsString, OsString)> {
+    let own = std::env::current_exe().ok().map(|path| (OsString::from(BIN), path.into_os_string()));
+    variables.filter(|(name, _)| name != BIN).chain(own)
 }

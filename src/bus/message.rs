@@ -46,7 +46,7 @@ pub enum MessageType {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Content {
-    /// What is to be done or was: `hello`, `command`, `ps`, `why`, `wait`, `progress`; in a response that of its query.
+    /// What is to be done or was: `hello`, `command`, `ps`, `why`, `wait`, `progress`, `state`; in a response that of its query.
     pub action: String,
     /// What belongs to it.
     #[serde(default)]
@@ -99,6 +99,40 @@ pub enum Request {
     Wait(Tasks),
     /// So far has come the task that speaks.
     Progress(Progress),
+    /// Read or change the shared state.
+    State(StateRequest),
+}
+
+/// What is asked of the shared state: the parameters of `state`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StateRequest {
+    /// `get`, `list`, `set`, `delete`, or `watch`: an answer once the key has another version than `version`.
+    pub op: String,
+    /// Which.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub key: String,
+    /// In `set`: a number, a text, true or false.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub value: Value,
+    /// In `set` and `delete`: only if it has this version; 0 if it is not to be there. In `watch`: the last that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+}
+
+/// What is told of a value of the shared state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StateLine {
+    /// Its key.
+    pub key: String,
+    /// Its value; null if there is none.
+    pub value: Value,
+    /// Which change of the session made it so; 0 if there is none.
+    pub version: u64,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// Who: the name of a person, `TASK/ATTEMPT`, `operator`, `workflow`.
+    pub by: String,
 }
 
 /// How far a task has come: the parameters of `progress`.
@@ -200,7 +234,8 @@ impl Request {
             "why" => serde_json::from_value(parameters).map(Self::Why).map_err(wrong),
             "wait" => serde_json::from_value(parameters).map(Self::Wait).map_err(wrong),
             "progress" => serde_json::from_value(parameters).map(Self::Progress).map_err(wrong),
-            other => Err(format!("there is no action `{other}`: command, ps, why, wait, progress")),
+            "state" => serde_json::from_value(parameters).map(Self::State).map_err(wrong),
+            other => Err(format!("there is no action `{other}`: command, ps, why, wait, progress, state")),
         }
     }
 }

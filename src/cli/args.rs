@@ -112,6 +112,8 @@ pub enum Verb {
     Ctl(Ctl),
     /// From within a task: say how far it has come.
     Progress(Progress),
+    /// Read or change the shared state of a session, from within a task or from another terminal.
+    State(State),
     /// Print the output of a task.
     Log(Log),
     /// Report on a session: its timeline, failures by cause, where time was lost.
@@ -140,6 +142,86 @@ pub struct Progress {
     /// What it is at, in a few words.
     #[arg(value_name = "TEXT")]
     pub text: Vec<String>,
+}
+
+/// `qd state`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "A value is a number, true, false or a text; \"5\" in quotes of its own, or --text, makes a text of what looks like another.\n\nExamples:\n  qd state set phase testing\n  qd state add done 1\n  v=$(qd state get phase --json | jq .version); qd state cas phase $v shipping\n  qd state watch phase --until shipping"
+)]
+pub struct State {
+    /// Which session: the only one that runs, if there is one, or that of the task that asks.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub session: Option<String>,
+    /// As whom.
+    #[arg(long = "as", global = true, value_name = "WHO")]
+    pub who: Option<String>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What.
+    #[command(subcommand)]
+    pub what: StateVerb,
+}
+
+/// What is done with the shared state.
+#[derive(Debug, Subcommand)]
+pub enum StateVerb {
+    /// Print a value; exit 1 if there is none.
+    Get {
+        /// Its key.
+        key: String,
+    },
+    /// All keys with their values, versions, and who set them.
+    List,
+    /// Set a value.
+    Set {
+        /// Its key.
+        key: String,
+        /// The value.
+        #[arg(allow_hyphen_values = true)]
+        value: String,
+        /// It is a text, whatever it looks like.
+        #[arg(long)]
+        text: bool,
+    },
+    /// Set a value only if it has this version (0: if there is none); exit 1 if it has another.
+    Cas {
+        /// Its key.
+        key: String,
+        /// Its version.
+        version: u64,
+        /// The value.
+        #[arg(allow_hyphen_values = true)]
+        value: String,
+        /// It is a text, whatever it looks like.
+        #[arg(long)]
+        text: bool,
+    },
+    /// Add a number to one (to 0 if there is none), and print what it comes to. Nobody else's change is lost.
+    Add {
+        /// Its key.
+        key: String,
+        /// How much.
+        #[arg(allow_hyphen_values = true, default_value_t = 1)]
+        by: i64,
+    },
+    /// Delete a value that the workflow does not declare.
+    Delete {
+        /// Its key.
+        key: String,
+    },
+    /// Wait until a value is another, and print it.
+    Watch {
+        /// Its key.
+        key: String,
+        /// Go on waiting until it is this.
+        #[arg(long, allow_hyphen_values = true)]
+        until: Option<String>,
+        /// The version that is known already; that of now if absent.
+        #[arg(long, conflicts_with = "until")]
+        since: Option<u64>,
+    },
 }
 
 fn parse_progress(text: &str) -> Result<(u64, u64), String> {

@@ -21,7 +21,7 @@ const NOBODY: &str = "no console runs it: qd sessions lists them, qd resume goes
 /// `qd ctl`.
 pub fn ctl(args: &Ctl) -> Result<i32> {
     let folder = folder(args.session.as_deref())?;
-    let source = who(args);
+    let source = who(args.who.as_deref());
     let mut client = match Client::connect(folder.fd(), &source) {
         Ok(client) => client,
         // Nothing of it goes on: what it came to stands in its journal.
@@ -69,13 +69,14 @@ fn past(folder: &Folder, tasks: &[String]) -> Result<i32> {
     Ok(orders::code(&state, &ids))
 }
 
-fn who(args: &Ctl) -> String {
+/// As whom: as said, else by the login's name.
+pub(super) fn who(said: Option<&str>) -> String {
     let login = || ["LOGNAME", "USER"].iter().find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
-    args.who.clone().or_else(login).unwrap_or_else(|| "ctl".to_owned())
+    said.map(str::to_owned).or_else(login).unwrap_or_else(|| "ctl".to_owned())
 }
 
 /// The session that was named, else the only one that runs.
-fn folder(name: Option<&str>) -> Result<Folder> {
+pub(super) fn folder(name: Option<&str>) -> Result<Folder> {
     let sessions = live::sessions()?;
     if let Some(name) = name {
         return sessions.folder(name);
@@ -92,7 +93,8 @@ fn folder(name: Option<&str>) -> Result<Folder> {
     }
 }
 
-fn of(trouble: Trouble, folder: &Folder) -> Error {
+/// What the user is told of it.
+pub(super) fn of(trouble: Trouble, folder: &Folder) -> Error {
     match trouble {
         Trouble::Nobody => Error::usage(format!("session {} cannot be reached", folder.name())).hint(NOBODY),
         Trouble::Gone => {
@@ -103,7 +105,8 @@ fn of(trouble: Trouble, folder: &Folder) -> Error {
     }
 }
 
-fn to_value(of: &impl serde::Serialize) -> Result<Value> {
+/// As the parameters of a message.
+pub(super) fn to_value(of: &impl serde::Serialize) -> Result<Value> {
     serde_json::to_value(of).map_err(|error| Error::internal(error.to_string()))
 }
 
@@ -153,7 +156,8 @@ fn order(verb: &CtlVerb, source: &str) -> Order {
     }
 }
 
-fn print_json(answer: &Value) -> i32 {
+/// An answer as a line.
+pub(super) fn print_json(answer: &Value) -> i32 {
     print(format!("{answer}\n").as_bytes())
 }
 
@@ -197,16 +201,36 @@ fn progress_of(row: &TaskLine) -> String {
     format!("{}{}", told.unwrap_or_default(), row.note)
 }
 
-/// `qd progress`: said from within a task. A task does not fail because nobody listens.
-pub fn progress(args: &super::args::Progress) -> Result<i32> {
-    let (done, of) = args.value;
+/// The task from within which this is said, by its environment.
+pub(super) struct Within {
+    /// Its session.
+    pub folder: Folder,
+    /// Its name.
+    pub task: String,
+    /// Who that is, exactly.
+    pub context: ExecutionContext,
+}
+
+/// The task from within which this is said, if it is from within one.
+pub(super) fn within() -> Result<Option<Within>> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let number = |name: &str| variable(name).and_then(|value| value.parse::<u32>().ok());
     let (Some(session), Some(task_id), Some(attempt)) = (variable(SESSION), number(TASK_ID), number(ATTEMPT)) else {
-        return Err(Error::usage("no task says this").hint("qd progress is for the commands of a task, while they run"));
+        return Ok(None);
     };
     let folder = Folder::recording(std::path::Path::new(&session))?;
     let task = variable(TASK).unwrap_or_default();
+    let (task_id, attempt) = (Some(task_id), Some(attempt));
+    let context = ExecutionContext { session: None, task: Some(task.clone()), task_id, attempt };
+    Ok(Some(Within { folder, task, context }))
+}
+
+/// `qd progress`: said from within a task. A task does not fail because nobody listens.
+pub fn progress(args: &super::args::Progress) -> Result<i32> {
+    let (done, of) = args.value;
+    let Some(Within { folder, task, context }) = within()? else {
+        return Err(Error::usage("no task says this").hint("qd progress is for the commands of a task, while they run"));
+    };
     let unheard = |why: String| {
         let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("qd progress: {why}\n").as_bytes());
         Ok(0)
@@ -215,7 +239,6 @@ pub fn progress(args: &super::args::Progress) -> Result<i32> {
         Ok(client) => client,
         Err(trouble) => return unheard(of_trouble(trouble)),
     };
-    let context = ExecutionContext { session: None, task: Some(task), task_id: Some(task_id), attempt: Some(attempt) };
     client.speak_from(context);
     let said = Progress { done, of, text: args.text.join(" ") };
     match client.ask("progress", to_value(&said)?) {

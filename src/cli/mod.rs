@@ -10,6 +10,7 @@ mod report;
 mod resume;
 mod run;
 mod shell;
+mod state;
 mod votes;
 
 use std::process::ExitCode;
@@ -65,6 +66,7 @@ fn dispatch(args: Args) -> Result<i32> {
         Some(Verb::Sessions(list)) => inspect::sessions(&list),
         Some(Verb::Ctl(order)) => ctl::ctl(&order),
         Some(Verb::Progress(progress)) => ctl::progress(&progress),
+        Some(Verb::State(asked)) => state::state(&asked),
         Some(Verb::Why(why)) => inspect::why(&why),
         Some(Verb::Log(log)) => inspect::log(&log),
         Some(Verb::Report(report)) => report::report(&report),

@@ -20,10 +20,11 @@ use super::fact::{Ending, Fact, Stamped, Target};
 use super::ids::{AgentId, Amount, FallbackId, ResourceId, Span, StageId, TaskId, Time};
 use super::message::Command;
 use super::overload::Overload;
+use super::shared::Shared;
 use super::state::{Changes, ClassId, Done, Live, Past, Phase, Reservation, Resource, Saga, State, Transition};
 
 /// Form of what follows. Another one is not read.
-pub const CHECKPOINT_VERSION: u32 = 10;
+pub const CHECKPOINT_VERSION: u32 = 11;
 
 /// What was last said of a goal.
 type Said = Option<(bool, Time, Arc<str>)>;
@@ -37,6 +38,7 @@ struct Stored {
     resources: Vec<StoredResource>,
     windows: Vec<WindowDefinition>,
     breaker: Tripped,
+    shared: Shared,
     overload: Option<Overload>,
     ignores_overload: bool,
     agents: Vec<StoredAgent>,
@@ -212,6 +214,7 @@ impl State {
             resources: self.resources.iter().map(resource).collect(),
             windows: (*self.windows).clone(),
             breaker: self.breaker.clone(),
+            shared: (*self.shared).clone(),
             overload: self.overload.clone(),
             ignores_overload: self.ignores_overload,
             agents: (0..self.agents.len()).map(agent).collect(),
@@ -273,6 +276,7 @@ impl State {
             (entry.capacity, entry.peak, entry.bucket) = (stored.capacity, stored.peak, stored.bucket);
         }
         state.breaker = stored.breaker.clone();
+        state.shared = Arc::new(stored.shared.clone());
         (state.overload, state.ignores_overload) = (stored.overload.clone(), stored.ignores_overload);
         state.loaded = true;
         state.started = stored.started;

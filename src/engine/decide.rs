@@ -18,6 +18,7 @@ use super::message::{
 };
 use super::monitors;
 use super::sensors::Sensors;
+use super::shared;
 use super::state::{Changed, Live, Phase, State};
 
 /// How long a start waits that failed because the machine was out of something; doubled up to [`NO_ROOM_MAX`].
@@ -230,7 +231,14 @@ impl Engine {
             Command::Redo => self.redo(turn),
             Command::All(commands) => self.all(turn, by, commands),
             one => {
-                let intent = intend(&self.state, one)?;
+                self.state.speaks(by)?;
+                let mut intent = intend(&self.state, one)?;
+                shared::sign(&mut intent.facts, by);
+                if matches!(by, Origin::Task(..)) {
+                    // What tasks do among themselves is no action of a person, and not taken back by one.
+                    self.record_intent(turn, intent.facts);
+                    return Ok(());
+                }
                 let note = Fact::Commanded { by: by.clone(), command: one.clone(), inverse: intent.inverse };
                 self.record(turn, note);
                 self.record_intent(turn, intent.facts);
@@ -740,6 +748,7 @@ fn intend(state: &State, command: &Command) -> Result<Intent, Refusal> {
         | Command::HeedPauseWhile(_) => {
             super::limits::intend(state, command).map(|(facts, inverse)| Intent { facts, inverse })
         }
+        Command::SetState { .. } => shared::intend(state, command).map(|(facts, inverse)| Intent { facts, inverse }),
         Command::Load(_) | Command::Undo | Command::Redo | Command::All(_) => {
             refuse("cannot be part of another command")
         }

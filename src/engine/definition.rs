@@ -73,6 +73,9 @@ pub struct Settings {
     /// While it holds nothing starts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pause_while: Option<Condition>,
+    /// What is shared from the start; each keeps its type.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub state: IndexMap<String, Param>,
 }
 
 impl Default for Settings {
@@ -91,6 +94,7 @@ impl Default for Settings {
             cwd: None,
             breaker: None,
             pause_while: None,
+            state: IndexMap::new(),
         }
     }
 }

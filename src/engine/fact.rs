@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::care::Findings;
 use super::definition::{
-    AgentDefinition, BarrierDefinition, ExecutionPhase, FallbackDefinition, Goal, ResourceDefinition, Settings,
+    AgentDefinition, BarrierDefinition, ExecutionPhase, FallbackDefinition, Goal, Param, ResourceDefinition, Settings,
     StateTransition, TaskDefinition, WindowDefinition, WorkflowStage,
 };
 use super::ids::{
@@ -454,6 +454,17 @@ pub enum Fact {
         holds: bool,
         /// The condition with its values.
         why: String,
+    },
+
+    // ── the shared state ─────────────────────────────────────────────────────────────────────────────────────────
+    /// A value of the shared state.
+    StateSet {
+        /// Its key.
+        key: String,
+        /// The new value; deleted without one.
+        value: Option<Param>,
+        /// Who did it.
+        by: Origin,
     },
 
     // ── limits and flow control ──────────────────────────────────────────────────────────────────────────────────

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::care::{Care, Findings};
-use super::definition::{CommandSpec, Sensor, Workflow};
+use super::definition::{CommandSpec, Param, Sensor, Workflow};
 use super::ids::{AgentId, Amount, Attempt, FallbackId, PhaseId, ResourceId, Span, TaskId, Time};
 use super::monitors::{Observation, ProgressMonitor, Trouble};
 use super::overload::Figures;
@@ -66,6 +66,8 @@ pub enum Origin {
     Rule,
     /// Somebody at the session's socket: who, as they say.
     Client(String),
+    /// An attempt of a task.
+    Task(TaskId, Attempt),
 }
 
 /// What the operator or a script asks.
@@ -157,6 +159,16 @@ pub enum Command {
     },
     /// Close the circuit breaker: start again at once.
     CloseBreaker,
+    /// Set or delete a value of the shared state.
+    SetState {
+        /// Its key.
+        key: String,
+        /// The new value; deleted without one.
+        value: Option<Param>,
+        /// Only if it has this version; 0 if it is not to be there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expect: Option<u64>,
+    },
     /// Whether `PauseWhile` counts.
     HeedPauseWhile(bool),
     /// Stop the run and undo what was done.

@@ -31,6 +31,7 @@ pub mod order;
 pub mod overload;
 pub mod place;
 pub mod sensors;
+pub mod shared;
 pub mod state;
 pub mod table;
 pub mod values;

@@ -16,7 +16,7 @@ impl Values for State {
             Name::Metric(name) => self.metric(name).cloned(),
             Name::Out(id, name) => self.output(self.named(id)?, name).cloned(),
             Name::System(field) => self.figures.map(|figures| figures.value(*field)),
-            Name::State(_) => None,
+            Name::State(key) => self.shared.entries.get(&**key).map(|entry| param(&entry.value)),
         }
     }
 }

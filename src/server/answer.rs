@@ -9,9 +9,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::orders;
-use crate::bus::message::{CoordinationMessage, ExecutionContext, Progress, Request, TaskLine};
+use crate::bus::message::{
+    CoordinationMessage, ExecutionContext, Progress, Request, StateLine, StateRequest, TaskLine,
+};
 use crate::engine::ids::{Attempt, TaskId};
-use crate::engine::message::Origin;
+use crate::engine::message::{Command, Origin};
+use crate::engine::shared;
 use crate::engine::state::{Shown, State};
 use crate::runtime::Handle;
 use crate::snapshot::build::{Frozen, task};
@@ -37,13 +40,7 @@ pub(super) fn to(handle: &Handle, request: Request, asked: &CoordinationMessage)
         Request::Command(order) => {
             let frozen = picture(handle)?;
             let command = orders::command(&frozen.engine.state, &order, source)?;
-            let (answer_to, answers) = channel();
-            handle.send_as(Origin::Client(source.to_owned()), command, 0, Some(answer_to));
-            match answers.recv_timeout(PATIENCE) {
-                Ok((_, Ok(words))) => Ok(json!({ "done": words })),
-                Ok((_, Err(refusal))) => Err(refusal.0),
-                Err(_) => Err("the session has not answered: it has ended, or its disk does not answer".into()),
-            }
+            send(handle, Origin::Client(source.to_owned()), command)
         }
         Request::Ps(wanted) => {
             let frozen = picture(handle)?;
@@ -61,6 +58,61 @@ pub(super) fn to(handle: &Handle, request: Request, asked: &CoordinationMessage)
         }
         Request::Wait(wanted) => wait(handle, &wanted.tasks),
         Request::Progress(progress) => tell(handle, progress, &asked.content.context),
+        Request::State(wanted) => state(handle, &wanted, asked),
+    }
+}
+
+/// Asks the loop, and waits until what it says is stored.
+fn send(handle: &Handle, by: Origin, command: Command) -> Result<Value, String> {
+    let (answer_to, answers) = channel();
+    handle.send_as(by, command, 0, Some(answer_to));
+    match answers.recv_timeout(PATIENCE) {
+        Ok((_, Ok(words))) => Ok(json!({ "done": words })),
+        Ok((_, Err(refusal))) => Err(refusal.0),
+        Err(_) => Err("the session has not answered: it has ended, or its disk does not answer".into()),
+    }
+}
+
+/// The shared state is read or changed.
+fn state(handle: &Handle, wanted: &StateRequest, asked: &CoordinationMessage) -> Result<Value, String> {
+    let context = &asked.content.context;
+    let by = match (context.task_id, context.attempt) {
+        (Some(task), Some(attempt)) => Origin::Task(TaskId(task), Attempt(attempt)),
+        _ => Origin::Client(asked.metadata.source.clone()),
+    };
+    let key = wanted.key.clone();
+    match wanted.op.as_str() {
+        "list" => {
+            let frozen = picture(handle)?;
+            let keys = frozen.engine.state.shared.entries.keys();
+            let lines: Vec<StateLine> = keys.map(|key| state_line(&frozen.engine.state, key)).collect();
+            Ok(json!({ "state": lines }))
+        }
+        "get" => Ok(json!(state_line(&picture(handle)?.engine.state, &key))),
+        "watch" => loop {
+            let line = state_line(&picture(handle)?.engine.state, &key);
+            if Some(line.version) != wanted.version {
+                return Ok(json!(line));
+            }
+            thread::sleep(LOOK_EVERY);
+        },
+        "set" => {
+            let value = shared::of_json(&wanted.value).ok_or("a value is a number, a text, true or false")?;
+            send(handle, by, Command::SetState { key, value: Some(value), expect: wanted.version })
+        }
+        "delete" => send(handle, by, Command::SetState { key, value: None, expect: wanted.version }),
+        other => Err(format!("there is no `{other}` of the shared state: get, list, set, delete, watch")),
+    }
+}
+
+fn state_line(state: &State, key: &str) -> StateLine {
+    let key = key.to_owned();
+    match state.shared.entries.get(key.as_str()) {
+        Some(entry) => {
+            let (version, at_ms, by) = (entry.version, entry.at.0, state.who(&entry.by));
+            StateLine { key, value: shared::to_json(&entry.value), version, at_ms, by }
+        }
+        None => StateLine { key, value: Value::Null, version: 0, at_ms: 0, by: String::new() },
     }
 }
 

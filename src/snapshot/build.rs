@@ -9,7 +9,8 @@ use super::graph::around;
 use super::rows::rows;
 use super::why::{detail, duration};
 use super::{
-    Action, AgentRow, Alert, Counts, Header, LockRow, Mode, Phase, PhaseLine, Progress, Snapshot, Storage, View,
+    Action, AgentRow, Alert, Counts, Header, LockRow, Mode, Phase, PhaseLine, Progress, SharedRow, Snapshot, Storage,
+    View,
 };
 use crate::engine::breaker::Gate;
 use crate::engine::decide::Engine;
@@ -19,10 +20,13 @@ use crate::engine::fact::{Cause, Ending, Outcome};
 use crate::engine::ids::{AgentId, Amount, ResourceId, Span, TaskId, Time};
 use crate::engine::message::{Command, Origin};
 use crate::engine::place::Closed;
+use crate::engine::shared::Entry;
 use crate::engine::state::{DoneWhat, RunPhase, Shown, State, Tally};
 
 /// How many alerts and actions are shown at most.
 const LISTED: usize = 100;
+/// How many values of the shared state are shown at most.
+const SHARED_LISTED: usize = 200;
 /// How many lost and how many failed tasks are looked at for alerts at most.
 const LOOKED_AT: usize = 2000;
 /// How many locks are listed at most.
@@ -96,6 +100,10 @@ pub fn build(frozen: &Frozen, view: &View, at: Time) -> Snapshot {
         running: shown_as(state, Shown::Running).next().map(|id| (id, state.definition(id).stage)),
         detail: view.cursor.filter(|id| id.index() < state.tasks.len()).map(|id| detail(frozen, id, at)),
         alerts: alerts(frozen, at),
+        shared: (
+            state.shared.entries.iter().take(SHARED_LISTED).map(|one| shared(state, one)).collect(),
+            state.shared.entries.len(),
+        ),
         actions: state.actions.iter().rev().take(LISTED).map(|done| action(state, done)).collect(),
         record: Arc::default(),
         graph: match view.graph {
@@ -479,6 +487,11 @@ pub fn outcome_words(outcome: &Outcome) -> String {
     }
 }
 
+fn shared(state: &State, (key, entry): (&Arc<str>, &Entry)) -> SharedRow {
+    let value = crate::engine::care::cut(crate::engine::shared::text_of(&entry.value));
+    SharedRow { key: key.to_string(), value, version: entry.version, at: entry.at, by: state.who(&entry.by) }
+}
+
 fn action(state: &State, done: &crate::engine::state::Done) -> Action {
     let text = match &done.what {
         DoneWhat::Command(command) => in_words(state, command),
@@ -491,6 +504,7 @@ fn action(state: &State, done: &crate::engine::state::Done) -> Action {
         Origin::Operator => "you".into(),
         Origin::Rule => "rule".into(),
         Origin::Client(who) => format!("{who} (ctl)"),
+        Origin::Task(..) => state.who(&done.by),
     };
     Action { at: done.at, who, text }
 }
@@ -531,6 +545,10 @@ pub fn in_words(state: &State, command: &Command) -> String {
         Command::SetMaxRunning { most: Some(most) } => format!("at most {most} run at once"),
         Command::SetMaxRunning { most: None } => "no limit of what runs at once".into(),
         Command::CloseBreaker => "close the circuit breaker".into(),
+        Command::SetState { key, value: Some(value), .. } => {
+            format!("set {key} to {}", crate::engine::shared::text_of(value))
+        }
+        Command::SetState { key, value: None, .. } => format!("delete {key}"),
         Command::HeedPauseWhile(true) => "let PauseWhile count".into(),
         Command::HeedPauseWhile(false) => "ignore PauseWhile".into(),
         Command::Compensate => "stop the run and compensate what was done".into(),

@@ -161,6 +161,8 @@ pub struct Snapshot {
     pub alerts: Vec<Alert>,
     /// Who did what, newest first, bounded.
     pub actions: Vec<Action>,
+    /// The shared state by key, bounded, and how many keys there are.
+    pub shared: (Vec<SharedRow>, usize),
     /// What has run, if the View asks for it: whoever keeps it puts it here.
     pub record: Arc<record::Record>,
     /// What is around the node that the View asks for.
@@ -574,6 +576,21 @@ pub struct Alert {
     pub task: Option<TaskId>,
     /// Bad (failed, lost) rather than a warning.
     pub bad: bool,
+}
+
+/// A value of the shared state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SharedRow {
+    /// Its key.
+    pub key: String,
+    /// Its value, as text.
+    pub value: String,
+    /// Which change of the session made it so.
+    pub version: u64,
+    /// When.
+    pub at: Time,
+    /// Who.
+    pub by: String,
 }
 
 /// Who did what.

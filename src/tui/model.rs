@@ -160,6 +160,7 @@ pub enum Dialog {
     Help { scroll: usize },
     Why { scroll: usize },
     Actions { scroll: usize },
+    Shared { scroll: usize },
     Alerts { row: usize },
     Menu { row: usize },
     Themes { row: usize, before: Box<Theme> },
@@ -174,7 +175,7 @@ impl Dialog {
     /// Which part of the key table holds while it is open.
     pub fn context(&self) -> Context {
         match self {
-            Self::Help { .. } | Self::Why { .. } | Self::Actions { .. } => Context::Popup,
+            Self::Help { .. } | Self::Why { .. } | Self::Actions { .. } | Self::Shared { .. } => Context::Popup,
             Self::Alerts { .. } | Self::Menu { .. } | Self::Themes { .. } => Context::Choice,
             Self::Palette { .. } | Self::Filter { .. } | Self::Search { .. } => Context::Field,
             Self::Confirm { .. } => Context::Question,

@@ -219,6 +219,7 @@ impl Sample {
             progress: progress(),
             detail: view.cursor.and_then(|task| self.tasks.get(task.index())).map(|row| self.detail(row)),
             alerts: alerts(),
+            shared: Default::default(),
             actions: actions(),
             record: if view.record { self.record.clone() } else { Arc::default() },
             graph: match (view.graph, &self.frozen) {

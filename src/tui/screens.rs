@@ -688,6 +688,8 @@ fn poison(model: &mut Model, snapshot: &mut Snapshot, bad: &str) {
     for action in &mut snapshot.actions {
         (action.text, action.who) = (s(), s());
     }
+    let row = crate::snapshot::SharedRow { key: s(), value: s(), version: 1, at: crate::engine::ids::Time(0), by: s() };
+    snapshot.shared = (vec![row], 2);
     model.queue.filter_text = s();
     model.log.needle = s();
     model.log.problem = Some(s());
@@ -708,6 +710,7 @@ fn hostile_text_in_every_field_reaches_no_cell() {
                     Some(Dialog::Why { scroll: 0 }),
                     Some(Dialog::Alerts { row: 0 }),
                     Some(Dialog::Actions { scroll: 0 }),
+                    Some(Dialog::Shared { scroll: 0 }),
                     Some(Dialog::Menu { row: 0 }),
                     Some(Dialog::Confirm {
                         title: (*bad).into(),

@@ -107,18 +107,26 @@ fn is_plain(reader: &mut Reader, node: &Node<'_>, word: &Word<'_>, row: &Row<'_>
     true
 }
 
+fn type_of(value: &Param) -> Type {
+    match value {
+        Param::Bool(_) => Type::Bool,
+        Param::Int(_) => Type::Int,
+        Param::Float(_) => Type::Float,
+        Param::Text(_) => Type::Text,
+    }
+}
+
 impl Schema for Scope<'_, '_> {
     fn param(&self, name: &str) -> Option<Type> {
-        Some(match self.params.values.get(name)? {
-            Param::Bool(_) => Type::Bool,
-            Param::Int(_) => Type::Int,
-            Param::Float(_) => Type::Float,
-            Param::Text(_) => Type::Text,
-        })
+        self.params.values.get(name).map(type_of)
     }
 
     fn metric(&self, name: &str) -> Option<Type> {
         self.published.metric(name).cloned()
+    }
+
+    fn state(&self, key: &str) -> Option<Type> {
+        self.params.state.get(key).map(type_of)
     }
 
     fn task(&self, id: &str) -> bool {
@@ -139,6 +147,7 @@ impl Schema for Scope<'_, '_> {
             Names::Tasks => Box::new(self.tasks.all()),
             Names::Stages => Box::new(self.stages.all()),
             Names::Metrics => Box::new(self.published.metrics()),
+            Names::States => Box::new(self.params.state.keys().map(String::as_str)),
             Names::Outputs(id) => match self.tasks.find(id) {
                 Some(task) => Box::new(self.published.outputs(task)),
                 None => Box::new(std::iter::empty()),

@@ -57,8 +57,12 @@ pub(super) fn workflow(
         return Workflow::default();
     }
     let Some(fields) = reader.fields(root, &WORKFLOW) else { return Workflow::default() };
-    let params = Params::read(reader, fields.get("params"), given);
+    let mut params = Params::read(reader, fields.get("params"), given);
+    if let Some(node) = fields.get("state") {
+        params.read_state(reader, node);
+    }
     let mut settings = settings(reader, &fields);
+    settings.state.clone_from(&params.state);
     let controls = limits::controls(reader, &fields);
     (settings.max_running, settings.breaker) = (controls.max_running, controls.breaker);
     let before = reader.findings.count();

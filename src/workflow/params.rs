@@ -16,6 +16,7 @@ use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};
 use crate::engine::care::ValueOf;
 use crate::engine::definition::Param;
+use crate::engine::shared;
 
 /// What begins a reference.
 const OPEN: &str = "${params.";
@@ -31,6 +32,8 @@ const LATER: [&str; 2] = ["${task.", "${metrics."];
 pub(super) struct Params {
     /// By name, in the order of the file.
     pub values: IndexMap<String, Param>,
+    /// What is shared from the start: `state` of the file.
+    pub state: IndexMap<String, Param>,
 }
 
 /// A command's text with its references replaced, and the variables they now refer to.
@@ -72,6 +75,25 @@ impl Params {
             params.set(reader, name, text);
         }
         params
+    }
+
+    /// The file's `state`.
+    pub fn read_state(&mut self, reader: &mut Reader, node: &Node<'_>) {
+        for (key, value) in reader.map(node, "state") {
+            if !shared::is_key(key.text) {
+                let message = format!("`{}` cannot be a key of the shared state", shown(key.text));
+                let label = "letters, digits, `_`, `-`, `.` and `/`, a letter first";
+                reader.report(Finding::new(key.at, message).label(label));
+                continue;
+            }
+            if self.state.len() == shared::KEYS_MOST {
+                let finding = Finding::new(key.at, format!("more than {} keys in `state`", shared::KEYS_MOST));
+                return reader.report(finding.label("one too many"));
+            }
+            if let Some(value) = read_default(reader, value, key.text) {
+                self.state.insert(key.text.to_owned(), value);
+            }
+        }
     }
 
     /// `--param name=text`.
@@ -345,7 +367,7 @@ fn read_default(reader: &mut Reader, node: &Node<'_>, name: &str) -> Option<Para
         _ => None,
     };
     if value.is_none() {
-        let message = format!("the parameter `{name}` cannot be {}", describe(node));
+        let message = format!("the value of `{name}` cannot be {}", describe(node));
         let label = "expected a text without NUL, a number, true or false";
         reader.report(Finding::new(super::schema::head(node), message).label(label));
     }

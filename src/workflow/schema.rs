@@ -38,6 +38,7 @@ pub(super) const WORKFLOW: Shape = Shape {
         "objectives",
         "policy",
         "barriers",
+        "state",
         "on_lost",
         "grace",
         "aging",

@@ -93,6 +93,9 @@ pub struct Checker {
     slots: Vec<u32>,
     paused: bool,
     overloaded: bool,
+    /// What is shared, with the number of the change that made it so.
+    pub shared: BTreeMap<String, (Param, u64)>,
+    changes: u64,
     ignores_overload: bool,
     ending: bool,
     now: Time,
@@ -325,6 +328,17 @@ impl Checker {
             Fact::BreakerClosed => {
                 assert!(self.breaker != BreakerSeen::Closed, "the breaker is closed twice");
                 (self.breaker, self.failures) = (BreakerSeen::Closed, Vec::new());
+            }
+            Fact::StateSet { key, value, by } => {
+                if let Origin::Task(task, attempt) = by {
+                    let seen = &self.seen[task.index()];
+                    assert!(seen.attempt == attempt.0 && seen.live.is_some(), "an attempt that is over changes {key}");
+                }
+                self.changes += 1;
+                match value {
+                    Some(value) => _ = self.shared.insert(key.clone(), (value.clone(), self.changes)),
+                    None => assert!(self.shared.remove(key).is_some(), "{key} is deleted and was not there"),
+                }
             }
             Fact::OverloadBegan { .. } => {
                 assert!(self.settings.pause_while.is_some() && !self.overloaded, "an overload of nothing, or twice");

@@ -132,6 +132,7 @@ fn amount(text: &str) -> Amount {
 fn set(settings: &mut Settings, key: &str, value: &str) {
     match key {
         "max_running" => settings.max_running = Some(number(value)),
+        "state" => _ = settings.state.insert(value.to_owned(), Param::Int(0)),
         "pause_while" => settings.pause_while = Some(condition(value)),
         "grace" => settings.grace = Span(number(value)),
         "aging" => settings.aging = Span(number(value)),
@@ -424,6 +425,10 @@ impl Case {
         if let Some(news) = self.news(words) {
             return What::Report(Report { task: self.id(words[1]), attempt: self.attempt(words[1]), news });
         }
+        if let Some(name) = words[0].strip_prefix("by:") {
+            let by = Origin::Task(self.id(name), self.attempt(name));
+            return What::Command { by, command: self.command(&words[1..]) };
+        }
         What::Command { by: Origin::Operator, command: self.command(words) }
     }
 
@@ -475,6 +480,11 @@ impl Case {
             }
             "most" => Command::SetMaxRunning { most: words.get(1).map(|most| number(most)) },
             "close" => Command::CloseBreaker,
+            "put" => {
+                let value = words.get(2).filter(|text| **text != "nothing").map(|text| Param::Int(number(text)));
+                let expect = words.get(3).map(|version| number(version));
+                Command::SetState { key: words[1].to_owned(), value, expect }
+            }
             "ignore" | "heed" => Command::HeedPauseWhile(words[0] == "heed"),
             "compensate" => Command::Compensate,
             "approve" | "reject" | "abstain" => {
@@ -633,6 +643,7 @@ impl Case {
             Fact::BreakerOpened { failures, until } => format!("breaker open {failures} until {}", until.0),
             Fact::BreakerProbes => "breaker tries".into(),
             Fact::BreakerClosed => "breaker closed".into(),
+            Fact::StateSet { key, value, .. } => format!("state {key} {value:?}"),
             Fact::OverloadBegan { why } => format!("overload: {why}"),
             Fact::OverloadEnded { why } => format!("overload over: {why}"),
             Fact::PauseWhileHeeded(heeded) => format!("heeds {heeded}"),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use quarterdeck::engine::decide::{Engine, Turn};
-use quarterdeck::engine::definition::Workflow;
+use quarterdeck::engine::definition::{Param, Workflow};
 use quarterdeck::engine::explain::explain;
 use quarterdeck::engine::fact::{Fact, Stamped};
 use quarterdeck::engine::ids::*;
@@ -99,6 +99,10 @@ impl Run {
         for ((task, name), value) in &self.checker.outputs {
             assert_eq!(state.output(*task, name), Some(value), "{task} published another {name}");
         }
+        for (key, (value, version)) in &self.checker.shared {
+            let entry = state.shared.entries.get(key.as_str()).expect("what was set is there");
+            assert_eq!((&entry.value, &entry.version), (value, version), "{key}");
+        }
         for (name, value) in &self.checker.metrics {
             assert_eq!(state.metric(name), Some(value), "another {name} was published last");
         }
@@ -141,6 +145,22 @@ impl Run {
         assert!(decided.is_empty(), "a fresh engine decides what the live one left: {decided:?}");
     }
 
+    /// A task or a person changes the shared state.
+    fn share(&mut self) {
+        let (rng, live) = (&mut self.rng, self.checker.live_attempts());
+        let by = match live.is_empty() || rng.chance(30) {
+            true => Origin::Operator,
+            false => {
+                let (task, attempt) = *rng.pick(&live);
+                Origin::Task(task, Attempt(attempt.0 + rng.below(2) as u32))
+            }
+        };
+        let key = (*rng.pick(&["a", "b", "declared"])).to_owned();
+        let value = rng.maybe(80, |rng| Param::Int(rng.below(5) as i64));
+        let expect = rng.maybe(40, |rng| rng.below(12));
+        self.decide(What::Command { by, command: Command::SetState { key, value, expect } });
+    }
+
     /// A gate that asks people, if there is one.
     fn asking(&mut self) -> Option<TaskId> {
         let state = &self.engine.state;
@@ -170,7 +190,8 @@ impl Run {
                 Some(observation) => self.decide(What::Observed(observation)),
                 None => self.jump(),
             },
-            53..56 => {
+            53 => self.share(),
+            54..56 => {
                 let load1 = self.rng.below(5) as f64;
                 self.decide(What::Figures(Figures { load1, ..Figures::default() }));
             }

@@ -252,7 +252,10 @@ impl Checker<'_> {
                 Some(found) => found,
                 None => self.unknown(at, "no task publishes", metric, Names::Metrics),
             },
-            Name::State(_) => Type::Any,
+            Name::State(key) => match self.schema.state(key) {
+                Some(found) => found,
+                None => self.unknown(at, "`state` declares no", key, Names::States),
+            },
             Name::Task(id, field) if self.schema.task(id) => field.type_of(),
             Name::Task(id, _) => self.unknown(at, "no task", id, Names::Tasks),
             Name::Out(id, _) if !self.schema.task(id) => self.unknown(at, "no task", id, Names::Tasks),
@@ -288,6 +291,7 @@ impl Checker<'_> {
             Names::Stages => Names::Tasks,
             Names::Params => Names::Metrics,
             Names::Metrics => Names::Params,
+            Names::States => Names::Metrics,
             Names::Outputs(_) => return None,
         };
         let root = match other {

@@ -233,6 +233,8 @@ pub trait Schema {
     fn param(&self, name: &str) -> Option<Type>;
     /// The declared type of a published metric.
     fn metric(&self, name: &str) -> Option<Type>;
+    /// The type of a key of the shared state: that of its declared value.
+    fn state(&self, key: &str) -> Option<Type>;
     /// Whether there is such a task.
     fn task(&self, id: &str) -> bool;
     /// The declared type of a value that a task publishes.
@@ -250,6 +252,8 @@ pub enum Names<'a> {
     Params,
     /// Metrics.
     Metrics,
+    /// Keys of the shared state.
+    States,
     /// Tasks.
     Tasks,
     /// What this task publishes.
@@ -265,6 +269,8 @@ pub struct Scope {
     pub params: BTreeMap<String, Type>,
     /// Types by name.
     pub metrics: BTreeMap<String, Type>,
+    /// Types by key; any, if none is declared.
+    pub state: BTreeMap<String, Type>,
     /// What each task publishes, by its id.
     pub tasks: BTreeMap<String, BTreeMap<String, Type>>,
     /// Ids.
@@ -277,6 +283,9 @@ impl Schema for Scope {
     }
     fn metric(&self, name: &str) -> Option<Type> {
         self.metrics.get(name).cloned()
+    }
+    fn state(&self, key: &str) -> Option<Type> {
+        if self.state.is_empty() { Some(Type::Any) } else { self.state.get(key).cloned() }
     }
     fn task(&self, id: &str) -> bool {
         self.tasks.contains_key(id)
@@ -291,6 +300,7 @@ impl Schema for Scope {
         match of {
             Names::Params => Box::new(self.params.keys().map(String::as_str)),
             Names::Metrics => Box::new(self.metrics.keys().map(String::as_str)),
+            Names::States => Box::new(self.state.keys().map(String::as_str)),
             Names::Tasks => Box::new(self.tasks.keys().map(String::as_str)),
             Names::Outputs(task) => {
                 Box::new(self.tasks.get(task).into_iter().flat_map(|t| t.keys().map(String::as_str)))

@@ -19,6 +19,7 @@ fn scope() -> Scope {
             ("fast", Type::Bool),
             ("min-coverage", Type::Int),
         ]),
+        state: BTreeMap::new(),
         metrics: types(&[
             ("coverage", Type::Float),
             ("count", Type::Int),
@@ -217,6 +218,7 @@ fn the_conditions_of_the_page_are_conditions_and_its_numbers_are_ours() {
     let page = include_str!("../../../docs/conditions.md");
     let scope = Scope {
         params: [("target".to_owned(), Type::Text), ("min_coverage".to_owned(), Type::Int)].into(),
+        state: BTreeMap::new(),
         metrics: [("coverage".to_owned(), Type::Float)].into(),
         tasks: [
             ("build".to_owned(), [("size".to_owned(), Type::Int)].into()),
@@ -650,6 +652,7 @@ fn chance_scope() -> Scope {
     let types = |list: &[(&str, Type)]| list.iter().map(|(name, of)| ((*name).to_owned(), of.clone())).collect();
     Scope {
         params: types(&[("b", Type::Bool), ("i", Type::Int), ("f", Type::Float), ("t", Type::Text)]),
+        state: BTreeMap::new(),
         metrics: types(&[("flag", Type::Bool), ("m", Type::Int), ("r", Type::Float)]),
         tasks: [("a".to_owned(), BTreeMap::new()), ("a-b".to_owned(), BTreeMap::new())].into(),
         stages: Default::default(),

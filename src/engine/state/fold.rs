@@ -218,6 +218,7 @@ impl State {
             Fact::OverloadBegan { why } => {
                 self.overload = Some(Overload { since: now, why: why.as_str().into() });
             }
+            Fact::StateSet { key, value, by } => self.set_shared(key, value.as_ref(), by),
             Fact::OverloadEnded { .. } => self.overload = None,
             Fact::PauseWhileHeeded(heeded) => self.ignores_overload = !heeded,
             Fact::Reserved { task, on } => {

@@ -25,6 +25,9 @@ impl State {
         }
         self.has_conditions |= settings.pause_while.is_some();
         self.settings = Arc::new(settings.clone());
+        if !self.loaded {
+            self.declare_state();
+        }
     }
 
     pub(super) fn add_resource(&mut self, definition: &ResourceDefinition) {

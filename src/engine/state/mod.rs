@@ -43,6 +43,7 @@ use super::ids::{AgentId, PhaseId, ResourceId, Span, StageId, TaskId, Time, Tran
 use super::message::Command;
 use super::order::Order;
 use super::overload::{Figures, Overload};
+use super::shared::Shared;
 use super::table::Table;
 
 pub use care::Metric;
@@ -119,6 +120,8 @@ pub struct State {
     pub windows: Arc<Vec<WindowDefinition>>,
     /// How the circuit breaker stands.
     pub breaker: Tripped,
+    /// What is shared.
+    pub shared: Arc<Shared>,
     /// The condition of `PauseWhile` holds.
     pub overload: Option<Overload>,
     /// That is to be ignored.
@@ -212,6 +215,7 @@ impl PartialEq for State {
             && self.pools == other.pools
             && self.windows == other.windows
             && self.breaker == other.breaker
+            && self.shared == other.shared
             && self.overload == other.overload
             && self.ignores_overload == other.ignores_overload
             && self.deadlines.iter().eq(other.deadlines.iter())

@@ -53,6 +53,45 @@ pub(super) fn actions(pen: &mut Pen<'_>, scene: &Scene<'_>, scroll: usize) {
     scrolled(pen, inside, &lines, scroll);
 }
 
+/// Cells for a key and for who set it.
+const KEY_CELLS: usize = 24;
+const WHO_CELLS: usize = 16;
+
+/// Cut or filled up to so many cells.
+fn pad(text: &str, cells: usize) -> String {
+    let cut = crate::text::fit(text, cells);
+    let rest = cells.saturating_sub(crate::text::width(&cut));
+    format!("{cut}{:rest$}", "")
+}
+
+pub(super) fn shared(pen: &mut Pen<'_>, scene: &Scene<'_>, scroll: usize) {
+    let (rows, count) = &scene.snapshot.shared;
+    let now = scene.model.now;
+    let width = scene.model.size.0.saturating_sub(4).min(110);
+    let head = format!("{} {:>7} {:>6}  {} VALUE", pad("KEY", KEY_CELLS), "VERSION", "AGE", pad("BY", WHO_CELLS));
+    let line = |row: &crate::snapshot::SharedRow| {
+        vec![
+            w(pad(&row.key, KEY_CELLS), Meaning::Title),
+            w(format!(" {:>7} {:>6}  ", row.version, format::short(now.since(row.at))), Meaning::Muted),
+            w(pad(&row.by, WHO_CELLS), Meaning::Muted),
+            w(format!(" {}", row.value), Meaning::Base),
+        ]
+    };
+    let mut lines: Vec<Words> = Vec::new();
+    if rows.is_empty() {
+        lines.push(vec![w("nothing is shared yet", Meaning::Muted)]);
+        lines.push(vec![w("a task or a script shares a value: qd state set KEY VALUE", Meaning::Muted)]);
+    } else {
+        lines.push(vec![w(head, Meaning::Muted)]);
+        lines.extend(rows.iter().map(line));
+    }
+    if *count > rows.len() {
+        lines.push(vec![w(format!("{} more: qd state list", count - rows.len()), Meaning::Muted)]);
+    }
+    let inside = popup(pen, (width, height_for(lines.len(), scene)), "Shared state", &why_keys());
+    scrolled(pen, inside, &lines, scroll);
+}
+
 pub(super) fn alerts(pen: &mut Pen<'_>, scene: &Scene<'_>, row: usize) {
     let line = |alert: &crate::snapshot::Alert| {
         let meaning = if alert.bad { Meaning::Bad } else { Meaning::Warn };

@@ -23,6 +23,7 @@ pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>) {
         Dialog::Help { scroll } => help::draw(pen, scene, *scroll),
         Dialog::Why { scroll } => lists::why(pen, scene, *scroll),
         Dialog::Actions { scroll } => lists::actions(pen, scene, *scroll),
+        Dialog::Shared { scroll } => lists::shared(pen, scene, *scroll),
         Dialog::Alerts { row } => lists::alerts(pen, scene, *row),
         Dialog::Menu { row } => lists::menu(pen, scene, *row),
         Dialog::Themes { row, .. } => lists::themes(pen, scene, *row),

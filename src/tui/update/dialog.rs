@@ -3,7 +3,7 @@
 use nucleo_matcher::pattern::{CaseMatching, Normalization, Pattern};
 use nucleo_matcher::{Config, Matcher, Utf32Str};
 
-use crate::snapshot::Snapshot;
+use crate::snapshot::{SharedRow, Snapshot};
 
 use super::super::QuitHow;
 use super::super::filter;
@@ -25,6 +25,7 @@ pub fn open(model: &mut Model, act: Act) -> bool {
         Act::Help => Dialog::Help { scroll: 0 },
         Act::Why => Dialog::Why { scroll: 0 },
         Act::Actions => Dialog::Actions { scroll: 0 },
+        Act::Shared => Dialog::Shared { scroll: 0 },
         Act::Alerts => Dialog::Alerts { row: 0 },
         Act::Menu => Dialog::Menu { row: 0 },
         Act::Palette => Dialog::Palette { field: field(""), row: 0 },
@@ -76,6 +77,10 @@ fn copy(model: &mut Model, dialog: &Dialog, snapshot: &Snapshot) -> Vec<Request>
         },
         Dialog::Actions { .. } => {
             vec![Request::Copy(snapshot.actions.iter().map(|a| format!("{}: {}\n", a.who, a.text)).collect())]
+        }
+        Dialog::Shared { .. } => {
+            let line = |row: &SharedRow| format!("{} = {}\n", row.key, row.value);
+            vec![Request::Copy(snapshot.shared.0.iter().map(line).collect())]
         }
         _ => vec![],
     }
@@ -183,6 +188,7 @@ fn stepped(model: &mut Model, dialog: Dialog, step: Act, count: usize) -> Dialog
         Dialog::Help { scroll } => Dialog::Help { scroll: to(scroll) },
         Dialog::Why { scroll } => Dialog::Why { scroll: to(scroll) },
         Dialog::Actions { scroll } => Dialog::Actions { scroll: to(scroll) },
+        Dialog::Shared { scroll } => Dialog::Shared { scroll: to(scroll) },
         Dialog::Alerts { row } => Dialog::Alerts { row: to(row) },
         Dialog::Menu { row } => Dialog::Menu { row: to(row) },
         Dialog::Palette { field, row } => Dialog::Palette { field, row: to(row) },
@@ -205,6 +211,7 @@ fn rows(model: &Model, dialog: &Dialog, snapshot: &Snapshot) -> usize {
             super::super::panes::detail::why_within(model, snapshot, width).len()
         }
         Dialog::Actions { .. } => snapshot.actions.len(),
+        Dialog::Shared { .. } => snapshot.shared.0.len() + 2,
         Dialog::Alerts { .. } => snapshot.alerts.len(),
         Dialog::Menu { .. } => menu(model, snapshot).len(),
         Dialog::Themes { .. } => BUILT_IN.len(),

@@ -10,6 +10,7 @@ pub mod error;
 pub mod fault;
 pub mod guard;
 pub mod headless;
+pub mod replay;
 pub mod report;
 pub mod runtime;
 pub mod sensors;

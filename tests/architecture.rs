@@ -27,6 +27,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("server", &["bus", "engine", "runtime", "session", "snapshot"]),
     ("predict", &["engine", "sim", "session", "error"]),
     ("snapshot", &["engine", "predict", "error"]),
+    // A recording: facts and the States they give.
+    ("replay", &["engine"]),
     // Text about what a session was; who reads the session is not its business.
     ("report", &["engine", "snapshot", "text"]),
     ("interop", &["engine", "workflow", "session", "error"]),
@@ -44,7 +46,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "cli",
         &[
             "agents", "bus", "care", "engine", "error", "fault", "guard", "headless", "interop", "predict", "runtime",
-            "report", "sensors", "server", "session", "sim", "snapshot", "text", "tui", "workflow",
+            "replay", "report", "sensors", "server", "session", "sim", "snapshot", "text", "tui", "workflow",
         ],
     ),
 ];

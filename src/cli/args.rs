@@ -116,6 +116,8 @@ pub enum Verb {
     State(State),
     /// Print the output of a task.
     Log(Log),
+    /// Look at a session as it was, at any moment, on the same screen; nothing is changed.
+    Replay(Replay),
     /// Report on a session: its timeline, failures by cause, where time was lost.
     Report(Report),
     /// Compare two sessions: what got slower, by longer run or longer wait, and what fails now.
@@ -466,6 +468,19 @@ pub struct Check {
     /// Colours: auto (in a terminal without NO_COLOR), always or never.
     #[arg(long, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
     pub color: Color,
+}
+
+/// `qd replay`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Keys: Space plays, ← → move 10 s, , . by one fact, [ ] change the speed, n N go to the next mark and the one\nbefore, Home End; all others as in a running session, but for those that change anything."
+)]
+pub struct Replay {
+    /// The session.
+    pub session: String,
+    /// How it is shown.
+    #[command(flatten)]
+    pub show: Show,
 }
 
 /// `qd why`.

@@ -1,25 +1,29 @@
 //! The console's thread: a screen fed from the running session, and the sampler of CPU and memory beside it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::args::{Color, Show};
+use super::replay::ReplayFeed;
 use crate::agents::load::Sampler;
 use crate::engine::ids::{TaskId, Time};
 use crate::engine::message::{Command, Refusal};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::guard::ConsoleSide;
+use crate::replay::Tape;
 use crate::runtime::{Asked, Handle};
+use crate::session::folder::Folder;
 use crate::snapshot::build::{Frozen, Load, build};
 use crate::snapshot::outputs::outputs;
 use crate::snapshot::record::Keeper;
 use crate::snapshot::{Output, Snapshot, Storage, View};
 use crate::tui::theme::{Depth, Theme};
-use crate::tui::{self, Feed, Left, Options, QuitHow};
+use crate::tui::{self, Feed, Left, Options, QuitHow, Step};
 
 /// How often CPU and memory are sampled.
 const SAMPLE_EVERY: Duration = Duration::from_secs(2);
@@ -54,7 +58,8 @@ pub fn start(handle: &Handle, show: &Show, side: Arc<ConsoleSide>) -> Result<Joi
         .map_err(|error| Error::internal(format!("no thread for the screen: {error}")))
 }
 
-fn options(show: &Show) -> Result<Options> {
+/// How the screen is to look, by the command line and the environment.
+pub(super) fn options(show: &Show) -> Result<Options> {
     let variable = |name: &str| std::env::var(name).ok();
     let mut options = Options::detect(show.theme.as_deref(), variable).map_err(Error::usage)?;
     if show.color == Color::Never {
@@ -76,6 +81,12 @@ struct LiveFeed {
     answers: Receiver<(u64, std::result::Result<String, Refusal>)>,
     answer_to: Sender<(u64, std::result::Result<String, Refusal>)>,
     ticket: u64,
+    /// What the session was so far, once it is read back.
+    reading: Option<Receiver<std::result::Result<Tape, String>>>,
+    /// That is shown.
+    replay: Option<Box<ReplayFeed>>,
+    /// What there is to say.
+    said: Vec<String>,
 }
 
 impl LiveFeed {
@@ -98,12 +109,37 @@ impl LiveFeed {
             answers,
             answer_to,
             ticket: 0,
+            reading: None,
+            replay: None,
+            said: Vec::new(),
         }
+    }
+}
+
+impl LiveFeed {
+    /// Shows the recording once it is read back.
+    fn look_for_tape(&mut self) -> bool {
+        let Some(read) = self.reading.as_ref().and_then(|reading| reading.try_recv().ok()) else { return false };
+        self.reading = None;
+        match read {
+            Ok(tape) => {
+                let session = (self.frozen.session.as_str(), self.frozen.log_dir.as_path());
+                let mut replay = ReplayFeed::new(tape, session, true);
+                replay.returns = true;
+                let _ = replay.steer(Step::End);
+                self.replay = Some(Box::new(replay));
+            }
+            Err(why) => self.said.push(why),
+        }
+        true
     }
 }
 
 impl Feed for LiveFeed {
     fn snapshot(&mut self, view: &View) -> Arc<Snapshot> {
+        if let Some(replay) = &mut self.replay {
+            return replay.snapshot(view);
+        }
         if self.handle.is_fresh()
             && let Some(frozen) = self.handle.frozen()
         {
@@ -123,21 +159,32 @@ impl Feed for LiveFeed {
 
     fn changed(&mut self) -> bool {
         fault::panic_at("screen");
+        if self.look_for_tape() {
+            return true;
+        }
+        if let Some(replay) = &mut self.replay {
+            return replay.changed();
+        }
         self.handle.is_fresh() || self.handle.at_work_for().0 >= STUCK_MS
     }
 
     fn send(&mut self, command: Command) -> u64 {
+        if let Some(replay) = &mut self.replay {
+            return replay.send(command);
+        }
         self.ticket += 1;
         self.handle.send(command, self.ticket, Some(self.answer_to.clone()));
         self.ticket
     }
 
     fn answers(&mut self) -> Vec<(u64, std::result::Result<String, Refusal>)> {
-        self.answers.try_iter().collect()
+        let replayed = self.replay.iter_mut().flat_map(|replay| replay.answers()).collect::<Vec<_>>();
+        let said = self.said.drain(..).map(|why| (0, Err(Refusal(why))));
+        self.answers.try_iter().chain(replayed).chain(said).collect()
     }
 
     fn now(&self) -> Time {
-        self.handle.clock.now()
+        self.replay.as_ref().map_or_else(|| self.handle.clock.now(), |replay| replay.now())
     }
 
     fn suspend(&mut self) {
@@ -147,6 +194,9 @@ impl Feed for LiveFeed {
     }
 
     fn outputs(&mut self, stage: &str, most: usize) -> (Vec<Output>, usize) {
+        if let Some(replay) = &mut self.replay {
+            return replay.outputs(stage, most);
+        }
         outputs(&self.frozen, stage, most)
     }
 
@@ -162,6 +212,36 @@ impl Feed for LiveFeed {
 
     fn ended(&self) -> Option<i32> {
         self.handle.ended()
+    }
+
+    fn rewind(&mut self) -> Option<String> {
+        if self.reading.is_some() {
+            return None;
+        }
+        let (to, reading) = channel();
+        let folder = self.frozen.log_dir.parent().map(Path::to_owned);
+        let run = move || {
+            let read = folder.ok_or_else(|| "it has no folder".to_owned()).and_then(|folder| {
+                let folder = Folder::recording(&folder).map_err(|error| error.to_string())?;
+                super::replay::facts(&folder).map(Tape::of).map_err(|error| error.to_string())
+            });
+            // Who asked may have left.
+            let _ = to.send(read);
+        };
+        match std::thread::Builder::new().name("rewind".into()).spawn(run) {
+            Ok(_) => self.reading = Some(reading),
+            Err(error) => return Some(format!("no thread to read it back: {error}")),
+        }
+        Some("reading back what was".to_owned())
+    }
+
+    fn go_live(&mut self) -> Option<String> {
+        self.replay = None;
+        Some("live".to_owned())
+    }
+
+    fn steer(&mut self, step: Step) -> Option<String> {
+        self.replay.as_mut().and_then(|replay| replay.steer(step))
     }
 }
 

@@ -6,6 +6,7 @@ mod ctl;
 mod defect;
 mod inspect;
 mod live;
+mod replay;
 mod report;
 mod resume;
 mod run;
@@ -69,6 +70,7 @@ fn dispatch(args: Args) -> Result<i32> {
         Some(Verb::State(asked)) => state::state(&asked),
         Some(Verb::Why(why)) => inspect::why(&why),
         Some(Verb::Log(log)) => inspect::log(&log),
+        Some(Verb::Replay(asked)) => replay::replay(&asked),
         Some(Verb::Report(report)) => report::report(&report),
         Some(Verb::Diff(diff)) => report::compare(&diff),
         Some(Verb::Repair(repair)) => inspect::repair(&repair),

@@ -135,7 +135,8 @@ pub fn replay(folder: &Folder) -> Result<Replay> {
     Ok(Replay { state, end, consoles, rebooted })
 }
 
-fn open_journal(folder: &Folder) -> Result<std::fs::File> {
+/// The journal of a session, which has something in it.
+pub(super) fn open_journal(folder: &Folder) -> Result<std::fs::File> {
     let name = folder.name();
     let cannot = |error| Error::usage(format!("cannot read session {name}: {error}"));
     let file = folder.open_file(FILE).map_err(cannot)?;

@@ -31,8 +31,13 @@ pub struct Meter {
 impl Meter {
     /// Nothing counted yet.
     pub fn new(state: &State) -> Self {
+        Self::from(state.now)
+    }
+
+    /// Nothing counted yet, from this time on.
+    pub fn from(now: Time) -> Self {
         Self {
-            slice: state.now.0 / SLICE_MS,
+            slice: now.0 / SLICE_MS,
             ended: VecDeque::from([0]),
             waits: VecDeque::new(),
             runs: VecDeque::new(),

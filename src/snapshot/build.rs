@@ -177,6 +177,7 @@ fn header(frozen: &Frozen, at: Time) -> Header {
         pause_while: state.settings.pause_while.as_ref().map(|_| !state.ignores_overload),
         undo: words(state.undo.back()),
         redo: words(state.redo.back()),
+        replay: None,
         read_only: frozen.read_only.clone(),
         log_dir: frozen.log_dir.clone(),
     }

@@ -239,6 +239,8 @@ pub struct Header {
     pub undo: Option<String>,
     /// What is redone by `U`, in words.
     pub redo: Option<String>,
+    /// Where in a recording this is, if it is one.
+    pub replay: Option<Arc<ReplayStrip>>,
     /// Recorded or read-only: keys that change anything answer this.
     pub read_only: Option<String>,
     /// The folder of the session's outputs: each is called by its number.
@@ -576,6 +578,46 @@ pub struct Alert {
     pub task: Option<TaskId>,
     /// Bad (failed, lost) rather than a warning.
     pub bad: bool,
+}
+
+/// Where in a recording a picture is.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ReplayStrip {
+    /// The moment.
+    pub at: Time,
+    /// When it begins.
+    pub first: Time,
+    /// When it ends.
+    pub last: Time,
+    /// So many facts are true.
+    pub count: usize,
+    /// Of so many.
+    pub of: usize,
+    /// So many times as fast as it was.
+    pub speed: u32,
+    /// It plays.
+    pub playing: bool,
+    /// The session goes on meanwhile.
+    pub living: bool,
+    /// From here one comes back to it.
+    pub returns: bool,
+    /// What is to be found when, in order of time.
+    pub marks: Vec<(Time, ReplayMark)>,
+}
+
+/// Something to be found in a recording; what matters more is greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ReplayMark {
+    /// A console opened the session again.
+    Opened,
+    /// Somebody asked for something.
+    Asked,
+    /// A milestone or an objective.
+    Goal,
+    /// A rule said that something is amiss.
+    Amiss,
+    /// An attempt failed or was lost.
+    Failed,
 }
 
 /// A value of the shared state.

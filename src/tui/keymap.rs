@@ -3,6 +3,8 @@
 
 use std::sync::LazyLock;
 
+use super::Step;
+
 /// A key as the terminal told it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -46,6 +48,8 @@ pub enum Context {
     Timeline,
     /// In the graph.
     Graph,
+    /// In a replay.
+    Replay,
     /// A question with yes and no.
     Question,
     /// The quit menu.
@@ -125,6 +129,12 @@ pub enum Act {
     RunLess,
     RunAny,
     CloseBreaker,
+    /// Move in the recording.
+    Replay(Step),
+    /// Show what the session was so far.
+    Rewind,
+    /// Show it as it is again.
+    GoLive,
     /// Ignore `PauseWhile`, or let it count again.
     PauseWhile,
     Compensate,
@@ -231,6 +241,7 @@ pub static BINDINGS: &[Binding] = {
         bind(Anywhere, &["g l"], Focus(3), "to the locks"),
         bind(Anywhere, &["g p"], Focus(4), "to the progress"),
         bind(Anywhere, &["g t"], Act::Timeline, "to the timeline: what ran when, where, and what it waited for"),
+        bind(Anywhere, &["g r"], Act::Rewind, "to a replay: the session as it was, at any moment"),
         bind(Anywhere, &["g d"], Act::Graph, "to the graph: what the task needs, and what needs it"),
         bind(Anywhere, &["h", "<Left>"], Collapse, "collapse the stage; previous tab"),
         bind(Anywhere, &["l", "<Right>"], Expand, "expand the stage; next tab"),
@@ -347,6 +358,18 @@ pub static BINDINGS: &[Binding] = {
         bind(Anywhere, &["<C-c>"], Interrupt, "quit menu; again: stop; a third time: kill now").asks(),
         bind(Anywhere, &["<Esc>"], Back, "back, close, clear the filter or the search (never quits)"),
         bind(Question, &["y"], Yes, "yes, do it").hint("yes"),
+        bind(Context::Replay, &["<Space>"], Act::Replay(Step::Play), "play, or stop").hint("play"),
+        bind(Context::Replay, &["<Left>"], Act::Replay(Step::Seconds(-10)), "10 s back").hint("10 s back"),
+        bind(Context::Replay, &["<Right>"], Act::Replay(Step::Seconds(10)), "10 s on").hint("on"),
+        bind(Context::Replay, &[","], Act::Replay(Step::Facts(-1)), "to the fact before").hint("fact before"),
+        bind(Context::Replay, &["."], Act::Replay(Step::Facts(1)), "to the next fact").hint("next"),
+        bind(Context::Replay, &["["], Act::Replay(Step::Slower), "slower").hint("slower"),
+        bind(Context::Replay, &["]"], Act::Replay(Step::Faster), "faster").hint("faster"),
+        bind(Context::Replay, &["n"], Act::Replay(Step::Mark { back: false }), "to the next mark").hint("mark"),
+        bind(Context::Replay, &["N"], Act::Replay(Step::Mark { back: true }), "to the mark before"),
+        bind(Context::Replay, &["L"], Act::GoLive, "back to the session as it is").hint("live"),
+        bind(Context::Replay, &["<Home>"], Act::Replay(Step::Start), "to the beginning"),
+        bind(Context::Replay, &["<End>"], Act::Replay(Step::End), "to the end"),
         bind(Question, &["n", "<Esc>", "<Enter>", "q"], Back, "no, keep (the default)").hint("no"),
         bind(Question, &["<C-c>"], Interrupt, "quit menu"),
         bind(Leaving, &["d", "<Enter>"], QuitDetach, "detach: running tasks go on, supervised").hint("detach"),
@@ -497,6 +520,7 @@ pub fn title(context: Context) -> &'static str {
         Context::Select => "Log, while lines are chosen",
         Context::Timeline => "Timeline",
         Context::Graph => "Graph",
+        Context::Replay => "Replay",
         Context::Question => "A question",
         Context::Leaving => "The quit menu",
         Context::Popup => "A popup with text",
@@ -506,7 +530,7 @@ pub fn title(context: Context) -> &'static str {
 }
 
 /// Contexts in the order of help and docs.
-pub const CONTEXTS: [Context; 13] = [
+pub const CONTEXTS: [Context; 14] = [
     Context::Anywhere,
     Context::Task,
     Context::Agents,
@@ -515,6 +539,7 @@ pub const CONTEXTS: [Context; 13] = [
     Context::Select,
     Context::Timeline,
     Context::Graph,
+    Context::Replay,
     Context::Question,
     Context::Leaving,
     Context::Popup,

@@ -70,6 +70,42 @@ pub trait Feed {
     fn quit(&mut self, how: QuitHow);
     /// The runtime has ended with this exit code: the screen leaves.
     fn ended(&self) -> Option<i32>;
+    /// Shows what the session was so far, from its recording; what there is to say of it.
+    fn rewind(&mut self) -> Option<String> {
+        None
+    }
+    /// Shows the session as it is again; what there is to say of it.
+    fn go_live(&mut self) -> Option<String> {
+        None
+    }
+    /// Moves in a recording; what there is to say of it.
+    fn steer(&mut self, _step: Step) -> Option<String> {
+        None
+    }
+}
+
+/// A move in a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Plays, or stops playing.
+    Play,
+    /// So many seconds on, or back.
+    Seconds(i64),
+    /// So many facts on, or back.
+    Facts(i64),
+    /// Plays faster.
+    Faster,
+    /// Plays slower.
+    Slower,
+    /// To the next mark, or the one before.
+    Mark {
+        /// The one before.
+        back: bool,
+    },
+    /// To its beginning.
+    Start,
+    /// To its end.
+    End,
 }
 
 /// How the operator leaves.
@@ -338,6 +374,22 @@ impl Screen<'_> {
                 self.feed.send(command);
             }
             Request::Quit(how) => self.feed.quit(how),
+            Request::Rewind => {
+                let said = self.feed.rewind();
+                said.into_iter().for_each(|said| self.model.toast(said, false));
+            }
+            Request::GoLive => {
+                let said = self.feed.go_live();
+                self.model.now = self.feed.now();
+                said.into_iter().for_each(|said| self.model.toast(said, false));
+            }
+            Request::Steer(step) => {
+                let said = self.feed.steer(step);
+                self.model.now = self.feed.now();
+                if let Some(said) = said {
+                    self.model.toast(said, true);
+                }
+            }
             Request::Copy(text) => {
                 let left_out = self.terminal.copy(&text)?;
                 let cut =
@@ -432,6 +484,7 @@ fn settle(feed: &mut dyn Feed, model: &mut Model, snapshot: &mut Arc<Snapshot>) 
             break;
         }
     }
+    model.replay = snapshot.header.replay.is_some();
 }
 
 #[cfg(test)]

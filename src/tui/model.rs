@@ -224,6 +224,8 @@ pub struct Model {
     pub theme: Theme,
     pub depth: Depth,
     pub ascii: bool,
+    /// It shows a recording.
+    pub replay: bool,
     pub queue: Queue,
     pub focus: Pane,
     /// Which of the first four panes is shown where they are tabs.
@@ -272,6 +274,7 @@ impl Model {
             theme,
             depth,
             ascii: false,
+            replay: false,
             queue: Queue {
                 group: Group::Stage,
                 sort: Sort::Schedule,
@@ -616,6 +619,17 @@ impl Model {
         if let Some(dialog) = &self.dialog {
             return vec![dialog.context()];
         }
+        let mut contexts = self.contexts_of_pane();
+        if self.replay {
+            // What moves in a log, a timeline or a graph comes first, as everywhere.
+            let own = |context: &Context| matches!(context, Context::Task | Context::Anywhere);
+            let at = contexts.iter().position(own).unwrap_or(contexts.len());
+            contexts.insert(at, Context::Replay);
+        }
+        contexts
+    }
+
+    fn contexts_of_pane(&self) -> Vec<Context> {
         match self.focus {
             Pane::Queue | Pane::Detail => vec![Context::Task, Context::Anywhere],
             Pane::Log if self.log.selection.is_some() => {

@@ -811,3 +811,48 @@ fn pictures_of_the_main_screen_in_every_theme() {
         }
     }
 }
+
+// ── replay ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// The sample as a moment of a recording, with a mark of each kind.
+fn taped(size: (u16, u16)) -> (Model, Arc<Snapshot>) {
+    use crate::engine::ids::Time;
+    use crate::snapshot::{ReplayMark, ReplayStrip};
+    let (mut model, _, snapshot) = at(size);
+    let mut snapshot = (*snapshot).clone();
+    let first = Time(sample::NOW.0 - 3_600_000);
+    let after = |minutes: u64| Time(first.0 + minutes * 60_000);
+    let marks = vec![
+        (after(3), ReplayMark::Asked),
+        (after(10), ReplayMark::Failed),
+        (after(20), ReplayMark::Goal),
+        (after(30), ReplayMark::Amiss),
+        (after(100), ReplayMark::Opened),
+    ];
+    snapshot.header.replay = Some(Arc::new(ReplayStrip {
+        at: sample::NOW,
+        first,
+        last: after(120),
+        count: 4_812,
+        of: 10_482,
+        speed: 300,
+        playing: true,
+        living: false,
+        returns: false,
+        marks,
+    }));
+    snapshot.header.read_only = Some("read-only: replay".into());
+    model.replay = true;
+    (model, Arc::new(snapshot))
+}
+
+#[test]
+fn a_replay_at_every_size() {
+    for size in SIZES {
+        let (mut model, snapshot) = taped(size);
+        insta::assert_snapshot!(format!("replay_{}", size_name(size)), screen(&model, &snapshot));
+        model.ascii = true;
+        let drawn = screen(&model, &snapshot);
+        assert!(drawn.is_ascii(), "{drawn}");
+    }
+}

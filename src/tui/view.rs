@@ -159,6 +159,9 @@ pub fn tab_at(pane: Pane, x: u16) -> Option<Pane> {
 /// Alerts, or what was just done.
 fn alert_line(pen: &mut Pen<'_>, scene: &Scene<'_>) {
     let area = scene.areas.alert;
+    if let (Some(strip), None) = (&scene.snapshot.header.replay, scene.model.toasts.back()) {
+        return panes::replay::draw(pen, scene, strip, area);
+    }
     let alerts = &scene.snapshot.alerts;
     let badge = match alerts.len() {
         0 => Words::new(),

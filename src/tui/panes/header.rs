@@ -119,6 +119,9 @@ fn summary(counts: &Counts, words: bool) -> Words {
 
 fn mode(scene: &Scene<'_>) -> Words {
     let counts = &scene.snapshot.counts;
+    if scene.snapshot.header.replay.is_some() {
+        return vec![w("REPLAY", Meaning::Warn)];
+    }
     let (word, meaning) = match scene.snapshot.header.mode {
         Mode::Running => ("RUNNING", Meaning::Running),
         Mode::Paused => ("PAUSED", Meaning::Warn),
@@ -193,7 +196,7 @@ fn badges(scene: &Scene<'_>) -> Words {
     if header.guard_lost {
         words.push(w(" no guard: a crash would lose outcomes ", Meaning::Alarm));
     }
-    if header.read_only.is_some() {
+    if header.read_only.is_some() && header.replay.is_none() {
         words.push(w(" read-only ", Meaning::Warn));
     }
     words

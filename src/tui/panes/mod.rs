@@ -8,4 +8,5 @@ pub mod locks;
 pub mod log;
 pub mod progress;
 pub mod queue;
+pub mod replay;
 pub mod timeline;

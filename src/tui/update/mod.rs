@@ -21,9 +21,9 @@ use crate::engine::ids::Time;
 use crate::engine::message::Command;
 use crate::snapshot::{Mode, Snapshot};
 
-use super::QuitHow;
 use super::keymap::{self, Act, Context, Found, Key};
 use super::model::{Dialog, Model, Pane};
+use super::{QuitHow, Step};
 
 pub use mouse::{Mouse, MouseKind};
 
@@ -56,6 +56,12 @@ pub enum Request {
     Send(Command),
     /// Leave in this way.
     Quit(QuitHow),
+    /// Move in the recording.
+    Steer(Step),
+    /// Show what the session was so far.
+    Rewind,
+    /// Show it as it is again.
+    GoLive,
     /// Put it on the clipboard (OSC 52).
     Copy(String),
     /// Draw everything anew.
@@ -206,6 +212,9 @@ fn act(model: &mut Model, act: Act, count: Option<u32>, snapshot: &Snapshot) -> 
     match act {
         Act::Interrupt => return interrupt(model, snapshot),
         Act::Quit => return quit(model, snapshot),
+        Act::Rewind => return vec![Request::Rewind],
+        Act::GoLive => return vec![Request::GoLive],
+        Act::Replay(step) => return vec![Request::Steer(step)],
         Act::Redraw => return vec![Request::Redraw],
         Act::Suspend => return vec![Request::Suspend],
         Act::Mouse => {
@@ -243,6 +252,9 @@ fn alive(snapshot: &Snapshot) -> bool {
 }
 
 fn quit(model: &mut Model, snapshot: &Snapshot) -> Vec<Request> {
+    if snapshot.header.replay.as_ref().is_some_and(|strip| strip.returns) {
+        return vec![Request::GoLive];
+    }
     if !alive(snapshot) || snapshot.header.read_only.is_some() {
         return leave(model, QuitHow::Leave);
     }

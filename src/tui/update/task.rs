@@ -64,6 +64,10 @@ pub fn check(act: Act, model: &Model, snapshot: &Snapshot) -> Result<(), String>
             Err("one at least: pause the session to start nothing (P)".into())
         }
         Act::RunAny if snapshot.header.max_running.is_none() => Err("there is no limit to take away".into()),
+        Act::Rewind if snapshot.header.replay.is_some() => Err("this is a replay already".into()),
+        Act::GoLive if !snapshot.header.replay.as_ref().is_some_and(|strip| strip.returns) => {
+            Err("no session goes on behind this: q leaves".into())
+        }
         Act::PauseWhile if snapshot.header.pause_while.is_none() => Err("no PauseWhile is declared".into()),
         Act::CloseBreaker if snapshot.header.breaker.is_none() => Err("the circuit breaker is closed".into()),
         Act::Compensate => snapshot.compensation.why_not.clone().map_or(Ok(()), Err),

@@ -307,6 +307,7 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
             let s = if *tasks == 1 { "" } else { "s" };
             ("▸", format!("undoes    {}: {tasks} task{s}, what ended last first", way(item)))
         }
+        Fact::Agreed { why, .. } => ("✓", format!("agrees    {name}: {}", text::clean(why))),
         Fact::Made { tasks, .. } => {
             ("▸", format!("makes     {name}: {tasks} task{} of a list", if *tasks == 1 { "" } else { "s" }))
         }
@@ -649,6 +650,10 @@ fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
             line.message = Some(why);
             "Excused"
         }
+        Fact::Agreed { why, .. } => {
+            line.message = Some(why);
+            "Agreed"
+        }
         Fact::Made { tasks, .. } => {
             line.tasks = Some(*tasks);
             "Made"
@@ -861,6 +866,7 @@ fn outcome_of<'a>(line: &mut Line<'a>, outcome: &'a Outcome) -> &'static str {
                 Cause::Limit { what } => (line.cause, line.message) = (Some("limit"), Some(what.as_str())),
                 Cause::Gate => line.cause = Some("gate"),
                 Cause::BrokenBarrier => line.cause = Some("barrier"),
+                Cause::NoMajority => line.cause = Some("majority"),
                 Cause::Monitor(trouble) => line.cause = Some(trouble.key()),
             }
             "Failed"
@@ -936,6 +942,7 @@ pub fn task_of(fact: &Fact) -> Option<TaskId> {
         | Fact::Excused { task, .. }
         | Fact::Enough { task, .. }
         | Fact::Made { task, .. }
+        | Fact::Agreed { task, .. }
         | Fact::Voted { task, .. }
         | Fact::Sensed { task, .. }
         | Fact::Checked { task, .. }

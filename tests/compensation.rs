@@ -448,3 +448,34 @@ fn undoing_goes_on_where_it_was_after_a_kill() {
     place.ends(&["resume", "s"], 1);
     assert_eq!(place.read("order"), UNDONE);
 }
+
+/// Chaos 3218, before tasks could be replicated: the phase had ended, and nothing followed from the key.
+#[test]
+fn a_failed_task_that_is_told_to_fall_back_to_it_undoes_what_was_done() {
+    check(
+        "agent local slots 3
+         fallback all undo
+         stage s
+         phase p stages s end finish
+         task a stage s undo ok
+         task b stage s or all
+         task c stage s",
+        "> load
+         start a/1
+         start b/1
+         start c/1
+         > exit a 0
+         end a/1 Succeeded
+         > exit c 1
+         end c/1 Exit(1)
+         phase p ended by c
+         > exit b 1
+         end b/1 Exit(1)
+         > fallback b
+         chosen all for b
+         compensate all: b failed
+         add un-a
+         compensations 1
+         start un-a/1",
+    );
+}

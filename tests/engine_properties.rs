@@ -67,14 +67,25 @@ fn a_crash_at_any_fact_loses_nothing_and_repeats_nothing() {
     }
 }
 
-/// Tasks that a transition has put into a new round since.
+/// Tasks that a transition has put into a new round since, or that are run again with the others of a task without majority.
 fn entered(run: &Run, cut: usize) -> Vec<TaskId> {
     let state = &run.engine.state;
     let stages = run.facts[cut..].iter().filter_map(|stamped| match &stamped.fact {
         Fact::TransitionTaken { transition, .. } => Some(state.transition(*transition).definition.to),
         _ => None,
     });
-    stages.flat_map(|stage| state.stage(stage).tasks.iter().copied()).collect()
+    let of_majority = |task: &TaskId| {
+        (0..state.tasks.len()).map(TaskId::from).any(|other| {
+            let definition = state.definition(other);
+            definition.task_type.majority().is_some() && definition.after.contains(task)
+        })
+    };
+    let again = run.facts[cut..].iter().filter_map(|stamped| match &stamped.fact {
+        Fact::Requeued { task } => Some(*task),
+        _ => None,
+    });
+    let in_rounds = stages.flat_map(|stage| state.stage(stage).tasks.iter().copied());
+    in_rounds.chain(again.filter(of_majority)).collect()
 }
 
 fn ended_well(facts: &[Stamped]) -> Vec<TaskId> {

@@ -47,6 +47,12 @@ fn take(publish: &Publish, log: &Path) -> Result<Value, String> {
             let json = serde_json::from_str(&line).map_err(|error| format!("the last line is no JSON: {error}"))?;
             typed(&publish.of, &json_at(&json, at)?)
         }
+        Source::Digest { file } => {
+            let path = file.as_ref().map_or(log, Path::new);
+            let shown = || file.as_deref().unwrap_or("the output");
+            let digest = files::digest(path).map_err(|error| format!("{} cannot be read: {error}", shown()))?;
+            Ok(Value::from(digest.as_str()))
+        }
         Source::JsonFile { file, at } => typed(&publish.of, &json_at(&json_file(file)?, at)?),
     }
 }

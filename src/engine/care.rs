@@ -179,6 +179,12 @@ pub enum Source {
         /// A JSON pointer.
         at: String,
     },
+    /// The SHA-256 of its output, or of a file.
+    Digest {
+        /// Which file, if it is not the output.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<String>,
+    },
     /// The value at this pointer of a JSON file.
     JsonFile {
         /// Which file.

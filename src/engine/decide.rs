@@ -697,8 +697,9 @@ fn intend(state: &State, command: &Command) -> Result<Intent, Refusal> {
         Command::Kill { task } => intend_cancel(state, *task, StopSignal::Kill),
         Command::Retry { task } => match state.task(*task).phase {
             Phase::Failed | Phase::Cancelled | Phase::Lost => {
-                let together = super::barriers::retried_with(state, *task).into_iter();
-                let facts = together.map(|task| Fact::Requeued { task }).collect();
+                let mut together = super::majority::retried_with(state, *task);
+                together.extend(super::barriers::retried_with(state, *task));
+                let facts = together.into_iter().map(|task| Fact::Requeued { task }).collect();
                 Ok(Intent { facts, inverse: None })
             }
             Phase::Awaiting if state.is_escalated(*task) => plain(Fact::Requeued { task: *task }),

@@ -13,6 +13,7 @@ use super::monitors::ProgressMonitor;
 
 pub use super::breaker::Breaker;
 pub use super::foreach::Foreach;
+pub use super::majority::Majority;
 
 /// A whole workflow, ready to be loaded: every id below indexes one of these lists.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -561,6 +562,8 @@ pub enum TaskType {
     QualityGate(Arc<QualityGate>),
     /// Stands for the tasks of a list that is known only during the run, and is done once they are.
     Foreach(Arc<Foreach>),
+    /// Done once enough of the runs in its `after` came to the same.
+    Majority(Arc<Majority>),
 }
 
 /// What must hold before a gate opens.
@@ -696,7 +699,8 @@ impl TaskType {
             | Self::Wait(_)
             | Self::Sensor(_)
             | Self::QualityGate(_)
-            | Self::Foreach(_) => None,
+            | Self::Foreach(_)
+            | Self::Majority(_) => None,
         }
     }
 
@@ -708,6 +712,11 @@ impl TaskType {
     /// What it looks at, if it is a sensor.
     pub fn sensor(&self) -> Option<&Arc<Sensor>> {
         if let Self::Sensor(sensor) = self { Some(sensor) } else { None }
+    }
+
+    /// What makes its majority, if it is a replicated task.
+    pub fn majority(&self) -> Option<&Majority> {
+        if let Self::Majority(majority) = self { Some(majority) } else { None }
     }
 
     /// The gate, if it is one.

@@ -436,6 +436,15 @@ pub enum Fact {
         /// How many.
         tasks: u32,
     },
+    /// Enough runs of a replicated task came to the same: it has succeeded, and has published what they did.
+    Agreed {
+        /// The replicated task.
+        task: TaskId,
+        /// One of these runs.
+        like: TaskId,
+        /// How many, and what the others did.
+        why: String,
+    },
     /// All tasks of a list are known: they were added before this.
     Made {
         /// The one that stands for them.
@@ -617,6 +626,8 @@ pub enum Cause {
     Gate,
     /// It stood before a barrier that broke.
     BrokenBarrier,
+    /// Too few of its runs came to the same.
+    NoMajority,
     /// Its monitor stopped it.
     Monitor(Trouble),
 }

@@ -25,6 +25,7 @@ pub mod graph;
 pub mod ids;
 pub mod interests;
 mod limits;
+pub mod majority;
 pub mod message;
 pub mod monitors;
 pub mod order;

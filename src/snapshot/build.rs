@@ -480,6 +480,7 @@ pub fn outcome_words(outcome: &Outcome) -> String {
         Outcome::Failed(Cause::Limit { what }) => format!("limit: {what}"),
         Outcome::Failed(Cause::Gate) => "a check does not hold".into(),
         Outcome::Failed(Cause::BrokenBarrier) => "a broken barrier".into(),
+        Outcome::Failed(Cause::NoMajority) => "no majority".into(),
         Outcome::Failed(Cause::Monitor(trouble)) => trouble.word().into(),
         Outcome::Cancelled => "cancelled".into(),
         Outcome::Aborted(_) => "stopped".into(),

@@ -274,6 +274,10 @@ pub fn short(frozen: &Frozen, id: TaskId, reason: &Reason, at: Time) -> String {
                 let failed = if state.shown(id) == Shown::Blocked { ", some will not be" } else { "" };
                 return format!("{} of {made} tasks done{failed}", made - count);
             }
+            if let TaskType::Majority(_) = &state.definition(id).task_type {
+                let all = state.definition(id).after.len();
+                return format!("{} of {all} runs over", all - (*count as usize).min(all));
+            }
             let word = match state.shown(first) {
                 Shown::Failed => ", which failed",
                 Shown::Cancelled => ", which was cancelled",
@@ -407,6 +411,10 @@ pub(super) fn detail(frozen: &Frozen, id: TaskId, at: Time) -> Detail {
             TaskType::Wait(Deadline::At(_)) => "waits for a time of the clock".into(),
             TaskType::Sensor(sensor) => format!("watches {}", sensor.probe.words()),
             TaskType::QualityGate(gate) => gate.words(),
+            TaskType::Majority(majority) => {
+                let by = majority.by.join(", ");
+                format!("a majority: {} of {} runs come to the same {by}", majority.agree, definition.after.len())
+            }
             TaskType::Foreach(foreach) => format!("for each {}: {}", foreach.key, command_text(&foreach.command)),
         },
         replaced_by: fallbacks::replaced(state, id),

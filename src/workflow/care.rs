@@ -36,7 +36,7 @@ pub(super) fn read(
     fields: &Fields<'_, '_>,
     declared: &[Publish],
 ) -> Option<Arc<Care>> {
-    if FIELDS.iter().all(|name| fields.get(name).is_none()) {
+    if declared.is_empty() && FIELDS.iter().all(|name| fields.get(name).is_none()) {
         return None;
     }
     let texts = Texts { scope, each };
@@ -59,10 +59,11 @@ pub(super) fn read(
         care.up_to_date &= if_changed;
     }
     care.validate = fields.get("validate").map(|node| texts.validations(reader, node)).unwrap_or_default();
+    // The runs of a replicated task publish a digest also if it says nothing.
+    care.publishes = declared.to_vec();
     if let Some(node) = fields.get("publishes") {
-        care.publishes = declared.to_vec();
         for publish in &mut care.publishes {
-            if let Source::JsonFile { file, .. } = &mut publish.from {
+            if let Source::JsonFile { file, .. } | Source::Digest { file: Some(file) } = &mut publish.from {
                 *file = texts.fill(reader, node, file);
             }
         }

@@ -23,8 +23,8 @@ const TYPES: [&str; 5] = ["Noop", "Approval", "Wait", "Sensor", "QualityGate"];
 const LATER: [&str; 2] = ["Message", "Subworkflow"];
 
 /// Fields that only a command has.
-const OF_COMMANDS: [&str; 10] =
-    ["run", "exec", "env", "cwd", "retry", "timeout", "fallback", "compensate", "barrier", "monitor"];
+const OF_COMMANDS: [&str; 11] =
+    ["run", "exec", "env", "cwd", "retry", "timeout", "fallback", "compensate", "barrier", "monitor", "replicate"];
 
 /// Reads `type`, if the task has one.
 pub(super) fn read(

@@ -17,11 +17,12 @@ use super::foreach::{Each, Matrix};
 use super::limits::{self, Limits};
 use super::names::check_name;
 use super::order::{self, Graph, Names, Owner};
-use super::outline::{Foreach, Group, Outline, too_large};
+use super::outline::{Foreach, Group, Outline, Part, too_large};
 use super::params::Params;
 use super::places::{places, settings, unknown_resource, used};
 use super::policy::Policy;
 use super::published::{self, Published};
+use super::replicate::{self, Replicate};
 use super::retry::retry;
 use super::schema::{Fields, GATE, RETRY, Reader, TASK, WORKFLOW, Word, Zero, describe, head, peek};
 use super::syntax::{Kind, Node};
@@ -29,7 +30,8 @@ use super::{Machine, command, gate, goals, join, kind, monitor, sensor, units, w
 use crate::engine::condition::Condition;
 use crate::engine::definition::{
     AgentDefinition, CommandLine, CommandSpec, Deadline, Entry, Join, Requirements, ResourceDefinition,
-    ResourceRequirement, Retry, TaskConstraint, TaskDefinition, TaskType, WindowDefinition, Workflow, WorkflowStage,
+    ResourceRequirement, Retry, TaskConstraint, TaskDefinition, TaskType, Trigger, WindowDefinition, Workflow,
+    WorkflowStage,
 };
 use crate::engine::foreach as engine;
 use crate::engine::ids::{AgentId, FallbackId, ResourceId, Span, StageId, TaskId, Time, WindowId};
@@ -356,6 +358,9 @@ impl Lowering<'_, '_> {
         if group.is_gate {
             return self.gate(group, lowered);
         }
+        if let Part::Majority(replicate) = &group.part {
+            return self.majority(group, replicate, lowered);
+        }
         let before = self.reader.findings.count();
         let Some(fields) = self.reader.fields(group.node, &TASK) else {
             return (0..group.count).for_each(|n| self.push_empty(group, n, lowered));
@@ -367,7 +372,8 @@ impl Lowering<'_, '_> {
             self.vary(&mut first, group.first, group.node, &fields, each, Varies::ALL);
             let after = self.after(group.first, &wanted, each);
             self.beside(group.first, &fields, each);
-            return push(lowered, first, after);
+            push(lowered, first, after);
+            return self.other_runs(group, &fields, &wanted, lowered);
         };
         let row = matrix.row(0);
         self.vary(&mut first, group.first, group.node, &fields, Each::Row(&row), Varies::ALL);
@@ -387,6 +393,53 @@ impl Lowering<'_, '_> {
             return (1..group.count).for_each(|n| self.push_empty(group, n, lowered));
         }
         self.further(group, matrix, &fields, &wanted, lowered);
+    }
+
+    /// The runs of a replicated task but for the first: each on an agent of its own, where there are.
+    fn other_runs(
+        &mut self,
+        group: &Group<'_, '_>,
+        fields: &Fields<'_, '_>,
+        wanted: &[Word<'_>],
+        (tasks, task_after): &mut Lowered,
+    ) {
+        if group.part != Part::Runs {
+            return;
+        }
+        let first = tasks.len() - 1;
+        let agents = match ["agent", "prefer", "same_agent_as"].iter().any(|name| fields.get(name).is_some()) {
+            true => Vec::new(),
+            false => replicate::agents(&self.agents, &tasks[first].requirements),
+        };
+        for n in 1..group.count {
+            let mut task = tasks[first].clone();
+            task.id = self.task_names.get(group.first + n).text.to_owned();
+            if fields.get("compensate").is_some() {
+                task.compensation = compensation::read(self.reader, scope!(self), Each::No, fields, &task);
+            }
+            let after = self.after(group.first + n, wanted, Each::No);
+            self.beside(group.first + n, fields, Each::No);
+            tasks.push(task);
+            task_after.push(after);
+        }
+        if agents.len() > 1 {
+            for (task, agent) in tasks[first..].iter_mut().zip(agents.iter().cycle()) {
+                task.requirements.constraints.push(TaskConstraint::PreferAgent(*agent));
+            }
+        }
+    }
+
+    /// The task that waits for the runs of a replicated one, which were lowered just before.
+    fn majority(&self, group: &Group<'_, '_>, replicate: &Replicate, lowered: &mut Lowered) {
+        let mut task = self.empty(group, 0);
+        let runs = group.first - replicate.runs as usize..group.first;
+        if let Some(run) = lowered.0.get(runs.start) {
+            (task.priority, task.deadline, task.tags) = (run.priority, run.deadline, run.tags.clone());
+        }
+        task.task_type = TaskType::Majority(Arc::new(replicate.majority(self.published.of(group.first))));
+        task.join.trigger = Trigger::AllOver;
+        let after = runs.map(|run| u32::try_from(run).expect("a file has fewer tasks")).collect();
+        push(lowered, task, after);
     }
 
     /// A `foreach` over what another task publishes: one task that stands for those that the run makes.

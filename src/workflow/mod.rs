@@ -29,6 +29,7 @@ mod places;
 mod policy;
 mod published;
 mod quick;
+mod replicate;
 mod retry;
 mod schema;
 mod sensor;

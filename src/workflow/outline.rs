@@ -8,6 +8,7 @@ use super::foreach::{self, Matrix};
 use super::lower::{MAX_EXPANDED_BYTES, MAX_TASKS};
 use super::names::{check_name, required_name};
 use super::order::Names;
+use super::replicate::{self, Replicate};
 use super::schema::{Fields, GATE, Reader, STAGE, Word, head, peek};
 use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};
@@ -44,8 +45,21 @@ pub(super) struct Group<'n, 'a> {
     pub foreach: Foreach<'n>,
     /// It is one of `gates`.
     pub is_gate: bool,
+    /// What it has of a `replicate`.
+    pub part: Part,
     /// The `id` as written, and where; where the task stands if it has none.
     id: Word<'n>,
+}
+
+/// What a group is of a task with `replicate`, which makes two: first its runs, then the one that waits for them.
+#[derive(Clone, PartialEq)]
+pub(super) enum Part {
+    /// The task has none.
+    Whole,
+    /// Its runs.
+    Runs,
+    /// The one that waits for its runs, which are the group before.
+    Majority(Replicate),
 }
 
 /// What a task has of a `foreach`.
@@ -92,11 +106,43 @@ impl<'n, 'a> Outline<'n, 'a> {
                         check_name(reader, word, "task");
                     }
                     let name = id.as_ref().map_or(Cow::Borrowed(""), |(_, word)| Cow::Borrowed(word.text));
+                    if let Some(replicate) =
+                        peek(task, "replicate").and_then(|node| replicate::read(reader, task, node))
+                    {
+                        self.replicate(reader, task, stage, id.map(|(_, word)| word), replicate);
+                        continue;
+                    }
                     self.add(task, stage, id.map(|(_, word)| word), Foreach::None, [name]);
                 }
-                Some(each) => self.foreach(reader, task, stage, id, each),
+                Some(each) => {
+                    if let Some(node) = peek(task, "replicate") {
+                        let finding = Finding::new(head(node), "`replicate` cannot stand beside `foreach`");
+                        reader.report(finding.label("not together").also(each.at, "one or the other"));
+                    }
+                    self.foreach(reader, task, stage, id, each);
+                }
             }
         }
+    }
+
+    /// The runs of a task, and the task that waits for them.
+    fn replicate(
+        &mut self,
+        reader: &mut Reader,
+        task: &'n Node<'a>,
+        stage: u32,
+        id: Option<Word<'n>>,
+        replicate: Replicate,
+    ) {
+        let Some(id) = id else { return self.add(task, stage, None, Foreach::None, [Cow::Borrowed("")]) };
+        let runs: Vec<Cow<'n, str>> = (1..=replicate.runs).map(|run| format!("{}.{run}", id.text).into()).collect();
+        if let Some(longest) = runs.last() {
+            check_name(reader, &Word { text: longest, at: id.at }, "task");
+        }
+        self.add(task, stage, Some(id), Foreach::None, runs);
+        self.groups.last_mut().expect("just added").part = Part::Runs;
+        self.add(task, stage, Some(id), Foreach::None, [Cow::Borrowed(id.text)]);
+        self.groups.last_mut().expect("just added").part = Part::Majority(replicate);
     }
 
     /// Goes through the list `gates`: each is a task of the stage in its `after`.
@@ -142,7 +188,7 @@ impl<'n, 'a> Outline<'n, 'a> {
         self.group_of.resize(self.ids.len(), group);
         let id = id.unwrap_or(Word { text: "", at: head(node) });
         let (count, is_gate) = (self.ids.len() - first, false);
-        self.groups.push(Group { node, stage, first, count, foreach, is_gate, id });
+        self.groups.push(Group { node, stage, first, count, foreach, is_gate, part: Part::Whole, id });
     }
 
     /// The tasks of one `foreach`; a nameless one if it cannot make any.

@@ -202,7 +202,7 @@ fn has(task: &TaskDefinition, wanted: Has) -> bool {
             TaskType::QualityGate(gate) => {
                 gate.timeout.is_some() || gate.checks.iter().all(|check| matches!(check, GateCheck::Expr(_)))
             }
-            TaskType::Noop | TaskType::Wait(_) => true,
+            TaskType::Noop | TaskType::Wait(_) | TaskType::Majority(_) => true,
         },
         Has::Deadline => task.deadline.is_some(),
         Has::Compensation => !runs || task.compensation.is_some(),
@@ -226,7 +226,12 @@ fn is_gate(task: &TaskDefinition, wanted: Has) -> bool {
             let is_strict = gate.on_fail != GateAction::Continue && gate.on_timeout != GateAction::Continue;
             is_strict && (wanted == Has::Gate || asks_people)
         }
-        TaskType::Run(_) | TaskType::Noop | TaskType::Wait(_) | TaskType::Sensor(_) | TaskType::Foreach(_) => false,
+        TaskType::Run(_)
+        | TaskType::Noop
+        | TaskType::Wait(_)
+        | TaskType::Sensor(_)
+        | TaskType::Foreach(_)
+        | TaskType::Majority(_) => false,
     }
 }
 

@@ -8,7 +8,8 @@ use indexmap::IndexMap;
 use super::conditions::Scope;
 use super::diagnostic::{Extent, Finding, shown};
 use super::foreach::Row;
-use super::outline::Outline;
+use super::outline::{Outline, Part};
+use super::replicate;
 use super::schema::{Reader, Word, describe, head, peek};
 use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};
@@ -38,7 +39,17 @@ impl Published {
     pub fn read(reader: &mut Reader, outline: &Outline<'_, '_>) -> Self {
         let mut all = Self { group_of: outline.group_of.clone(), ..Self::default() };
         for group in &outline.groups {
+            if let Part::Majority(_) = group.part {
+                // Like its runs, the group before.
+                let list = all.groups.last().cloned().unwrap_or_default();
+                all.groups.push(list);
+                continue;
+            }
             let node = peek(group.node, "publishes");
+            if group.part == Part::Runs && node.is_none() {
+                all.groups.push(vec![replicate::output(&mut all.metrics, group.node.at)]);
+                continue;
+            }
             let list = node.map(|node| all.declared(reader, node)).unwrap_or_default();
             all.groups.push(list);
         }
@@ -214,16 +225,19 @@ fn source(reader: &mut Reader, node: &Node<'_>) -> Option<(Source, Type)> {
         Kind::Tuple(Some(name), items) => (name.text, items.as_slice()),
         _ => ("", &[][..]),
     };
+    if name == "Digest" {
+        return digest(reader, node, items);
+    }
     let places = match name {
         "LastLine" => 0,
         "JsonLine" => 1,
         "JsonFile" => 2,
         _ => {
             let finding = Finding::new(head(node), format!("a value is not published by {}", describe(node)));
-            let finding = finding.label("expected LastLine(…), JsonLine(…) or JsonFile(…)");
-            reader.report(
-                finding.help(did_you_mean(name, ["LastLine", "JsonLine", "JsonFile"]).unwrap_or_else(|| HOW.into())),
-            );
+            let finding = finding.label("expected LastLine(…), JsonLine(…), JsonFile(…) or Digest");
+            reader.report(finding.help(
+                did_you_mean(name, ["LastLine", "JsonLine", "JsonFile", "Digest"]).unwrap_or_else(|| HOW.into()),
+            ));
             return None;
         }
     };
@@ -248,6 +262,20 @@ fn source(reader: &mut Reader, node: &Node<'_>) -> Option<(Source, Type)> {
         _ => Source::LastLine,
     };
     Some((from, of))
+}
+
+/// `Digest` of the output, or `Digest("file")`.
+fn digest(reader: &mut Reader, node: &Node<'_>, items: &[Node<'_>]) -> Option<(Source, Type)> {
+    let file = match items {
+        [] => None,
+        [item] => Some(reader.text(item, "Digest")?.text.to_owned()),
+        _ => {
+            let finding = Finding::new(head(node), "`Digest` is written Digest, of the output, or Digest(\"file\")");
+            reader.report(finding.label("its parts do not fit").help("publish one for each file"));
+            return None;
+        }
+    };
+    Some((Source::Digest { file }, Type::Text))
 }
 
 /// A JSON pointer is empty or begins with `/`.

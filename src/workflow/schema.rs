@@ -102,8 +102,9 @@ pub(super) const TASK: Shape = Shape {
         "compensate",
         "barrier",
         "monitor",
+        "replicate",
     ],
-    later: &["replicate", "launcher", "executor", "sandbox", "terminal"],
+    later: &["launcher", "executor", "sandbox", "terminal"],
 };
 
 pub(super) const MONITOR: Shape = Shape {
@@ -111,6 +112,8 @@ pub(super) const MONITOR: Shape = Shape {
     fields: &["progress", "stall", "on_stall", "heartbeat", "on_heartbeat", "drift", "on_drift"],
     later: &[],
 };
+
+pub(super) const REPLICATE: Shape = Shape { name: "Replicate", fields: &["runs", "agree", "by"], later: &[] };
 
 pub(super) const LIMITS: Shape =
     Shape { name: "Limits", fields: &["memory", "nice", "cpu", "files", "processes"], later: &[] };

@@ -35,6 +35,9 @@ struct Seen {
     /// Something was to be run again since it asks a person what to do.
     disturbed: bool,
     succeeded_once: bool,
+    /// Its last attempt ended well, or failed for good, and nothing came after that.
+    ended_well: bool,
+    failed: bool,
     excused: bool,
     lost: bool,
     /// Skipped by a rule.
@@ -249,6 +252,9 @@ impl Checker {
                         let failed = matches!(outcome, Outcome::Failed(Cause::CouldNotStart(_)));
                         assert!(failed, "{task} is done before its tasks are made");
                     }
+                    (TaskType::Majority(_), _) => {
+                        assert_eq!(*outcome, Outcome::Failed(Cause::NoMajority), "{task}");
+                    }
                     (TaskType::QualityGate(gate), _) => gate_is_settled(&gate, seen, late, outcome),
                     (TaskType::Run(_), _) if *outcome == Outcome::Failed(Cause::BrokenBarrier) => {}
                     (TaskType::Run(_), vote) => {
@@ -259,6 +265,9 @@ impl Checker {
                 }
                 (seen.vote, seen.awaits) = (None, None);
                 (seen.votes, seen.checked) = (BTreeMap::new(), BTreeMap::new());
+                if *outcome == Outcome::Failed(Cause::NoMajority) {
+                    assert!(self.agreeing(*task).len() < self.majority(*task).agree as usize, "{task} has a majority");
+                }
                 let seen = self.idle(*task);
                 (seen.at_rest, seen.held) = (true, false);
                 seen.satisfied = *outcome == Outcome::Succeeded;
@@ -293,6 +302,28 @@ impl Checker {
                 }
                 self.tasks.push((**task).clone());
                 self.seen.push(Seen::default());
+            }
+            Fact::Agreed { task, like, .. } => {
+                self.arrived(*task);
+                let camp = self.agreeing(*task);
+                assert!(camp.len() >= self.majority(*task).agree as usize, "{task} has no majority");
+                assert!(camp.contains(like), "{like} is outvoted, and {task} takes what it published");
+                for other in self.tasks[task.index()].after.clone() {
+                    let seen = &self.seen[other.index()];
+                    assert!(seen.satisfied || seen.excused || !seen.failed, "{other} is outvoted and counts");
+                }
+                let given = self.outputs.iter().filter(|((giver, _), _)| giver == like);
+                let given: Vec<(String, Value)> =
+                    given.map(|((_, name), value)| (name.clone(), value.clone())).collect();
+                if !given.is_empty() {
+                    self.outputs.retain(|(giver, _), _| giver != task);
+                }
+                for (name, value) in given {
+                    self.outputs.insert((*task, name.clone()), value.clone());
+                    self.metrics.insert(name, value);
+                }
+                let seen = self.idle(*task);
+                (seen.at_rest, seen.held, seen.satisfied, seen.succeeded_once) = (true, false, true, true);
             }
             Fact::Made { task, tasks } => self.all_are_made(*task, *tasks),
             Fact::Loaded { tasks } => {
@@ -371,7 +402,7 @@ impl Checker {
             Fact::Released { task } => {
                 let is_gate = self.tasks[task.index()].task_type.gate().is_some();
                 let seen = self.idle(*task);
-                if is_gate && seen.held_by_rule && seen.awaits.is_some() {
+                if is_gate && seen.held_by_rule {
                     (seen.votes, seen.checked, seen.awaits) = (BTreeMap::new(), BTreeMap::new(), None);
                 }
                 (seen.held, seen.held_by_rule) = (false, false);
@@ -380,10 +411,12 @@ impl Checker {
                 let seen = self.idle(*task);
                 seen.by_rule = why.is_some();
                 (seen.satisfied, seen.at_rest, seen.held) = (true, true, false);
+                (seen.ended_well, seen.failed) = (false, false);
             }
             Fact::Cancelled { task, .. } => {
                 let seen = self.idle(*task);
-                (seen.at_rest, seen.held) = (true, false);
+                (seen.at_rest, seen.held, seen.lost) = (true, false, false);
+                (seen.ended_well, seen.failed) = (false, false);
             }
             Fact::Requeued { task } => {
                 self.disturb();
@@ -394,7 +427,15 @@ impl Checker {
                         self.strategy(*task),
                         Some(FallbackStrategy::Skip | FallbackStrategy::Escalate(_) | FallbackStrategy::Compensate)
                     );
+                let again = self.tasks.iter().zip(&self.seen).any(|(other, seen)| {
+                    let waits = other.task_type.majority().is_some() && other.after.contains(task);
+                    waits && seen.at_rest && !seen.satisfied
+                });
                 let seen = self.idle(*task);
+                if again && seen.ended_well {
+                    (seen.succeeded_once, seen.on, seen.taken) = (false, None, 0);
+                }
+                (seen.ended_well, seen.failed) = (false, false);
                 assert!(seen.at_rest || asks, "requeued though it was not over: {task}");
                 if settles {
                     (seen.on, seen.taken) = (None, seen.taken - 1);
@@ -614,6 +655,7 @@ impl Checker {
         }
         self.seen[task.index()].attempt += 1;
         self.seen[task.index()].tries += 1;
+        (self.seen[task.index()].ended_well, self.seen[task.index()].failed) = (false, false);
         self.seen[task.index()].live = Some(Attempting::on(agent));
         for need in &self.needs(task) {
             let twice = self.grants.insert((need.resource, task), (need.amount, agent));
@@ -622,6 +664,24 @@ impl Checker {
         }
         let busy = self.seen.iter().filter_map(|seen| seen.live.as_ref()).filter(|live| live.agent == agent).count();
         assert!(busy <= self.slots[agent.index()] as usize, "{name} starts beyond the slots of {}", at.name);
+    }
+
+    fn majority(&self, task: TaskId) -> &Majority {
+        self.tasks[task.index()].task_type.majority().expect("a replicated task")
+    }
+
+    /// The most runs of a replicated task that succeeded with the same values.
+    fn agreeing(&self, task: TaskId) -> Vec<TaskId> {
+        let by = &self.majority(task).by;
+        let came_to = |run: TaskId| -> Vec<Option<&Value>> {
+            by.iter().map(|name| self.outputs.get(&(run, name.clone()))).collect()
+        };
+        let runs = self.tasks[task.index()].after.iter().copied();
+        let good: Vec<TaskId> = runs.filter(|run| self.seen[run.index()].ended_well).collect();
+        let camp = |run: &TaskId| -> Vec<TaskId> {
+            good.iter().copied().filter(|other| came_to(*other) == came_to(*run)).collect()
+        };
+        good.iter().map(camp).max_by_key(Vec::len).unwrap_or_default()
     }
 
     /// A task that has arrived: everything before it is done, and it asks for something.
@@ -904,6 +964,8 @@ impl Checker {
                 seen.by_rule = not_needed;
                 seen.lost = matches!(outcome, Outcome::Lost(_)) && on_lost != OnLost::Fail;
                 seen.succeeded_once |= outcome.is_good();
+                seen.ended_well = outcome.is_good();
+                seen.failed = matches!(outcome, Outcome::Failed(_));
             }
             Then::Retry(at) => seen.not_before = at,
             Then::Requeue => seen.tries = seen.tries.saturating_sub(1),

@@ -599,6 +599,7 @@ impl Case {
                 let what = phase.map_or("all", |phase| &self.flow.phases[phase.index()].name);
                 format!("compensate {what}: {why}")
             }
+            Fact::Agreed { task, like, .. } => format!("agreed {} like {}", t(task), t(like)),
             Fact::Made { task, tasks } => format!("made {} {tasks}", t(task)),
             Fact::CompensationsAdded { tasks, .. } => format!("compensations {tasks}"),
             Fact::TaskAdded(task) if task.compensates.is_some() || task.made_by.is_some() => format!("add {}", task.id),

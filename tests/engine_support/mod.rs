@@ -108,6 +108,9 @@ pub fn random_workflow(rng: &mut Rng) -> Workflow {
     if rng.chance(30) {
         add_foreach(rng, &mut flow);
     }
+    if rng.chance(20) {
+        add_majority(rng, &mut flow);
+    }
     if rng.chance(30) {
         add_barrier(rng, &mut flow);
     }
@@ -143,6 +146,34 @@ fn add_foreach(rng: &mut Rng, flow: &mut Workflow) {
     let list = ValueOf::Output { task: TaskId::from(giver), name: "files".into() };
     let foreach = Foreach { list, key: "k".into(), command, made: None };
     flow.tasks[taker].task_type = TaskType::Foreach(Arc::new(foreach));
+}
+
+/// A command is run several times, and its task waits for a majority of these runs.
+fn add_majority(rng: &mut Rng, flow: &mut Workflow) {
+    let index = rng.below(flow.tasks.len() as u64) as usize;
+    let mut run = flow.tasks[index].clone();
+    if !matches!(run.task_type, TaskType::Run(_)) {
+        return;
+    }
+    if rng.chance(80) {
+        let publish = Publish { name: "sum".into(), from: Source::Digest { file: None }, of: Type::Int };
+        Arc::make_mut(run.care.get_or_insert_default()).publishes.push(publish);
+    }
+    let runs = 2 + rng.below(3) as u32;
+    let first = flow.tasks.len();
+    let (id, stage, priority, deadline) = (run.id.clone(), run.stage, run.priority, run.deadline);
+    for number in 1..=runs {
+        run.id = format!("{id}.{number}");
+        if let Some(undo) = &mut run.compensation {
+            Arc::make_mut(undo).id = format!("undo-{}", run.id);
+        }
+        flow.tasks.push(run.clone());
+    }
+    let majority = Majority { agree: runs / 2 + 1 + rng.below(2) as u32 * u32::from(runs > 2), by: vec!["sum".into()] };
+    let task_type = TaskType::Majority(Arc::new(majority));
+    let after = (first..flow.tasks.len()).map(TaskId::from).collect();
+    let join = Join { trigger: Trigger::AllOver, ..Join::default() };
+    flow.tasks[index] = TaskDefinition { task_type, after, join, stage, priority, deadline, ..task(&id) };
 }
 
 fn random_monitor(rng: &mut Rng) -> ProgressMonitor {

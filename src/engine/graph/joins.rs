@@ -3,6 +3,7 @@
 use crate::engine::definition::Rest;
 use crate::engine::fact::Fact;
 use crate::engine::ids::{Attempt, TaskId};
+use crate::engine::majority;
 use crate::engine::message::{StopReason, StopSignal};
 use crate::engine::state::{Phase, State};
 
@@ -55,7 +56,7 @@ pub(super) fn may_be_excused(state: &State, id: TaskId) -> bool {
     let may = |id: &TaskId| {
         state.task(*id).join.as_ref().is_some_and(|join| join.spare > 0 && !join.over && join.dead <= join.spare)
     };
-    state.dependents.at(id.index()).iter().any(may)
+    state.dependents.at(id.index()).iter().any(may) || majority::may_be_outvoted(state, id)
 }
 
 /// Why the failure of a task does not count, if it does not: a join that waits for it has enough without it.

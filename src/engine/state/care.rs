@@ -133,6 +133,19 @@ impl State {
         }
     }
 
+    /// A replicated task publishes what one of its runs did.
+    pub(super) fn agree(&mut self, id: TaskId, like: TaskId) {
+        let outputs = self.task(like).kept.as_ref().map(|kept| kept.outputs.clone()).unwrap_or_default();
+        if outputs.is_empty() {
+            return;
+        }
+        let mut kept = self.task(id).kept.as_deref().cloned().unwrap_or_default();
+        self.published += 1;
+        (kept.outputs, kept.sequence) = (outputs, self.published);
+        self.publish(id, &kept);
+        self.edit(id, |t| t.kept = Some(Arc::new(kept)));
+    }
+
     fn publish(&mut self, task: TaskId, kept: &Kept) {
         for (name, value) in &kept.outputs {
             self.add_metric(name);

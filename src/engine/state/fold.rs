@@ -65,10 +65,12 @@ impl State {
             Fact::Released { task } => {
                 let asks_anew = self.definition(*task).task_type.gate().is_some();
                 self.edit(*task, |t| {
-                    // What a gate held by itself for is asked anew.
-                    if asks_anew && t.phase == Phase::Awaiting && t.because.is_some() {
+                    // What a gate held by itself for is asked anew; also if what it waits for has begun anew meanwhile.
+                    if asks_anew && t.because.is_some() {
                         t.heard = None;
-                        t.stand(Phase::Arrived, now);
+                        if t.phase == Phase::Awaiting {
+                            t.stand(Phase::Arrived, now);
+                        }
                     }
                     t.held = false;
                     t.because = None;
@@ -92,6 +94,7 @@ impl State {
                     join.settled = join.is_enough();
                 }
             }),
+            Fact::Requeued { task } if self.task(*task).phase == Phase::Succeeded => self.run_again(*task),
             Fact::Requeued { task } => {
                 let arrives = self.arrives(*task);
                 let own = self.class_after_asking(*task);
@@ -155,6 +158,13 @@ impl State {
                 self.compensate(*phase, why);
                 self.note(Origin::Rule, DoneWhat::Compensation(why.clone()));
             }
+            Fact::Agreed { task, like, why } => {
+                self.agree(*task, *like);
+                self.edit(*task, |t| {
+                    t.stand(Phase::Succeeded, now);
+                    t.because = Some(why.as_str().into());
+                });
+            }
             Fact::Made { task, tasks } => self.wait_for_made(*task, *tasks),
             Fact::CompensationsAdded { phase, tasks } => self.compensations_known(*phase, *tasks),
             Fact::Starting { task, attempt, agent } => self.start(*task, *attempt, *agent),
@@ -207,7 +217,12 @@ impl State {
             Fact::Due { task } => self.edit(*task, |t| t.queue(now)),
             Fact::FallbackChosen { task, fallback, .. } => {
                 let fall = self.fall(*task, *fallback);
+                let had_failed = self.task(*task).phase == Phase::Failed;
                 self.edit(*task, |t| t.fall_now(&fall, now));
+                if had_failed && self.changes.noted {
+                    // It stands where it stood, and more may follow from it now.
+                    self.changes.fallen.push(*task);
+                }
             }
             Fact::WindowAdded(definition) => Arc::make_mut(&mut self.windows).push(definition.clone()),
             Fact::CapacitySet { resource, agent, amount } => self.set_capacity(*resource, *agent, *amount),

@@ -61,7 +61,7 @@ impl State {
     }
 
     /// All of a task's tries begin anew; its attempts go on counting.
-    fn run_again(&mut self, id: TaskId) {
+    pub(super) fn run_again(&mut self, id: TaskId) {
         let (now, arrives, entry) = (self.now, self.arrives(id), self.task(id));
         let own = self.declared_class(id);
         if entry.phase == Phase::Succeeded && entry.fallback.is_some() {

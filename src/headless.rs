@@ -380,6 +380,10 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
         }
         Fact::BreakerProbes => ("▸", "breaker   half open: one task tries".into()),
         Fact::BreakerClosed => ("▸", "breaker   closed: going on".into()),
+        Fact::Posted { priority, text, .. } => {
+            let mark = if *priority > 0 { "▌" } else { "·" };
+            (mark, format!("message   {}: {}", way(item), text::clean(text)))
+        }
         Fact::StateSet { key, value, .. } => {
             let is =
                 value.as_ref().map_or_else(|| "deleted".to_owned(), |value| format!("= {}", shared::text_of(value)));
@@ -434,7 +438,7 @@ pub fn way_of(state: &State, fact: &Fact) -> Option<String> {
             let kind = if goal.kind == GoalKind::Objective { "objective" } else { "milestone" };
             Some(format!("{kind} {}", goal.name))
         }
-        Fact::StateSet { by, .. } => Some(state.who(by)),
+        Fact::StateSet { by, .. } | Fact::Posted { by, .. } => Some(state.who(by)),
         Fact::CapacitySet { resource, .. } => Some(state.resource(*resource).definition.words()),
         Fact::StageDecided { stage, .. } => Some(state.stage_name(*stage).to_owned()),
         Fact::FallbackChosen { task, fallback, .. }
@@ -754,6 +758,11 @@ fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
             line.most = *most;
             "MaxRunningSet"
         }
+        Fact::Posted { priority, text, .. } => {
+            (line.by, line.message) = (item.way.as_deref(), Some(text.as_str()));
+            line.priority = Some(*priority);
+            "Posted"
+        }
         Fact::StateSet { key, value, .. } => {
             (line.name, line.by) = (Some(key.as_str()), item.way.as_deref());
             line.value = value.as_ref().map(shared::to_json);
@@ -920,6 +929,7 @@ fn command_name(command: &Command) -> &'static str {
         Command::SetCapacity { .. } => "set_capacity",
         Command::SetMaxRunning { .. } => "set_max_running",
         Command::CloseBreaker => "close_breaker",
+        Command::Post { .. } => "post",
         Command::SetState { .. } => "set_state",
         Command::HeedPauseWhile(true) => "heed_pause_while",
         Command::HeedPauseWhile(false) => "ignore_pause_while",

@@ -244,7 +244,8 @@ fn the_socket_is_its_owners_alone_and_a_dead_one_or_a_link_is_replaced() {
 #[test]
 fn the_schema_of_the_protocol_is_what_the_types_say() {
     use quarterdeck::bus::message::{
-        CoordinationMessage, OneTask, Order, Progress, StateLine, StateRequest, TaskLine, Tasks,
+        CoordinationMessage, MessageLine, MessageRequest, OneTask, Order, Progress, StateLine, StateRequest, TaskLine,
+        Tasks,
     };
     let schema = serde_json::json!({
         "CoordinationMessage": schemars::schema_for!(CoordinationMessage),
@@ -253,7 +254,9 @@ fn the_schema_of_the_protocol_is_what_the_types_say() {
         "parameters of why": schemars::schema_for!(OneTask),
         "parameters of progress": schemars::schema_for!(Progress),
         "parameters of state": schemars::schema_for!(StateRequest),
+        "parameters of message": schemars::schema_for!(MessageRequest),
         "a value in the responses to state": schemars::schema_for!(StateLine),
+        "a message in the responses to message": schemars::schema_for!(MessageLine),
         "a task in the response to ps": schemars::schema_for!(TaskLine),
     });
     let made = serde_json::to_string_pretty(&schema).expect("plain data") + "\n";

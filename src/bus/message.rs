@@ -101,6 +101,44 @@ pub enum Request {
     Progress(Progress),
     /// Read or change the shared state.
     State(StateRequest),
+    /// Say something, or hear what was said.
+    Message(MessageRequest),
+}
+
+/// What is asked of the messages: the parameters of `message`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MessageRequest {
+    /// `post`, `list`, or `watch`: an answer once there is one with a higher number than `after`.
+    pub op: String,
+    /// In `post`: what is said, at most 4096 bytes.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub text: String,
+    /// In `post`: above 0 it is an alert.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub priority: i32,
+    /// In `list` and `watch`: only those with a higher number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+}
+
+fn is_zero(priority: &i32) -> bool {
+    *priority == 0
+}
+
+/// What was said: one of the `messages` in the answer to `list` and `watch`, oldest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MessageLine {
+    /// Its number in the session, from 1.
+    pub number: u64,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// Who: the name of a person, of a task, `TASK/ATTEMPT`, `operator`.
+    pub by: String,
+    /// Above 0 it is an alert.
+    pub priority: i32,
+    /// What.
+    pub text: String,
 }
 
 /// What is asked of the shared state: the parameters of `state`.
@@ -235,7 +273,8 @@ impl Request {
             "wait" => serde_json::from_value(parameters).map(Self::Wait).map_err(wrong),
             "progress" => serde_json::from_value(parameters).map(Self::Progress).map_err(wrong),
             "state" => serde_json::from_value(parameters).map(Self::State).map_err(wrong),
-            other => Err(format!("there is no action `{other}`: command, ps, why, wait, progress, state")),
+            "message" => serde_json::from_value(parameters).map(Self::Message).map_err(wrong),
+            other => Err(format!("there is no action `{other}`: command, ps, why, wait, progress, state, message")),
         }
     }
 }

@@ -112,6 +112,8 @@ pub enum Verb {
     Ctl(Ctl),
     /// From within a task: say how far it has come.
     Progress(Progress),
+    /// Say something to everybody who looks at the session, from within a task or from another terminal.
+    Msg(Msg),
     /// Read or change the shared state of a session, from within a task or from another terminal.
     State(State),
     /// Print the output of a task.
@@ -144,6 +146,26 @@ pub struct Progress {
     /// What it is at, in a few words.
     #[arg(value_name = "TEXT")]
     pub text: Vec<String>,
+}
+
+/// `qd msg`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  qd msg uploaded 3 files\n  qd msg --priority 1 \"the licence server answers slowly\"\n  qd ctl messages --follow"
+)]
+pub struct Msg {
+    /// What.
+    #[arg(required = true, value_name = "TEXT")]
+    pub text: Vec<String>,
+    /// Above 0 it is an alert.
+    #[arg(long, default_value_t = 0, allow_hyphen_values = true)]
+    pub priority: i32,
+    /// Which session: the only one that runs, if there is one, or that of the task that says it.
+    #[arg(long, value_name = "NAME")]
+    pub session: Option<String>,
+    /// As whom.
+    #[arg(long = "as", value_name = "WHO")]
+    pub who: Option<String>,
 }
 
 /// `qd state`.
@@ -284,6 +306,12 @@ pub enum CtlVerb {
         /// Names or globs.
         #[arg(value_name = "TASK")]
         tasks: Vec<String>,
+    },
+    /// What tasks, people and scripts have said.
+    Messages {
+        /// Go on with what is said from now on, until the session ends.
+        #[arg(long)]
+        follow: bool,
     },
     /// Say why a task is not running.
     Why {

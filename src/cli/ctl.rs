@@ -30,6 +30,9 @@ pub fn ctl(args: &Ctl) -> Result<i32> {
             (_, trouble) => return Err(of(trouble, &folder)),
         },
     };
+    if let CtlVerb::Messages { follow } = &args.what {
+        return super::msg::messages(&mut client, &folder, *follow, args.json);
+    }
     let mut ask =
         |action: &str, parameters: Value| client.ask(action, parameters).map_err(|trouble| of(trouble, &folder));
     match &args.what {
@@ -152,7 +155,7 @@ fn order(verb: &CtlVerb, source: &str) -> Order {
         CtlVerb::MaxRunning { most } => Order { value: most.map(f64::from), ..plain("max-running") },
         CtlVerb::Undo => plain("undo"),
         CtlVerb::Redo => plain("redo"),
-        CtlVerb::Ps { .. } | CtlVerb::Why { .. } | CtlVerb::Wait { .. } => plain(""),
+        CtlVerb::Ps { .. } | CtlVerb::Messages { .. } | CtlVerb::Why { .. } | CtlVerb::Wait { .. } => plain(""),
     }
 }
 

@@ -6,6 +6,7 @@ mod ctl;
 mod defect;
 mod inspect;
 mod live;
+mod msg;
 mod replay;
 mod report;
 mod resume;
@@ -67,6 +68,7 @@ fn dispatch(args: Args) -> Result<i32> {
         Some(Verb::Sessions(list)) => inspect::sessions(&list),
         Some(Verb::Ctl(order)) => ctl::ctl(&order),
         Some(Verb::Progress(progress)) => ctl::progress(&progress),
+        Some(Verb::Msg(said)) => msg::say(&said),
         Some(Verb::State(asked)) => state::state(&asked),
         Some(Verb::Why(why)) => inspect::why(&why),
         Some(Verb::Log(log)) => inspect::log(&log),

@@ -158,6 +158,10 @@ pub fn decide(state: &State, id: TaskId) -> Decision {
             facts.extend(super::foreach::arrive(state, id, foreach));
             return Decision::Now(facts);
         }
+        TaskType::Message(message) => {
+            facts.extend(super::posts::arrive(state, id, message));
+            return Decision::Now(facts);
+        }
         TaskType::Majority(majority) => {
             facts.extend(super::majority::decide(state, id, majority));
             return Decision::Now(facts);

@@ -20,11 +20,12 @@ use super::fact::{Ending, Fact, Stamped, Target};
 use super::ids::{AgentId, Amount, FallbackId, ResourceId, Span, StageId, TaskId, Time};
 use super::message::Command;
 use super::overload::Overload;
+use super::posts::Posts;
 use super::shared::Shared;
 use super::state::{Changes, ClassId, Done, Live, Past, Phase, Reservation, Resource, Saga, State, Transition};
 
 /// Form of what follows. Another one is not read.
-pub const CHECKPOINT_VERSION: u32 = 11;
+pub const CHECKPOINT_VERSION: u32 = 12;
 
 /// What was last said of a goal.
 type Said = Option<(bool, Time, Arc<str>)>;
@@ -39,6 +40,7 @@ struct Stored {
     windows: Vec<WindowDefinition>,
     breaker: Tripped,
     shared: Shared,
+    posts: Posts,
     overload: Option<Overload>,
     ignores_overload: bool,
     agents: Vec<StoredAgent>,
@@ -215,6 +217,7 @@ impl State {
             windows: (*self.windows).clone(),
             breaker: self.breaker.clone(),
             shared: (*self.shared).clone(),
+            posts: (*self.posts).clone(),
             overload: self.overload.clone(),
             ignores_overload: self.ignores_overload,
             agents: (0..self.agents.len()).map(agent).collect(),
@@ -277,6 +280,7 @@ impl State {
         }
         state.breaker = stored.breaker.clone();
         state.shared = Arc::new(stored.shared.clone());
+        state.posts = Arc::new(stored.posts.clone());
         (state.overload, state.ignores_overload) = (stored.overload.clone(), stored.ignores_overload);
         state.loaded = true;
         state.started = stored.started;

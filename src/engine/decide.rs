@@ -17,6 +17,7 @@ use super::message::{
     StopSignal, Survivor, Usage, What,
 };
 use super::monitors;
+use super::posts;
 use super::sensors::Sensors;
 use super::shared;
 use super::state::{Changed, Live, Phase, State};
@@ -749,6 +750,7 @@ fn intend(state: &State, command: &Command) -> Result<Intent, Refusal> {
         | Command::HeedPauseWhile(_) => {
             super::limits::intend(state, command).map(|(facts, inverse)| Intent { facts, inverse })
         }
+        Command::Post { .. } => posts::intend(command).map(|facts| Intent { facts, inverse: None }),
         Command::SetState { .. } => shared::intend(state, command).map(|(facts, inverse)| Intent { facts, inverse }),
         Command::Load(_) | Command::Undo | Command::Redo | Command::All(_) => {
             refuse("cannot be part of another command")

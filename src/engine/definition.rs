@@ -14,6 +14,7 @@ use super::monitors::ProgressMonitor;
 pub use super::breaker::Breaker;
 pub use super::foreach::Foreach;
 pub use super::majority::Majority;
+pub use super::posts::Message;
 
 /// A whole workflow, ready to be loaded: every id below indexes one of these lists.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -564,6 +565,8 @@ pub enum TaskType {
     Foreach(Arc<Foreach>),
     /// Done once enough of the runs in its `after` came to the same.
     Majority(Arc<Majority>),
+    /// Says something, and is done.
+    Message(Arc<Message>),
 }
 
 /// What must hold before a gate opens.
@@ -700,7 +703,8 @@ impl TaskType {
             | Self::Sensor(_)
             | Self::QualityGate(_)
             | Self::Foreach(_)
-            | Self::Majority(_) => None,
+            | Self::Majority(_)
+            | Self::Message(_) => None,
         }
     }
 
@@ -712,6 +716,11 @@ impl TaskType {
     /// What it looks at, if it is a sensor.
     pub fn sensor(&self) -> Option<&Arc<Sensor>> {
         if let Self::Sensor(sensor) = self { Some(sensor) } else { None }
+    }
+
+    /// The texts into which values go that are known only during the run.
+    pub fn texts(&self) -> Option<&Arc<CommandSpec>> {
+        if let Self::Message(message) = self { Some(&message.text) } else { self.template() }
     }
 
     /// What makes its majority, if it is a replicated task.

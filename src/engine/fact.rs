@@ -465,6 +465,17 @@ pub enum Fact {
         why: String,
     },
 
+    /// Somebody said something.
+    Posted {
+        /// Who.
+        by: Origin,
+        /// Above 0 it is an alert.
+        #[serde(default)]
+        priority: i32,
+        /// What.
+        text: String,
+    },
+
     // ── the shared state ─────────────────────────────────────────────────────────────────────────────────────────
     /// A value of the shared state.
     StateSet {

@@ -159,6 +159,14 @@ pub enum Command {
     },
     /// Close the circuit breaker: start again at once.
     CloseBreaker,
+    /// Say something to everybody who looks.
+    Post {
+        /// What.
+        text: String,
+        /// Above 0 it is an alert.
+        #[serde(default)]
+        priority: i32,
+    },
     /// Set or delete a value of the shared state.
     SetState {
         /// Its key.

@@ -31,6 +31,7 @@ pub mod monitors;
 pub mod order;
 pub mod overload;
 pub mod place;
+pub mod posts;
 pub mod sensors;
 pub mod shared;
 pub mod state;

@@ -135,7 +135,7 @@ fn said(version: u64) -> String {
 /// Says who it was.
 pub(super) fn sign(facts: &mut [Fact], who: &Origin) {
     for fact in facts {
-        if let Fact::StateSet { by, .. } = fact {
+        if let Fact::StateSet { by, .. } | Fact::Posted { by, .. } = fact {
             by.clone_from(who);
         }
     }
@@ -183,6 +183,8 @@ impl State {
             Origin::Rule => "workflow".to_owned(),
             Origin::Client(who) => who.clone(),
             Origin::Task(id, attempt) => match self.definitions.get(id.index()) {
+                // Not said by an attempt of its, but by the task itself.
+                Some(definition) if attempt.0 == 0 => definition.id.clone(),
                 Some(definition) => format!("{}/{attempt}", definition.id),
                 None => format!("{id}/{attempt}"),
             },

@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 
 use super::orders;
 use crate::bus::message::{
-    CoordinationMessage, ExecutionContext, Progress, Request, StateLine, StateRequest, TaskLine,
+    CoordinationMessage, ExecutionContext, MessageLine, MessageRequest, Progress, Request, StateLine, StateRequest,
+    TaskLine,
 };
 use crate::engine::ids::{Attempt, TaskId};
 use crate::engine::message::{Command, Origin};
+use crate::engine::posts::Post;
 use crate::engine::shared;
 use crate::engine::state::{Shown, State};
 use crate::runtime::Handle;
@@ -59,6 +61,7 @@ pub(super) fn to(handle: &Handle, request: Request, asked: &CoordinationMessage)
         Request::Wait(wanted) => wait(handle, &wanted.tasks),
         Request::Progress(progress) => tell(handle, progress, &asked.content.context),
         Request::State(wanted) => state(handle, &wanted, asked),
+        Request::Message(wanted) => message(handle, wanted, asked),
     }
 }
 
@@ -73,13 +76,46 @@ fn send(handle: &Handle, by: Origin, command: Command) -> Result<Value, String> 
     }
 }
 
-/// The shared state is read or changed.
-fn state(handle: &Handle, wanted: &StateRequest, asked: &CoordinationMessage) -> Result<Value, String> {
+/// Who asks: an attempt of a task, or a client by its name.
+fn speaker(asked: &CoordinationMessage) -> Origin {
     let context = &asked.content.context;
-    let by = match (context.task_id, context.attempt) {
+    match (context.task_id, context.attempt) {
         (Some(task), Some(attempt)) => Origin::Task(TaskId(task), Attempt(attempt)),
         _ => Origin::Client(asked.metadata.source.clone()),
+    }
+}
+
+/// Something is said, or what was said is told.
+fn message(handle: &Handle, wanted: MessageRequest, asked: &CoordinationMessage) -> Result<Value, String> {
+    let after = wanted.after.unwrap_or(0);
+    let told = |state: &State| -> Vec<MessageLine> {
+        let line = |post: &Post| {
+            let (number, at_ms, by) = (post.number, post.at.0, state.who(&post.by));
+            MessageLine { number, at_ms, by, priority: post.priority, text: post.text.to_string() }
+        };
+        state.posts.last.iter().filter(|post| post.number > after).map(line).collect()
     };
+    match wanted.op.as_str() {
+        "post" => {
+            let priority = if wanted.priority == 0 { asked.metadata.priority } else { wanted.priority };
+            send(handle, speaker(asked), Command::Post { text: wanted.text, priority })
+        }
+        "list" => Ok(json!({ "messages": told(&picture(handle)?.engine.state) })),
+        "watch" => loop {
+            let frozen = picture(handle)?;
+            let lines = told(&frozen.engine.state);
+            if !lines.is_empty() {
+                return Ok(json!({ "messages": lines }));
+            }
+            thread::sleep(LOOK_EVERY);
+        },
+        other => Err(format!("there is no `{other}` of the messages: post, list, watch")),
+    }
+}
+
+/// The shared state is read or changed.
+fn state(handle: &Handle, wanted: &StateRequest, asked: &CoordinationMessage) -> Result<Value, String> {
+    let by = speaker(asked);
     let key = wanted.key.clone();
     match wanted.op.as_str() {
         "list" => {

@@ -9,8 +9,8 @@ use super::graph::around;
 use super::rows::rows;
 use super::why::{detail, duration};
 use super::{
-    Action, AgentRow, Alert, Counts, Header, LockRow, Mode, Phase, PhaseLine, Progress, SharedRow, Snapshot, Storage,
-    View,
+    Action, AgentRow, Alert, Counts, Header, LockRow, Mode, Phase, PhaseLine, PostRow, Progress, SharedRow, Snapshot,
+    Storage, View,
 };
 use crate::engine::breaker::Gate;
 use crate::engine::decide::Engine;
@@ -20,11 +20,14 @@ use crate::engine::fact::{Cause, Ending, Outcome};
 use crate::engine::ids::{AgentId, Amount, ResourceId, Span, TaskId, Time};
 use crate::engine::message::{Command, Origin};
 use crate::engine::place::Closed;
+use crate::engine::posts::Post;
 use crate::engine::shared::Entry;
 use crate::engine::state::{DoneWhat, RunPhase, Shown, State, Tally};
 
 /// How many alerts and actions are shown at most.
 const LISTED: usize = 100;
+/// A message with a priority is an alert for so long.
+const POST_ALERTS: Span = Span(10 * 60_000);
 /// How many values of the shared state are shown at most.
 const SHARED_LISTED: usize = 200;
 /// How many lost and how many failed tasks are looked at for alerts at most.
@@ -100,6 +103,7 @@ pub fn build(frozen: &Frozen, view: &View, at: Time) -> Snapshot {
         running: shown_as(state, Shown::Running).next().map(|id| (id, state.definition(id).stage)),
         detail: view.cursor.filter(|id| id.index() < state.tasks.len()).map(|id| detail(frozen, id, at)),
         alerts: alerts(frozen, at),
+        posts: state.posts.last.iter().rev().map(|post| said(state, post)).collect(),
         shared: (
             state.shared.entries.iter().take(SHARED_LISTED).map(|one| shared(state, one)).collect(),
             state.shared.entries.len(),
@@ -384,6 +388,10 @@ fn alerts(frozen: &Frozen, at: Time) -> Vec<Alert> {
             add(state.task(id).since, text, Some(id), false);
         }
     }
+    let urgent = state.posts.last.iter().rev().filter(|post| post.priority > 0);
+    for post in urgent.take_while(|post| at.since(post.at) < POST_ALERTS).take(10) {
+        add(post.at, format!("{} says: {} (g m messages)", state.who(&post.by), post.text), None, false);
+    }
     for id in state.troubled.iter().take(50) {
         for noticed in state.task(*id).live.iter().flat_map(|live| &live.troubles) {
             let text =
@@ -489,6 +497,10 @@ pub fn outcome_words(outcome: &Outcome) -> String {
     }
 }
 
+fn said(state: &State, post: &Post) -> PostRow {
+    PostRow { at: post.at, by: state.who(&post.by), priority: post.priority, text: post.text.to_string() }
+}
+
 fn shared(state: &State, (key, entry): (&Arc<str>, &Entry)) -> SharedRow {
     let value = crate::engine::care::cut(crate::engine::shared::text_of(&entry.value));
     SharedRow { key: key.to_string(), value, version: entry.version, at: entry.at, by: state.who(&entry.by) }
@@ -547,6 +559,7 @@ pub fn in_words(state: &State, command: &Command) -> String {
         Command::SetMaxRunning { most: Some(most) } => format!("at most {most} run at once"),
         Command::SetMaxRunning { most: None } => "no limit of what runs at once".into(),
         Command::CloseBreaker => "close the circuit breaker".into(),
+        Command::Post { text, .. } => format!("say {}", crate::engine::care::cut(text.clone())),
         Command::SetState { key, value: Some(value), .. } => {
             format!("set {key} to {}", crate::engine::shared::text_of(value))
         }

@@ -161,6 +161,8 @@ pub struct Snapshot {
     pub alerts: Vec<Alert>,
     /// Who did what, newest first, bounded.
     pub actions: Vec<Action>,
+    /// The last messages, newest first.
+    pub posts: Vec<PostRow>,
     /// The shared state by key, bounded, and how many keys there are.
     pub shared: (Vec<SharedRow>, usize),
     /// What has run, if the View asks for it: whoever keeps it puts it here.
@@ -618,6 +620,19 @@ pub enum ReplayMark {
     Amiss,
     /// An attempt failed or was lost.
     Failed,
+}
+
+/// What somebody has said.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PostRow {
+    /// When.
+    pub at: Time,
+    /// Who.
+    pub by: String,
+    /// Above 0 it is an alert.
+    pub priority: i32,
+    /// What.
+    pub text: String,
 }
 
 /// A value of the shared state.

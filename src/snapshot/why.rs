@@ -411,6 +411,9 @@ pub(super) fn detail(frozen: &Frozen, id: TaskId, at: Time) -> Detail {
             TaskType::Wait(Deadline::At(_)) => "waits for a time of the clock".into(),
             TaskType::Sensor(sensor) => format!("watches {}", sensor.probe.words()),
             TaskType::QualityGate(gate) => gate.words(),
+            TaskType::Message(message) => {
+                format!("says: {}", crate::text::clean(&crate::engine::posts::words_of(&message.text)))
+            }
             TaskType::Majority(majority) => {
                 let by = majority.by.join(", ");
                 format!("a majority: {} of {} runs come to the same {by}", majority.agree, definition.after.len())

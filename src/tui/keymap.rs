@@ -114,6 +114,7 @@ pub enum Act {
     Alerts,
     Actions,
     Shared,
+    Messages,
     Themes,
     Mouse,
     Redraw,
@@ -135,6 +136,8 @@ pub enum Act {
     Rewind,
     /// Show it as it is again.
     GoLive,
+    /// Say something to everybody who looks.
+    Say,
     /// Ignore `PauseWhile`, or let it count again.
     PauseWhile,
     Compensate,
@@ -294,6 +297,7 @@ pub static BINDINGS: &[Binding] = {
         bind(Anywhere, &[], RunMore, "limit: one more task at once (MaxRunning), or as many as typed before"),
         bind(Anywhere, &[], RunLess, "limit: one task less at once (MaxRunning)"),
         bind(Anywhere, &[], RunAny, "limit: as many tasks at once as there is room for (no MaxRunning)"),
+        bind(Anywhere, &[], Say, "say: a message to everybody who looks"),
         bind(Anywhere, &[], PauseWhile, "pause-while: ignore the condition, or let it count again"),
         bind(Anywhere, &[], CloseBreaker, "breaker: close it, start again at once"),
         bind(Anywhere, &[], Compensate, "compensate: stop the run and undo what was done").asks(),
@@ -347,6 +351,7 @@ pub static BINDINGS: &[Binding] = {
         bind(Anywhere, &["u"], Undo, "undo the last change").hint("undo"),
         bind(Anywhere, &["U"], Redo, "redo what was undone"),
         bind(Anywhere, &["!"], Alerts, "alerts: what needs you"),
+        bind(Anywhere, &["g m"], Messages, "to the messages: what tasks and people have said"),
         bind(Anywhere, &["g s"], Shared, "to the shared state: values by key"),
         bind(Anywhere, &["@"], Actions, "action log: who did what"),
         bind(Anywhere, &["T"], Themes, "choose a theme"),

@@ -161,12 +161,14 @@ pub enum Dialog {
     Why { scroll: usize },
     Actions { scroll: usize },
     Shared { scroll: usize },
+    Messages { scroll: usize },
     Alerts { row: usize },
     Menu { row: usize },
     Themes { row: usize, before: Box<Theme> },
     Palette { field: Box<TextArea<'static>>, row: usize },
     Filter { field: Box<TextArea<'static>>, before: String, problem: Option<String> },
     Search { field: Box<TextArea<'static>>, problem: Option<String> },
+    Say { field: Box<TextArea<'static>> },
     Confirm { title: String, lines: Vec<String>, yes: String, command: Command },
     Quit,
 }
@@ -175,9 +177,13 @@ impl Dialog {
     /// Which part of the key table holds while it is open.
     pub fn context(&self) -> Context {
         match self {
-            Self::Help { .. } | Self::Why { .. } | Self::Actions { .. } | Self::Shared { .. } => Context::Popup,
+            Self::Help { .. }
+            | Self::Why { .. }
+            | Self::Actions { .. }
+            | Self::Shared { .. }
+            | Self::Messages { .. } => Context::Popup,
             Self::Alerts { .. } | Self::Menu { .. } | Self::Themes { .. } => Context::Choice,
-            Self::Palette { .. } | Self::Filter { .. } | Self::Search { .. } => Context::Field,
+            Self::Palette { .. } | Self::Filter { .. } | Self::Search { .. } | Self::Say { .. } => Context::Field,
             Self::Confirm { .. } => Context::Question,
             Self::Quit => Context::Leaving,
         }

@@ -220,6 +220,7 @@ impl Sample {
             detail: view.cursor.and_then(|task| self.tasks.get(task.index())).map(|row| self.detail(row)),
             alerts: alerts(),
             shared: Default::default(),
+            posts: Vec::new(),
             actions: actions(),
             record: if view.record { self.record.clone() } else { Arc::default() },
             graph: match (view.graph, &self.frozen) {

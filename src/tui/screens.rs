@@ -690,6 +690,8 @@ fn poison(model: &mut Model, snapshot: &mut Snapshot, bad: &str) {
     }
     let row = crate::snapshot::SharedRow { key: s(), value: s(), version: 1, at: crate::engine::ids::Time(0), by: s() };
     snapshot.shared = (vec![row], 2);
+    let at = crate::engine::ids::Time(0);
+    snapshot.posts = vec![crate::snapshot::PostRow { at, by: s(), priority: 1, text: s() }];
     model.queue.filter_text = s();
     model.log.needle = s();
     model.log.problem = Some(s());
@@ -711,6 +713,7 @@ fn hostile_text_in_every_field_reaches_no_cell() {
                     Some(Dialog::Alerts { row: 0 }),
                     Some(Dialog::Actions { scroll: 0 }),
                     Some(Dialog::Shared { scroll: 0 }),
+                    Some(Dialog::Messages { scroll: 0 }),
                     Some(Dialog::Menu { row: 0 }),
                     Some(Dialog::Confirm {
                         title: (*bad).into(),

@@ -133,6 +133,22 @@ fn read_exec(
     Some(CommandLine::Exec(words))
 }
 
+/// One text with values in it, as the only word of a command.
+pub(super) fn plain_word(
+    reader: &mut Reader,
+    scope: Scope<'_, '_>,
+    row: Option<&Row<'_>>,
+    node: &Node<'_>,
+) -> Option<Arc<CommandSpec>> {
+    let word = reader.text(node, "text")?;
+    if !is_clean(reader, node, word.text, "text") {
+        return None;
+    }
+    let mut references = Vec::new();
+    let text = note(&mut references, Slot::Word(0), scope.in_plain(reader, node, word.text, row));
+    Some(Arc::new(CommandSpec { references, ..CommandSpec::new(CommandLine::Exec(vec![text])) }))
+}
+
 pub(super) fn read_env(
     reader: &mut Reader,
     scope: Scope<'_, '_>,

@@ -7,20 +7,21 @@ use super::conditions::Scope;
 use super::diagnostic::Finding;
 use super::foreach::Each;
 use super::lower::next_time;
-use super::schema::{APPROVAL, Fields, Reader, TASK_GATE, Zero, describe, head};
+use super::schema::{APPROVAL, Fields, MESSAGE, Reader, TASK_GATE, Zero, describe, head};
 use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};
 use super::{gate, sensor, units};
-use crate::engine::definition::{Approval, Deadline, TaskType};
+use crate::engine::definition::{Approval, Deadline, Message, TaskType};
+use crate::engine::posts::POST_BYTES;
 
 /// A question is no longer than this, in bytes.
 pub const MAX_QUESTION_BYTES: usize = 1_000;
 
 /// The types that can be written.
-const TYPES: [&str; 5] = ["Noop", "Approval", "Wait", "Sensor", "QualityGate"];
+const TYPES: [&str; 6] = ["Noop", "Approval", "Wait", "Sensor", "QualityGate", "Message"];
 
 /// Types that this version does not have.
-const LATER: [&str; 2] = ["Message", "Subworkflow"];
+const LATER: [&str; 1] = ["Subworkflow"];
 
 /// Fields that only a command has.
 const OF_COMMANDS: [&str; 11] =
@@ -47,6 +48,9 @@ pub(super) fn read(
         Kind::Struct(Some(name), _) | Kind::Tuple(Some(name), _) if name.text == "QualityGate" => {
             let fields = reader.fields(node, &TASK_GATE)?;
             TaskType::QualityGate(Arc::new(gate::read(reader, scope, each, node, &fields, what)?))
+        }
+        Kind::Struct(Some(name), _) | Kind::Tuple(Some(name), _) if name.text == "Message" => {
+            TaskType::Message(Arc::new(message(reader, scope, each, node)?))
         }
         Kind::Tuple(Some(name), items) if name.text == "Wait" && items.len() == 1 => {
             TaskType::Wait(wait(reader, now, &items[0])?)
@@ -112,6 +116,39 @@ fn approval(reader: &mut Reader, node: &Node<'_>) -> Option<Approval> {
         timeout: timeout.map_or(Some(None), |span| span.map(Some))?,
         silence_approves: silence.unwrap_or(Some(false))?,
     })
+}
+
+const SAYS: &str =
+    "for example type: Message(\"${task.build.out.tag} is out\"), or Message(text: \"look here\", priority: 1)";
+
+fn message(reader: &mut Reader, scope: Scope<'_, '_>, each: Each<'_>, node: &Node<'_>) -> Option<Message> {
+    let (text, priority) = match &node.kind {
+        Kind::Tuple(_, items) if items.len() == 1 => (&items[0], None),
+        _ => {
+            let fields = reader.fields(node, &MESSAGE)?;
+            let Some(text) = fields.get("text") else {
+                let finding = Finding::new(head(node), "this message says nothing").label("`text` is missing");
+                reader.report(finding.help(SAYS));
+                return None;
+            };
+            (text, fields.get("priority"))
+        }
+    };
+    let word = reader.text(text, "Message")?;
+    if word.text.trim().is_empty() || word.text.len() > POST_BYTES {
+        let message = format!("a message is a text of 1 to {POST_BYTES} bytes");
+        reader.report(Finding::new(text.at, message).label("what is said?").help(SAYS));
+        return None;
+    }
+    let priority = match priority {
+        None => 0,
+        Some(node) => {
+            let number = reader.integer(node, "priority", i64::from(i32::MIN), i64::from(i32::MAX))?;
+            i32::try_from(number).ok()?
+        }
+    };
+    let text = super::command::plain_word(reader, scope, each.row(), text)?;
+    Some(Message { text, priority })
 }
 
 /// `"10m"` from when everything before it is done, or the next `"14:00"`.

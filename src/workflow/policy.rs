@@ -202,7 +202,7 @@ fn has(task: &TaskDefinition, wanted: Has) -> bool {
             TaskType::QualityGate(gate) => {
                 gate.timeout.is_some() || gate.checks.iter().all(|check| matches!(check, GateCheck::Expr(_)))
             }
-            TaskType::Noop | TaskType::Wait(_) | TaskType::Majority(_) => true,
+            TaskType::Noop | TaskType::Wait(_) | TaskType::Majority(_) | TaskType::Message(_) => true,
         },
         Has::Deadline => task.deadline.is_some(),
         Has::Compensation => !runs || task.compensation.is_some(),
@@ -231,7 +231,8 @@ fn is_gate(task: &TaskDefinition, wanted: Has) -> bool {
         | TaskType::Wait(_)
         | TaskType::Sensor(_)
         | TaskType::Foreach(_)
-        | TaskType::Majority(_) => false,
+        | TaskType::Majority(_)
+        | TaskType::Message(_) => false,
     }
 }
 

@@ -142,7 +142,7 @@ impl Order<'_> {
                 };
                 command.references.iter().filter_map(output).collect()
             };
-            let mut wanted = task.task_type.template().map(|command| values(command)).unwrap_or_default();
+            let mut wanted = task.task_type.texts().map(|command| values(command)).unwrap_or_default();
             if let TaskType::Foreach(foreach) = &task.task_type
                 && let ValueOf::Output { task, name } = &foreach.list
             {
@@ -164,7 +164,7 @@ impl Order<'_> {
                 let message =
                     format!("`{}` does not wait for `{}`, whose `{name}` it refers to", shown(&task.id), shown(id));
                 let node = outline.groups[group as usize].node;
-                let field = ["foreach", "run", "exec", "env", "cwd", "compensate"]
+                let field = ["foreach", "run", "exec", "env", "cwd", "compensate", "type"]
                     .into_iter()
                     .filter_map(|field| peek(node, field));
                 let at = field.filter(|node| names(node, &name)).map(head).next().unwrap_or_else(|| head(node));
@@ -211,7 +211,7 @@ impl Order<'_> {
 fn names(node: &Node<'_>, name: &str) -> bool {
     match &node.kind {
         Kind::Text(text) => text.contains(&format!(".out.{name}}}")),
-        Kind::List(items) => items.iter().any(|item| names(item, name)),
+        Kind::List(items) | Kind::Tuple(_, items) => items.iter().any(|item| names(item, name)),
         Kind::Map(entries) => entries.iter().any(|(_, value)| names(value, name)),
         Kind::Struct(_, fields) => fields.iter().any(|(_, value)| names(value, name)),
         _ => false,

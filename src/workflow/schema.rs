@@ -129,6 +129,8 @@ pub(super) const EXPONENTIAL: Shape = Shape { name: "Exponential", fields: &["ba
 
 pub(super) const APPROVAL: Shape = Shape { name: "Approval", fields: &["text", "timeout", "on_timeout"], later: &[] };
 
+pub(super) const MESSAGE: Shape = Shape { name: "Message", fields: &["text", "priority"], later: &[] };
+
 /// `type: QualityGate(…)` of a task.
 pub(super) const TASK_GATE: Shape =
     Shape { name: "QualityGate", fields: &["checks", "timeout", "on_fail", "on_timeout"], later: &[] };

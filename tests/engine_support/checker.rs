@@ -35,6 +35,8 @@ struct Seen {
     /// Something was to be run again since it asks a person what to do.
     disturbed: bool,
     succeeded_once: bool,
+    /// Its message was said.
+    has_said: bool,
     /// Its last attempt ended well, or failed for good, and nothing came after that.
     ended_well: bool,
     failed: bool,
@@ -252,6 +254,10 @@ impl Checker {
                         let failed = matches!(outcome, Outcome::Failed(Cause::CouldNotStart(_)));
                         assert!(failed, "{task} is done before its tasks are made");
                     }
+                    (TaskType::Message(_), _) => {
+                        let failed = matches!(outcome, Outcome::Failed(Cause::CouldNotStart(_)));
+                        assert!(failed != std::mem::take(&mut seen.has_said), "{task} is done by saying it");
+                    }
                     (TaskType::Majority(_), _) => {
                         assert_eq!(*outcome, Outcome::Failed(Cause::NoMajority), "{task}");
                     }
@@ -359,6 +365,14 @@ impl Checker {
             Fact::BreakerClosed => {
                 assert!(self.breaker != BreakerSeen::Closed, "the breaker is closed twice");
                 (self.breaker, self.failures) = (BreakerSeen::Closed, Vec::new());
+            }
+            Fact::Posted { by, text, .. } => {
+                assert!(!text.is_empty());
+                if let Origin::Task(task, Attempt(0)) = by {
+                    self.arrived(*task);
+                    let seen = self.idle(*task);
+                    assert!(!std::mem::replace(&mut seen.has_said, true), "{task} says it twice");
+                }
             }
             Fact::StateSet { key, value, by } => {
                 if let Origin::Task(task, attempt) = by {

@@ -644,6 +644,7 @@ impl Case {
             Fact::BreakerOpened { failures, until } => format!("breaker open {failures} until {}", until.0),
             Fact::BreakerProbes => "breaker tries".into(),
             Fact::BreakerClosed => "breaker closed".into(),
+            Fact::Posted { text, .. } => format!("says {text}"),
             Fact::StateSet { key, value, .. } => format!("state {key} {value:?}"),
             Fact::OverloadBegan { why } => format!("overload: {why}"),
             Fact::OverloadEnded { why } => format!("overload over: {why}"),

@@ -501,7 +501,11 @@ fn random_task(
         compensation: rng.maybe(30, |rng| Arc::new(flow::compensation(&format!("t{n}"), rng.chance(30)))),
         entry: rng.maybe(12, |rng| Arc::new(Entry { when: Some(random_condition(rng)) })),
         task_type: match rng.below(100) {
-            0..6 => TaskType::Noop,
+            0..3 => {
+                let text = Arc::new(CommandSpec::new(CommandLine::Exec(vec!["well".into()])));
+                TaskType::Message(Arc::new(Message { text, priority: 0 }))
+            }
+            3..6 => TaskType::Noop,
             6..10 => TaskType::Wait(Deadline::After(Span(rng.below(9_000)))),
             10..12 => TaskType::Wait(Deadline::At(Time(1_000_000 + rng.below(30_000)))),
             12..16 => TaskType::Approval(Approval {

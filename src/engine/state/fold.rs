@@ -233,6 +233,7 @@ impl State {
             Fact::OverloadBegan { why } => {
                 self.overload = Some(Overload { since: now, why: why.as_str().into() });
             }
+            Fact::Posted { by, priority, text } => self.post(by, *priority, text),
             Fact::StateSet { key, value, by } => self.set_shared(key, value.as_ref(), by),
             Fact::OverloadEnded { .. } => self.overload = None,
             Fact::PauseWhileHeeded(heeded) => self.ignores_overload = !heeded,

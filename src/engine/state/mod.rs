@@ -43,6 +43,7 @@ use super::ids::{AgentId, PhaseId, ResourceId, Span, StageId, TaskId, Time, Tran
 use super::message::Command;
 use super::order::Order;
 use super::overload::{Figures, Overload};
+use super::posts::Posts;
 use super::shared::Shared;
 use super::table::Table;
 
@@ -122,6 +123,8 @@ pub struct State {
     pub breaker: Tripped,
     /// What is shared.
     pub shared: Arc<Shared>,
+    /// What was said.
+    pub posts: Arc<Posts>,
     /// The condition of `PauseWhile` holds.
     pub overload: Option<Overload>,
     /// That is to be ignored.
@@ -216,6 +219,7 @@ impl PartialEq for State {
             && self.windows == other.windows
             && self.breaker == other.breaker
             && self.shared == other.shared
+            && self.posts == other.posts
             && self.overload == other.overload
             && self.ignores_overload == other.ignores_overload
             && self.deadlines.iter().eq(other.deadlines.iter())

@@ -5,11 +5,14 @@ use tui_textarea::TextArea;
 
 use super::super::format;
 use super::super::keymap::Context;
-use super::super::paint::{Pen, Words, w};
+use super::super::paint::{Pen, Words, w, wrap};
 use super::super::panes::detail;
 use super::super::theme::{BUILT_IN, Meaning};
 use super::super::update::{Entry, entries, menu as menu_entries};
 use super::super::view::Scene;
+use crate::engine::ids::Time;
+use crate::snapshot::Snapshot;
+
 use super::{chosen, keys, popup, questions, scrolled};
 
 fn height_for(lines: usize, scene: &Scene<'_>) -> u16 {
@@ -62,6 +65,45 @@ fn pad(text: &str, cells: usize) -> String {
     let cut = crate::text::fit(text, cells);
     let rest = cells.saturating_sub(crate::text::width(&cut));
     format!("{cut}{:rest$}", "")
+}
+
+/// The lines of all messages in so many columns, newest first: a long one goes on below itself.
+fn message_words(snapshot: &Snapshot, now: Time, width: u16) -> Vec<Words> {
+    let cells = usize::from(width).saturating_sub(WHO_CELLS + 16).max(20);
+    let mut lines = Vec::new();
+    for row in &snapshot.posts {
+        let meaning = if row.priority > 0 { Meaning::Warn } else { Meaning::Base };
+        let text = crate::text::clean(&row.text);
+        let mut first = true;
+        for part in wrap(&text, cells) {
+            let (age, who) = match std::mem::take(&mut first) {
+                true => (format::short(now.since(row.at)), pad(&row.by, WHO_CELLS)),
+                false => (String::new(), pad("", WHO_CELLS)),
+            };
+            lines.push(vec![
+                w(format!("{age:>6}  "), Meaning::Muted),
+                w(who, Meaning::Title),
+                w(format!("  {part}"), meaning),
+            ]);
+        }
+    }
+    lines
+}
+
+/// How many lines the messages take.
+pub(in super::super) fn message_lines(snapshot: &Snapshot, columns: u16) -> usize {
+    message_words(snapshot, Time(0), columns.saturating_sub(4).min(110)).len().max(2)
+}
+
+pub(super) fn messages(pen: &mut Pen<'_>, scene: &Scene<'_>, scroll: usize) {
+    let width = scene.model.size.0.saturating_sub(4).min(110);
+    let mut lines = message_words(scene.snapshot, scene.model.now, width);
+    if lines.is_empty() {
+        lines.push(vec![w("nobody has said anything yet", Meaning::Muted)]);
+        lines.push(vec![w("you do: :say; a task, a script or another terminal does: qd msg TEXT", Meaning::Muted)]);
+    }
+    let inside = popup(pen, (width, height_for(lines.len(), scene)), "Messages", &why_keys());
+    scrolled(pen, inside, &lines, scroll);
 }
 
 pub(super) fn shared(pen: &mut Pen<'_>, scene: &Scene<'_>, scroll: usize) {

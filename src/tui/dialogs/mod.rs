@@ -14,7 +14,7 @@ use super::paint::{Pen, Words, w};
 use super::theme::Meaning;
 use super::view::Scene;
 
-pub(super) use lists::why_width;
+pub(super) use lists::{message_lines, why_width};
 
 /// Draws the open dialog, if there is one.
 pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>) {
@@ -24,12 +24,14 @@ pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>) {
         Dialog::Why { scroll } => lists::why(pen, scene, *scroll),
         Dialog::Actions { scroll } => lists::actions(pen, scene, *scroll),
         Dialog::Shared { scroll } => lists::shared(pen, scene, *scroll),
+        Dialog::Messages { scroll } => lists::messages(pen, scene, *scroll),
         Dialog::Alerts { row } => lists::alerts(pen, scene, *row),
         Dialog::Menu { row } => lists::menu(pen, scene, *row),
         Dialog::Themes { row, .. } => lists::themes(pen, scene, *row),
         Dialog::Palette { field, row } => lists::palette(pen, scene, field, *row),
         Dialog::Filter { field, problem, .. } => questions::filter(pen, scene, field, problem.as_deref()),
         Dialog::Search { field, problem } => questions::search(pen, scene, field, problem.as_deref()),
+        Dialog::Say { field } => questions::say(pen, scene, field),
         Dialog::Confirm { title, lines, yes, .. } => questions::confirm(pen, scene, title, lines, yes),
         Dialog::Quit => questions::quit(pen, scene),
     }

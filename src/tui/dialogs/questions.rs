@@ -75,6 +75,16 @@ pub(super) fn search(pen: &mut Pen<'_>, scene: &Scene<'_>, text: &TextArea<'_>, 
     }
 }
 
+pub(super) fn say(pen: &mut Pen<'_>, scene: &Scene<'_>, text: &TextArea<'_>) {
+    let inside = at_foot(pen, scene, 4, "Say to everybody who looks");
+    field(pen, inside, text, "a message");
+    let y = inside.y + 1;
+    if y < inside.bottom() {
+        let line = "it is stored with the session; g m shows all messages";
+        pen.text(inside.x + 2, y, inside.width.saturating_sub(2), line, Meaning::Muted);
+    }
+}
+
 pub(super) fn confirm(pen: &mut Pen<'_>, scene: &Scene<'_>, title: &str, lines: &[String], yes: &str) {
     let width = scene.model.size.0.saturating_sub(2).min(68);
     let room = usize::from(width.saturating_sub(4));

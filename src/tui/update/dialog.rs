@@ -3,7 +3,8 @@
 use nucleo_matcher::pattern::{CaseMatching, Normalization, Pattern};
 use nucleo_matcher::{Config, Matcher, Utf32Str};
 
-use crate::snapshot::{SharedRow, Snapshot};
+use crate::engine::message::Command;
+use crate::snapshot::{PostRow, SharedRow, Snapshot};
 
 use super::super::QuitHow;
 use super::super::filter;
@@ -26,9 +27,11 @@ pub fn open(model: &mut Model, act: Act) -> bool {
         Act::Why => Dialog::Why { scroll: 0 },
         Act::Actions => Dialog::Actions { scroll: 0 },
         Act::Shared => Dialog::Shared { scroll: 0 },
+        Act::Messages => Dialog::Messages { scroll: 0 },
         Act::Alerts => Dialog::Alerts { row: 0 },
         Act::Menu => Dialog::Menu { row: 0 },
         Act::Palette => Dialog::Palette { field: field(""), row: 0 },
+        Act::Say => Dialog::Say { field: field("") },
         Act::Search => Dialog::Search { field: field(""), problem: None },
         Act::Filter => {
             let before = model.queue.filter_text.clone();
@@ -78,6 +81,10 @@ fn copy(model: &mut Model, dialog: &Dialog, snapshot: &Snapshot) -> Vec<Request>
         Dialog::Actions { .. } => {
             vec![Request::Copy(snapshot.actions.iter().map(|a| format!("{}: {}\n", a.who, a.text)).collect())]
         }
+        Dialog::Messages { .. } => {
+            let line = |row: &PostRow| format!("{}: {}\n", row.by, row.text);
+            vec![Request::Copy(snapshot.posts.iter().map(line).collect())]
+        }
         Dialog::Shared { .. } => {
             let line = |row: &SharedRow| format!("{} = {}\n", row.key, row.value);
             vec![Request::Copy(snapshot.shared.0.iter().map(line).collect())]
@@ -123,6 +130,11 @@ fn accept(model: &mut Model, dialog: Dialog, snapshot: &Snapshot) -> Vec<Request
                 model.dialog = Some(Dialog::Filter { field, before, problem: Some(problem) });
             }
             vec![]
+        }
+        Dialog::Say { field } => {
+            let text = field.lines().join(" ");
+            let send = (!text.trim().is_empty()).then_some(Request::Send(Command::Post { text, priority: 0 }));
+            send.into_iter().collect()
         }
         Dialog::Search { field, .. } => {
             let needle = field.lines().join(" ");
@@ -189,6 +201,7 @@ fn stepped(model: &mut Model, dialog: Dialog, step: Act, count: usize) -> Dialog
         Dialog::Why { scroll } => Dialog::Why { scroll: to(scroll) },
         Dialog::Actions { scroll } => Dialog::Actions { scroll: to(scroll) },
         Dialog::Shared { scroll } => Dialog::Shared { scroll: to(scroll) },
+        Dialog::Messages { scroll } => Dialog::Messages { scroll: to(scroll) },
         Dialog::Alerts { row } => Dialog::Alerts { row: to(row) },
         Dialog::Menu { row } => Dialog::Menu { row: to(row) },
         Dialog::Palette { field, row } => Dialog::Palette { field, row: to(row) },
@@ -212,6 +225,7 @@ fn rows(model: &Model, dialog: &Dialog, snapshot: &Snapshot) -> usize {
         }
         Dialog::Actions { .. } => snapshot.actions.len(),
         Dialog::Shared { .. } => snapshot.shared.0.len() + 2,
+        Dialog::Messages { .. } => super::super::dialogs::message_lines(snapshot, model.size.0),
         Dialog::Alerts { .. } => snapshot.alerts.len(),
         Dialog::Menu { .. } => menu(model, snapshot).len(),
         Dialog::Themes { .. } => BUILT_IN.len(),

@@ -62,7 +62,10 @@ pub fn on_paste(model: &mut Model, pasted: &str) -> Vec<Request> {
 
 fn field_of(model: &mut Model) -> Option<&mut TextArea<'static>> {
     match model.dialog.as_mut()? {
-        Dialog::Palette { field, .. } | Dialog::Filter { field, .. } | Dialog::Search { field, .. } => Some(field),
+        Dialog::Palette { field, .. }
+        | Dialog::Filter { field, .. }
+        | Dialog::Search { field, .. }
+        | Dialog::Say { field } => Some(field),
         _ => None,
     }
 }

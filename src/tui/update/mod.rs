@@ -264,7 +264,10 @@ fn quit(model: &mut Model, snapshot: &Snapshot) -> Vec<Request> {
 
 /// Ctrl-C: the menu, then stop, then kill; each said aloud.
 fn interrupt(model: &mut Model, snapshot: &Snapshot) -> Vec<Request> {
-    if matches!(model.dialog, Some(Dialog::Palette { .. } | Dialog::Filter { .. } | Dialog::Search { .. })) {
+    if matches!(
+        model.dialog,
+        Some(Dialog::Palette { .. } | Dialog::Filter { .. } | Dialog::Search { .. } | Dialog::Say { .. })
+    ) {
         return dialog::act(model, Act::Back, snapshot);
     }
     if model.stop_asked || snapshot.header.mode == Mode::Stopping && snapshot.header.read_only.is_none() {

@@ -345,7 +345,10 @@ fn keys_of_the_log_ask_for_moves_and_say_why_not() {
     assert_eq!(desk.model.desk.attempt, None, "the newest is not held on to");
     desk.type_keys("/re:(<Enter>");
     assert!(matches!(&desk.model.dialog, Some(Dialog::Search { problem: Some(p), .. }) if p.contains("unclosed")));
-    desk.type_keys("<Esc>ll0");
+    desk.type_keys("<Esc>:say<Enter>hello all<Enter>");
+    let said = Command::Post { text: "hello all".into(), priority: 0 };
+    assert_eq!(desk.sent().last(), Some(&said));
+    desk.type_keys("ll0");
     assert_eq!((desk.model.log.side, desk.model.focus), (0, Pane::Log), "0 is no count here");
     desk.type_keys("M");
     assert_eq!(desk.model.merged(), Some("build"));

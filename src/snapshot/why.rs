@@ -412,7 +412,7 @@ pub(super) fn detail(frozen: &Frozen, id: TaskId, at: Time) -> Detail {
             TaskType::Sensor(sensor) => format!("watches {}", sensor.probe.words()),
             TaskType::QualityGate(gate) => gate.words(),
             TaskType::Message(message) => {
-                format!("says: {}", crate::text::clean(&crate::engine::posts::words_of(&message.text)))
+                format!("says: {}", crate::engine::posts::words_of(&message.text))
             }
             TaskType::Majority(majority) => {
                 let by = majority.by.join(", ");

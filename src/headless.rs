@@ -63,6 +63,61 @@ pub struct Item {
     pub way: Option<String>,
 }
 
+impl Item {
+    /// A fact with what belongs to it, out of the State that has it.
+    pub fn of(state: &State, stamped: &Stamped, seq: u64) -> Self {
+        let id = task_of(&stamped.fact);
+        let past = match &stamped.fact {
+            Fact::Ended { .. } => id.and_then(|id| state.task(id).past.as_ref()?.last()),
+            _ => None,
+        };
+        let ended = past.map(|past| (past.started, past.log));
+        let task = id.map(|id| state.definition(id).clone());
+        Self { seq, fact: stamped.clone(), task, ended, way: way_of(state, &stamped.fact) }
+    }
+}
+
+/// How facts become lines.
+pub struct Lines {
+    /// Which lines.
+    pub style: Style,
+    /// From when times are counted.
+    pub started: Time,
+    /// Where the outputs are.
+    pub log_dir: PathBuf,
+}
+
+impl Lines {
+    /// Writes the lines of one fact.
+    ///
+    /// # Errors
+    /// What writing says.
+    pub fn write(&self, out: &mut impl Write, item: &Item) -> io::Result<()> {
+        match self.style {
+            Style::Json => json(out, item),
+            Style::Plain => plain(out, item, self.started, &self.log_dir),
+            Style::Silent => Ok(()),
+        }
+    }
+}
+
+/// Plain lines tell of it (a definition each would be noise).
+pub fn is_told(fact: &Fact) -> bool {
+    !matches!(
+        fact,
+        Fact::TaskAdded(_)
+            | Fact::ResourceAdded(_)
+            | Fact::AgentAdded(_)
+            | Fact::StageAdded(_)
+            | Fact::FallbackAdded(_)
+            | Fact::BarrierAdded(_)
+            | Fact::Configured(_)
+            | Fact::Starting { .. }
+            | Fact::Due { .. }
+            | Fact::Reserved { .. }
+    )
+}
+
 /// How long the queue to the printer is, and what had no room in it.
 #[derive(Debug, Default)]
 struct Queue {
@@ -88,7 +143,7 @@ impl Printer {
         let counted = queue.clone();
         let run = move || {
             // A closed stdout ends the printing, not the run.
-            let _ = print_all(&receiver, &counted, style, started, &log_dir);
+            let _ = print_all(&receiver, &counted, &Lines { style, started, log_dir });
         };
         let thread = std::thread::Builder::new().name("printer".into()).spawn(run)?;
         Ok(Self { sender: Some(sender), queue, thread: Some(thread) })
@@ -163,7 +218,8 @@ pub fn summary(state: &State, elapsed: Span) -> String {
     format!("{} in {}", parts.join(", "), took(elapsed))
 }
 
-fn print_all(receiver: &Receiver<Item>, queue: &Queue, style: Style, started: Time, log_dir: &Path) -> io::Result<()> {
+fn print_all(receiver: &Receiver<Item>, queue: &Queue, lines: &Lines) -> io::Result<()> {
+    let style = lines.style;
     let mut out = BufWriter::with_capacity(64 * 1024, io::stdout().lock());
     loop {
         let item = match receiver.try_recv() {
@@ -180,11 +236,7 @@ fn print_all(receiver: &Receiver<Item>, queue: &Queue, style: Style, started: Ti
             }
         };
         queue.waiting.fetch_sub(1, Ordering::Relaxed);
-        match style {
-            Style::Json => json(&mut out, &item)?,
-            Style::Plain => plain(&mut out, &item, started, log_dir)?,
-            Style::Silent => {}
-        }
+        lines.write(&mut out, &item)?;
     }
     say_dropped(&mut out, queue, style)?;
     out.flush()

@@ -69,3 +69,12 @@ fn what_says_nothing_or_too_much_is_refused() {
     assert!({ run }.wait().unwrap().success());
     place.ends(&["msg", "--session", "s", "x"], 2);
 }
+
+#[test]
+fn what_was_said_is_told_when_the_session_is_over() {
+    let place = Place::with(&flow(r#"Task(id: "m", type: Message("so"))"#));
+    place.ends(&["run", "flow.ron", "--session", "s"], 0);
+    let told = place.ends(&["ctl", "messages", "--session", "s"], 0);
+    assert!(told.trim_end().ends_with("m  so") && told.lines().count() == 1, "{told}");
+    assert_eq!(place.ends(&["ctl", "messages", "--follow", "--session", "s"], 0), told);
+}

@@ -251,6 +251,7 @@ fn workflow(count: usize, own_class: bool) -> Workflow {
         }
     };
     let agent = |n| AgentDefinition {
+        launcher: Vec::new(),
         name: format!("agent-{n}"),
         slots: SLOTS,
         capabilities: Vec::new(),

@@ -310,7 +310,16 @@ pub enum CtlVerb {
     /// What tasks, people and scripts have said.
     Messages {
         /// Go on with what is said from now on, until the session ends.
-        #[arg(long)]
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// What happened, in the lines of a run without a screen; also of a session that is over.
+    Events {
+        /// Only of these tasks: names or globs.
+        #[arg(value_name = "TASK")]
+        tasks: Vec<String>,
+        /// Go on with what happens from now on, until the session ends: then 0, or 3 if its console died.
+        #[arg(long, short)]
         follow: bool,
     },
     /// Say why a task is not running.

@@ -22,11 +22,15 @@ const NOBODY: &str = "no console runs it: qd sessions lists them, qd resume goes
 pub fn ctl(args: &Ctl) -> Result<i32> {
     let folder = folder(args.session.as_deref())?;
     let source = who(args.who.as_deref());
+    if let CtlVerb::Events { tasks, follow } = &args.what {
+        return super::events::events(&folder, tasks, *follow, args.json);
+    }
     let mut client = match Client::connect(folder.fd(), &source) {
         Ok(client) => client,
         // Nothing of it goes on: what it came to stands in its journal.
         Err(trouble) => match (&args.what, trouble) {
             (CtlVerb::Wait { tasks }, Trouble::Nobody) => return past(&folder, tasks),
+            (CtlVerb::Messages { .. }, Trouble::Nobody) => return super::msg::past(&folder, 0, args.json),
             (_, trouble) => return Err(of(trouble, &folder)),
         },
     };
@@ -155,7 +159,11 @@ fn order(verb: &CtlVerb, source: &str) -> Order {
         CtlVerb::MaxRunning { most } => Order { value: most.map(f64::from), ..plain("max-running") },
         CtlVerb::Undo => plain("undo"),
         CtlVerb::Redo => plain("redo"),
-        CtlVerb::Ps { .. } | CtlVerb::Messages { .. } | CtlVerb::Why { .. } | CtlVerb::Wait { .. } => plain(""),
+        CtlVerb::Ps { .. }
+        | CtlVerb::Messages { .. }
+        | CtlVerb::Events { .. }
+        | CtlVerb::Why { .. }
+        | CtlVerb::Wait { .. } => plain(""),
     }
 }
 

@@ -4,6 +4,7 @@ pub mod args;
 mod console;
 mod ctl;
 mod defect;
+mod events;
 mod inspect;
 mod live;
 mod msg;

@@ -4,10 +4,12 @@ use serde_json::json;
 
 use super::args::Msg;
 use super::ctl;
+use super::resume::replay;
 use super::shell::print;
 use crate::bus::client::{Client, Trouble};
 use crate::bus::message::{MessageLine, MessageRequest};
 use crate::error::{Error, Result};
+use crate::server::message_lines;
 use crate::session::folder::Folder;
 use crate::text;
 
@@ -33,20 +35,29 @@ pub(super) fn messages(client: &mut Client, folder: &Folder, follow: bool, as_js
         let request = MessageRequest { op: op.to_owned(), after: Some(after), ..MessageRequest::default() };
         let answer = match client.ask("message", ctl::to_value(&request)?) {
             Ok(answer) => answer,
-            // Nothing more is said once the session has ended.
-            Err(Trouble::Gone) if follow => return Ok(0),
+            // What was said last, before the session ended, stands in its journal.
+            Err(Trouble::Gone | Trouble::Nobody) if follow => return past(folder, after, as_json),
             Err(trouble) => return Err(ctl::of(trouble, folder)),
         };
         let lines = answer.get("messages").cloned().unwrap_or_default();
         let lines: Vec<MessageLine> = serde_json::from_value(lines).map_err(|error| Error::usage(error.to_string()))?;
-        let out: String =
-            lines.iter().map(|line| if as_json { format!("{}\n", json!(line)) } else { words(line) }).collect();
-        let code = print(out.as_bytes());
+        let code = tell(&lines, as_json);
         if !follow || code != 0 {
             return Ok(code);
         }
         (op, after) = ("watch", lines.last().map_or(after, |line| line.number));
     }
+}
+
+/// What was said after the message of this number in a session that nobody runs.
+pub(super) fn past(folder: &Folder, after: u64, as_json: bool) -> Result<i32> {
+    let lines = message_lines(&replay(folder)?.state, after);
+    Ok(tell(&lines, as_json))
+}
+
+fn tell(lines: &[MessageLine], as_json: bool) -> i32 {
+    let line = |line: &MessageLine| if as_json { format!("{}\n", json!(line)) } else { words(line) };
+    print(lines.iter().map(line).collect::<String>().as_bytes())
 }
 
 /// `14:03:07  build/1  uploaded 3 files`

@@ -12,6 +12,7 @@ use super::fact::{Ending, Fact, Outcome, Stamped, Then};
 use super::fallback;
 use super::graph::Graph;
 use super::ids::{Attempt, Span, TaskId, Time};
+use super::launch::launched;
 use super::message::{
     Command, Effect, Exit, Input, MonitorOrder, News, Origin, Refusal, Report, StartOrder, StartProblem, StopReason,
     StopSignal, Survivor, Usage, What,
@@ -186,10 +187,14 @@ impl Engine {
     fn effect_after(&self, fact: &Fact) -> Option<Effect> {
         match fact {
             Fact::Starting { task, attempt, agent } => {
-                let (command, problem) = match self.state.filled(self.state.command_of(*task)) {
+                let (mut command, problem) = match self.state.filled(self.state.command_of(*task)) {
                     Ok(command) => (command, None),
                     Err(missing) => (self.state.command_of(*task), Some(missing)),
                 };
+                let launcher = &self.state.agent(*agent).definition.launcher;
+                if !launcher.is_empty() {
+                    command = Arc::new(launched(launcher, &command));
+                }
                 Some(Effect::Start(StartOrder {
                     agent: *agent,
                     task: *task,

@@ -242,6 +242,9 @@ pub struct AgentDefinition {
     pub capabilities: Vec<String>,
     /// What it has of the per-agent resources, sorted by id.
     pub resources: Vec<(ResourceId, Amount)>,
+    /// Words before each of its commands, see [`super::launch`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub launcher: Vec<String>,
 }
 
 /// A named group of tasks.

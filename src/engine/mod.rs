@@ -24,6 +24,7 @@ pub mod goals;
 pub mod graph;
 pub mod ids;
 pub mod interests;
+pub mod launch;
 mod limits;
 pub mod majority;
 pub mod message;

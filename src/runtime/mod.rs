@@ -30,7 +30,7 @@ use crate::engine::monitors::Observation;
 use crate::engine::overload::Figures;
 use crate::error::Kind;
 use crate::fault;
-use crate::headless::{Item, Style, summary, task_of};
+use crate::headless::{Item, Style, is_told, summary};
 use crate::sensors::monitor::{Around, Heard};
 use crate::snapshot::build::{Frozen, Load, in_words};
 use crate::snapshot::why::duration;
@@ -589,17 +589,7 @@ impl Runtime {
         if !wanted {
             return;
         }
-        let state = &self.engine.state;
-        let id = task_of(&stamped.fact);
-        let ended = match (&stamped.fact, id) {
-            (Fact::Ended { .. }, Some(id)) => {
-                state.task(id).past.as_ref().and_then(|past| past.last()).map(|past| (past.started, past.log))
-            }
-            _ => None,
-        };
-        let task = id.map(|id: TaskId| state.definition(id).clone());
-        let way = crate::headless::way_of(state, &stamped.fact);
-        self.batch.items.push(Item { seq: index as u64, fact: stamped.clone(), task, ended, way });
+        self.batch.items.push(Item::of(&self.engine.state, stamped, index as u64));
     }
 
     /// Lets the hands store and do what was decided; false if nothing was, or if it may wait for more.
@@ -770,21 +760,4 @@ impl Runtime {
         self.shared.ended.store(end.code, Ordering::Release);
         end
     }
-}
-
-/// Facts that plain lines tell of (a definition each would be noise).
-fn is_told(fact: &Fact) -> bool {
-    !matches!(
-        fact,
-        Fact::TaskAdded(_)
-            | Fact::ResourceAdded(_)
-            | Fact::AgentAdded(_)
-            | Fact::StageAdded(_)
-            | Fact::FallbackAdded(_)
-            | Fact::BarrierAdded(_)
-            | Fact::Configured(_)
-            | Fact::Starting { .. }
-            | Fact::Due { .. }
-            | Fact::Reserved { .. }
-    )
 }

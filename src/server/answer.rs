@@ -85,16 +85,19 @@ fn speaker(asked: &CoordinationMessage) -> Origin {
     }
 }
 
+/// What was said after the message of this number.
+pub fn message_lines(state: &State, after: u64) -> Vec<MessageLine> {
+    let line = |post: &Post| {
+        let (number, at_ms, by) = (post.number, post.at.0, state.who(&post.by));
+        MessageLine { number, at_ms, by, priority: post.priority, text: post.text.to_string() }
+    };
+    state.posts.last.iter().filter(|post| post.number > after).map(line).collect()
+}
+
 /// Something is said, or what was said is told.
 fn message(handle: &Handle, wanted: MessageRequest, asked: &CoordinationMessage) -> Result<Value, String> {
     let after = wanted.after.unwrap_or(0);
-    let told = |state: &State| -> Vec<MessageLine> {
-        let line = |post: &Post| {
-            let (number, at_ms, by) = (post.number, post.at.0, state.who(&post.by));
-            MessageLine { number, at_ms, by, priority: post.priority, text: post.text.to_string() }
-        };
-        state.posts.last.iter().filter(|post| post.number > after).map(line).collect()
-    };
+    let told = |state: &State| message_lines(state, after);
     match wanted.op.as_str() {
         "post" => {
             let priority = if wanted.priority == 0 { asked.metadata.priority } else { wanted.priority };

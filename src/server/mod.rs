@@ -5,6 +5,8 @@
 mod answer;
 pub mod orders;
 
+pub use answer::message_lines;
+
 use std::io::{self, BufReader, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;

@@ -604,7 +604,13 @@ pub fn frozen(name: impl Fn(&str) -> String) -> Frozen {
         (began, Fact::ResourceAdded(ResourceDefinition::new(name("db-schema"), ResourceKind::Lock))),
     ];
     for agent in ["a1", "a2", "a3", "a4"] {
-        let agent = AgentDefinition { name: name(agent), slots: 2, capabilities: vec![], resources: vec![] };
+        let agent = AgentDefinition {
+            name: name(agent),
+            slots: 2,
+            capabilities: vec![],
+            resources: vec![],
+            launcher: Vec::new(),
+        };
         facts.push((began, Fact::AgentAdded(agent)));
     }
     for (stage, _) in STAGES {

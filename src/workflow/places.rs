@@ -20,6 +20,9 @@ use crate::engine::ids::{Amount, ResourceId, Span};
 /// An agent has no more slots than this.
 pub const MAX_SLOTS: u32 = 10_000;
 
+/// The words before an agent's commands are no longer than this, in bytes.
+const MAX_LAUNCHER_BYTES: usize = 4096;
+
 /// `cpu` and `mem` are the first two resources.
 pub(super) const CPU: ResourceId = ResourceId(0);
 pub(super) const MEM: ResourceId = ResourceId(1);
@@ -147,6 +150,7 @@ pub(super) fn local_agent(machine: &Machine) -> AgentDefinition {
         slots,
         capabilities: vec!["shell".to_owned()],
         resources: own_resources(slots, machine),
+        launcher: Vec::new(),
     }
 }
 
@@ -168,7 +172,33 @@ fn agent(reader: &mut Reader, fields: &Fields<'_, '_>, name: String, machine: &M
     }
     capabilities.sort_unstable();
     capabilities.dedup();
-    AgentDefinition { name, slots, capabilities, resources: own_resources(slots, machine) }
+    let launcher = fields.get("launcher").map(|node| launcher(reader, node)).unwrap_or_default();
+    AgentDefinition { name, slots, capabilities, resources: own_resources(slots, machine), launcher }
+}
+
+/// What stands before the agent's commands: a program and its arguments.
+fn launcher(reader: &mut Reader, node: &Node<'_>) -> Vec<String> {
+    if let Kind::Text(text) = &node.kind {
+        let words: Vec<String> = text.split_whitespace().map(|word| format!("\"{}\"", shown(word))).collect();
+        let finding = Finding::new(node.at, "`launcher` is a list of words, no shell reads it");
+        reader.report(finding.label("one text").help(format!("did you mean [{}]?", words.join(", "))));
+        return Vec::new();
+    }
+    let words = reader.texts(node, "launcher");
+    let bytes: usize = words.iter().map(|word| word.text.len() + 1).sum();
+    if words.first().is_none_or(|word| word.text.is_empty()) && matches!(&node.kind, Kind::List(_)) {
+        let finding = Finding::new(head(node), "this launcher names no program").label("nothing to run");
+        reader.report(finding.help("for example [\"nice\", \"-n\", \"10\"]; leave it out to run commands as they are"));
+    } else if bytes > MAX_LAUNCHER_BYTES {
+        let finding = Finding::new(head(node), format!("a launcher of more than {MAX_LAUNCHER_BYTES} bytes"));
+        reader.report(finding.label("too long").help("put what it does into a script"));
+    } else if let Some(word) = words.iter().find(|word| word.text.contains('\0')) {
+        reader.report(Finding::new(word.at, "an argument cannot hold a NUL byte").label("here"));
+    } else if let Some(word) = words.iter().find(|word| word.text.contains("${")) {
+        let finding = Finding::new(word.at, "no value goes into a launcher").label("not replaced here");
+        reader.report(finding.help("the variables of the task are in its environment: use a script, or sh -c"));
+    }
+    words.iter().map(|word| word.text.to_owned()).collect()
 }
 
 fn resource_kind(reader: &mut Reader, node: &Node<'_>, name: &str) -> ResourceKind {

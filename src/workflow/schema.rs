@@ -51,7 +51,7 @@ pub(super) const WORKFLOW: Shape = Shape {
 };
 
 pub(super) const AGENT: Shape =
-    Shape { name: "Agent", fields: &["name", "slots", "capabilities", "resources"], later: &["launcher", "executor"] };
+    Shape { name: "Agent", fields: &["name", "slots", "capabilities", "resources", "launcher"], later: &["executor"] };
 
 pub(super) const STAGE: Shape =
     Shape { name: "Stage", fields: &["id", "after", "when", "max_running", "tasks"], later: &["foreach"] };

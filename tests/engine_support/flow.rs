@@ -150,7 +150,13 @@ fn set(settings: &mut Settings, key: &str, value: &str) {
 }
 
 fn agent(name: &str, rest: &[&str]) -> AgentDefinition {
-    let mut agent = AgentDefinition { name: name.into(), slots: 1, capabilities: Vec::new(), resources: Vec::new() };
+    let mut agent = AgentDefinition {
+        name: name.into(),
+        slots: 1,
+        capabilities: Vec::new(),
+        resources: Vec::new(),
+        launcher: Vec::new(),
+    };
     for (key, value) in pairs(rest) {
         match key {
             "slots" => agent.slots = number(value),

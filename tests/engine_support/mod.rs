@@ -453,7 +453,13 @@ fn random_agent(rng: &mut Rng, n: u64) -> AgentDefinition {
     capabilities.extend(rng.maybe(40, |_| "net".to_owned()));
     let mut resources = vec![(CPU, Amount::units(1 + rng.below(4))), (MEM, Amount::units(1 + rng.below(8)))];
     resources.extend(rng.maybe(40, |rng| (GPU, Amount::units(1 + rng.below(2)))));
-    AgentDefinition { name: format!("agent{n}"), slots: 1 + rng.below(4) as u32, capabilities, resources }
+    AgentDefinition {
+        name: format!("agent{n}"),
+        slots: 1 + rng.below(4) as u32,
+        capabilities,
+        resources,
+        launcher: Vec::new(),
+    }
 }
 
 fn random_task(

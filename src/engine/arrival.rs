@@ -166,6 +166,7 @@ pub fn decide(state: &State, id: TaskId) -> Decision {
             facts.extend(super::majority::decide(state, id, majority));
             return Decision::Now(facts);
         }
+        TaskType::Subworkflow(sub) => super::subworkflow::arrive(state, id, sub),
         TaskType::Sensor(sensor) => Fact::Awaiting { task: id, until: sensor.timeout.map(|span| state.now.plus(span)) },
     });
     Decision::Now(facts)

@@ -15,6 +15,7 @@ pub use super::breaker::Breaker;
 pub use super::foreach::Foreach;
 pub use super::majority::Majority;
 pub use super::posts::Message;
+pub use super::subworkflow::Subworkflow;
 
 /// A whole workflow, ready to be loaded: every id below indexes one of these lists.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -570,6 +571,8 @@ pub enum TaskType {
     Majority(Arc<Majority>),
     /// Says something, and is done.
     Message(Arc<Message>),
+    /// Stands for the tasks of another file, and is done once they are.
+    Subworkflow(Arc<Subworkflow>),
 }
 
 /// What must hold before a gate opens.
@@ -707,7 +710,8 @@ impl TaskType {
             | Self::QualityGate(_)
             | Self::Foreach(_)
             | Self::Majority(_)
-            | Self::Message(_) => None,
+            | Self::Message(_)
+            | Self::Subworkflow(_) => None,
         }
     }
 

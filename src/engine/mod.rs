@@ -36,6 +36,7 @@ pub mod posts;
 pub mod sensors;
 pub mod shared;
 pub mod state;
+pub mod subworkflow;
 pub mod table;
 pub mod values;
 pub mod window;

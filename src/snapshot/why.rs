@@ -274,6 +274,19 @@ pub fn short(frozen: &Frozen, id: TaskId, reason: &Reason, at: Time) -> String {
                 let failed = if state.shown(id) == Shown::Blocked { ", some will not be" } else { "" };
                 return format!("{} of {made} tasks done{failed}", made - count);
             }
+            if let TaskType::Subworkflow(_) = &state.definition(id).task_type
+                && state.shown(first) != Shown::Blocked
+            {
+                // the first of them only begins it
+                let all = state.definition(id).after.len().saturating_sub(1);
+                let bad = matches!(state.shown(first), Shown::Failed | Shown::Cancelled);
+                let word = if bad {
+                    format!(", {} {}", state.name(first), crate::engine::decide::word(state.task(first).phase))
+                } else {
+                    String::new()
+                };
+                return format!("{} of {all} tasks done{word}", all.saturating_sub(*count as usize));
+            }
             if let TaskType::Majority(_) = &state.definition(id).task_type {
                 let all = state.definition(id).after.len();
                 return format!("{} of {all} runs over", all - (*count as usize).min(all));
@@ -414,6 +427,7 @@ pub(super) fn detail(frozen: &Frozen, id: TaskId, at: Time) -> Detail {
             TaskType::Message(message) => {
                 format!("says: {}", crate::engine::posts::words_of(&message.text))
             }
+            TaskType::Subworkflow(sub) => format!("the {} tasks of {}", sub.tasks, sub.file),
             TaskType::Majority(majority) => {
                 let by = majority.by.join(", ");
                 format!("a majority: {} of {} runs come to the same {by}", majority.agree, definition.after.len())

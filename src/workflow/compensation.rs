@@ -16,6 +16,11 @@ use crate::engine::care::Slot;
 use crate::engine::definition::{CommandSpec, Compensation, ExecutionPhase, TaskDefinition};
 use crate::engine::graph::compensation::{STAGE, stage_of_phase};
 
+/// What the task is called that undoes this one.
+pub(super) fn name_of(task: &str) -> String {
+    format!("undo-{task}")
+}
+
 /// Reads `compensate`, if the task has it.
 pub(super) fn read(
     reader: &mut Reader,
@@ -26,7 +31,7 @@ pub(super) fn read(
 ) -> Option<Arc<Compensation>> {
     let node = fields.get("compensate")?;
     let own = task.task_type.command()?;
-    let id = format!("undo-{}", task.id);
+    let id = name_of(&task.id);
     if scope.tasks.find(&id).is_some() {
         let message = format!("a task is called `{}` already", shown(&id));
         let finding = Finding::new(head(node), message).label("what this adds would be called so");

@@ -138,7 +138,10 @@ fn locate(finding: Finding, source: &Source<'_>, lines: &LineNumbers) -> Diagnos
     let file = shown(source.name);
     let (source_name, excerpt) = match place {
         Place::Whole => (file, None),
-        Place::Argument(text, at) => ("command line".to_owned(), Some(Excerpt::cut(&text, 1, at, label))),
+        Place::Argument(text, at) if text.starts_with("--") => {
+            ("command line".to_owned(), Some(Excerpt::cut(&text, 1, at, label)))
+        }
+        Place::Argument(text, at) => (format!("params for {file}"), Some(Excerpt::cut(&text, 1, at, label))),
         Place::File(at) => (file, Some(Excerpt::cut(source.text, lines.line(at.start), at, label))),
     };
     let also = also.map(|(at, label)| Excerpt::cut(source.text, lines.line(at.start), at, label));
@@ -317,6 +320,13 @@ impl Diagnostics {
         let mut findings = Findings::default();
         findings.push(Finding::whole(message).maybe_help(help));
         findings.locate(&Source { name, text: "" })
+    }
+
+    /// Adds those of another file.
+    pub(super) fn append(&mut self, other: Self) {
+        let room = MAX_DIAGNOSTICS.saturating_sub(self.list.len());
+        self.more += other.more + other.list.len().saturating_sub(room);
+        self.list.extend(other.list.into_iter().take(room));
     }
 
     /// How many there are, those that are only counted included.

@@ -18,10 +18,7 @@ use crate::engine::posts::POST_BYTES;
 pub const MAX_QUESTION_BYTES: usize = 1_000;
 
 /// The types that can be written.
-const TYPES: [&str; 6] = ["Noop", "Approval", "Wait", "Sensor", "QualityGate", "Message"];
-
-/// Types that this version does not have.
-const LATER: [&str; 1] = ["Subworkflow"];
+const TYPES: [&str; 7] = ["Noop", "Approval", "Wait", "Sensor", "QualityGate", "Message", "Subworkflow"];
 
 /// Fields that only a command has.
 const OF_COMMANDS: [&str; 11] =
@@ -55,19 +52,17 @@ pub(super) fn read(
         Kind::Tuple(Some(name), items) if name.text == "Wait" && items.len() == 1 => {
             TaskType::Wait(wait(reader, now, &items[0])?)
         }
-        Kind::Word(word) if LATER.contains(word) => {
-            reader.not_yet(word, node.at);
-            return None;
-        }
-        Kind::Struct(Some(name), _) | Kind::Tuple(Some(name), _) if LATER.contains(&name.text) => {
-            reader.not_yet(name.text, name.at);
-            return None;
-        }
         _ => {
             unknown(reader, node);
             return None;
         }
     };
+    has_no_command(reader, fields, node);
+    Some(found)
+}
+
+/// Tells of fields that only a command has.
+pub(super) fn has_no_command(reader: &mut Reader, fields: &Fields<'_, '_>, node: &Node<'_>) {
     for name in OF_COMMANDS.into_iter().chain(care::FIELDS) {
         if let Some(other) = fields.get(name) {
             let finding =
@@ -75,7 +70,6 @@ pub(super) fn read(
             reader.report(finding.label("one too many").also(node.at, "the type"));
         }
     }
-    Some(found)
 }
 
 const QUESTION: &str =

@@ -10,7 +10,7 @@ use super::units;
 use crate::engine::definition::{
     Breaker, ExecutionPhase, ResourceDefinition, ResourceKind, ResourceRequirement, TaskDefinition, WindowDefinition,
 };
-use crate::engine::ids::{Amount, ResourceId, Span, StageId, Time};
+use crate::engine::ids::{Amount, ResourceId, Span, StageId, TaskId, Time};
 
 /// A workflow has no more pairs of tasks that must not run side by side.
 pub const MAX_APART: usize = 10_000;
@@ -24,6 +24,8 @@ const DAYS_AHEAD: i32 = 400;
 pub(super) struct Controls<'n, 'a> {
     pub max_running: Option<u32>,
     pub breaker: Option<Breaker>,
+    /// Where the breaker stands.
+    pub breaker_at: Option<Extent>,
     /// The condition of `PauseWhile`, to be read once all names are known.
     pub pause_while: Option<&'n Node<'a>>,
     /// Tag, how many of it at once, where it stands.
@@ -74,7 +76,10 @@ pub(super) fn controls<'n, 'a>(reader: &mut Reader, fields: &Fields<'n, 'a>) -> 
             }
             ("StartRate", _) => all.rate = rate(reader, control),
             ("PauseWhile", Kind::Tuple(_, items)) if items.len() == 1 => all.pause_while = Some(&items[0]),
-            ("CircuitBreaker", _) => all.breaker = breaker(reader, control),
+            ("CircuitBreaker", _) => {
+                all.breaker = breaker(reader, control);
+                all.breaker_at = Some(head(control));
+            }
             _ => {
                 let finding = Finding::new(head(control), format!("`{name}` cannot be {}", describe(control)));
                 reader.report(finding.label("not written like this").help(HELP));
@@ -153,9 +158,14 @@ impl Limits<'_> {
         }
     }
 
-    /// `max_running` of a stage.
-    pub fn stage(&mut self, id: StageId, name: &str, most: u32) {
-        self.add(format!("stage {name}"), pool(most), Amount::units(1), |task| task.stage == id);
+    /// `max_running` of a stage: of all stages that count as it.
+    pub fn stage(&mut self, ids: &[StageId], name: &str, most: u32) {
+        self.add(format!("stage {name}"), pool(most), Amount::units(1), |task| ids.contains(&task.stage));
+    }
+
+    /// `MaxRunning` of a file that is part of another.
+    pub fn part(&mut self, most: u32) {
+        self.add("running".to_owned(), pool(most), Amount::units(1), |_| true);
     }
 
     /// `max_running` of a phase.
@@ -166,15 +176,15 @@ impl Limits<'_> {
     }
 
     /// Two tasks that must not run side by side.
-    pub fn apart(&mut self, pairs: &[(u32, u32)]) {
-        for (one, other) in pairs {
-            let names = [one, other].map(|task| self.tasks[*task as usize].id.clone());
+    pub fn apart(&mut self, pairs: impl Iterator<Item = [TaskId; 2]>) {
+        for pair in pairs {
+            let names = pair.map(|task| self.tasks[task.index()].id.clone());
             let id = ResourceId::from(self.resources.len());
             self.resources
                 .push(ResourceDefinition::limit(format!("{} not beside {}", names[0], names[1]), ResourceKind::Lock));
-            for task in [one, other] {
+            for task in pair {
                 let need = ResourceRequirement { resource: id, amount: Amount::WHOLE_LOCK };
-                self.tasks[*task as usize].requirements.resources.push(need);
+                self.tasks[task.index()].requirements.resources.push(need);
             }
         }
     }

@@ -25,6 +25,7 @@ use super::published::{self, Published};
 use super::replicate::{self, Replicate};
 use super::retry::retry;
 use super::schema::{Fields, GATE, RETRY, Reader, TASK, WORKFLOW, Word, Zero, describe, head, peek};
+use super::subworkflow::{self, Origin};
 use super::syntax::{Kind, Node};
 use super::{Machine, command, gate, goals, join, kind, monitor, sensor, units, ways};
 use crate::engine::condition::Condition;
@@ -49,6 +50,7 @@ pub(super) fn workflow(
     root: &Node<'_>,
     given: &[(String, String)],
     machine: &Machine,
+    origin: &Origin<'_>,
 ) -> Workflow {
     if matches!(root.kind, Kind::Word(_) | Kind::Text(_) | Kind::Number(_)) || matches!(root.kind, Kind::Map(_)) {
         reader.report(
@@ -59,16 +61,25 @@ pub(super) fn workflow(
         return Workflow::default();
     }
     let Some(fields) = reader.fields(root, &WORKFLOW) else { return Workflow::default() };
-    let mut params = Params::read(reader, fields.get("params"), given);
+    let mut params = Params::read(reader, fields.get("params"), given, origin.outer.is_some());
     if let Some(node) = fields.get("state") {
         params.read_state(reader, node);
     }
     let mut settings = settings(reader, &fields);
     settings.state.clone_from(&params.state);
     let controls = limits::controls(reader, &fields);
-    (settings.max_running, settings.breaker) = (controls.max_running, controls.breaker);
+    match origin.outer {
+        None => (settings.max_running, settings.breaker) = (controls.max_running, controls.breaker),
+        Some(_) => {
+            let misplaced = [controls.breaker_at, controls.pause_while.map(head)];
+            for at in misplaced.into_iter().flatten() {
+                let finding = Finding::new(at, "this control is of a whole run, and this file is part of another");
+                reader.report(finding.label("not here").help("put it into the outer file"));
+            }
+        }
+    }
     let before = reader.findings.count();
-    let (agents, resources) = places(reader, &fields, machine);
+    let (agents, resources) = places(reader, &fields, machine, origin.outer);
     let places_are_known = reader.findings.count() == before;
     settings.params.clone_from(&params.values);
     let stages = stage_list(reader, root, &fields);
@@ -100,14 +111,16 @@ pub(super) fn workflow(
         bytes: outline.bytes,
         apart: BTreeSet::new(),
         windows: Vec::new(),
+        origin,
+        parts: Vec::new(),
         gates_from: outline.groups.iter().find(|group| group.is_gate).map_or(usize::MAX, |group| group.first),
     };
-    let (stages, mut tasks) = lowering.stages_and_tasks(&outline, places_are_known);
+    let (stages, tasks) = lowering.stages_and_tasks(&outline, places_are_known);
     let Lowering {
         barriers,
         reader,
         agents,
-        mut resources,
+        resources,
         fallbacks,
         stage_names,
         task_names,
@@ -115,6 +128,7 @@ pub(super) fn workflow(
         params,
         apart,
         windows,
+        parts,
         ..
     } = lowering;
     let scope = Scope { params: &params, tasks: &task_names, stages: &stage_names, published: &published };
@@ -131,31 +145,40 @@ pub(super) fn workflow(
     if reader.findings.count() == 0 {
         policy.check(reader, &outline, &tasks, &stages, &transitions.list);
     }
-    let transitions = transitions.list;
-    let mut limits = Limits { resources: &mut resources, tasks: &mut tasks };
-    limits.control(reader, &controls);
-    for (index, stage) in outline.stages.iter().enumerate() {
-        let most = stage.fields.get("max_running").and_then(|node| limits::count(reader, node, "max_running"));
-        if let Some(most) = most {
-            limits.stage(StageId::from(index), stage_names.get(index).text, most);
-        }
-    }
-    phases.iter().for_each(|phase| limits.phase(phase));
-    limits.apart(&apart.into_iter().collect::<Vec<_>>());
-    let fallbacks = fallbacks.list;
-    Workflow {
+    subworkflow::check_rounds(reader, &parts, &tasks, &transitions.list);
+    let stage_limits: Vec<(usize, String, u32)> = (0..)
+        .zip(&outline.stages)
+        .filter_map(|(index, stage)| {
+            let most = limits::count(reader, stage.fields.get("max_running")?, "max_running")?;
+            Some((index, stage_names.get(index).text.to_owned(), most))
+        })
+        .collect();
+    let mut flow = Workflow {
         settings,
         resources,
         agents,
         stages,
-        transitions,
+        transitions: transitions.list,
         phases,
-        fallbacks,
+        fallbacks: fallbacks.list,
         tasks,
         windows,
         goals,
         barriers: barriers.list,
+    };
+    let merged = subworkflow::merge(reader, &mut flow, parts);
+    let mut limits = Limits { resources: &mut flow.resources, tasks: &mut flow.tasks };
+    limits.control(reader, &controls);
+    if let Some(most) = controls.max_running.filter(|_| origin.outer.is_some()) {
+        limits.part(most);
     }
+    for (index, name, most) in stage_limits {
+        limits.stage(&merged.stages[index], &name, most);
+    }
+    let own = merged.phases.min(flow.phases.len());
+    flow.phases[..own].iter().for_each(|phase| limits.phase(phase));
+    limits.apart(apart.into_iter().map(|(one, other)| [one, other].map(|task| merged.tasks[task as usize])));
+    flow
 }
 
 fn stage_list<'n, 'a>(reader: &mut Reader, root: &Node<'_>, fields: &Fields<'n, 'a>) -> &'n [Node<'a>] {
@@ -175,6 +198,10 @@ fn stage_list<'n, 'a>(reader: &mut Reader, root: &Node<'_>, fields: &Fields<'n, 
 // ── stages and tasks ────────────────────────────────────────────────────────────────────────────────────────────────
 
 struct Lowering<'m, 'n> {
+    /// Where the file stands.
+    origin: &'m Origin<'m>,
+    /// Files that it runs as parts.
+    parts: Vec<subworkflow::Part>,
     reader: &'m mut Reader,
     machine: &'m Machine,
     params: Params,
@@ -577,7 +604,11 @@ impl Lowering<'_, '_> {
             task.entry = when.map(|when| Arc::new(Entry { when: Some(when) }));
         }
         let what = || format!("the task `{}`", shown(&task.id));
-        if varies.kind
+        let part = fields.get("type").filter(|node| subworkflow::is_one(node));
+        if let Some(node) = part {
+            kind::has_no_command(self.reader, fields, node);
+            self.subworkflow(task, own, node, each);
+        } else if varies.kind
             && let Some(kind) = kind::read(self.reader, scope!(self), &self.machine.now, fields, each, what)
         {
             task.task_type = kind;
@@ -606,6 +637,19 @@ impl Lowering<'_, '_> {
         }
         if varies.tags {
             task.tags = fields.get("tags").map(|node| self.tags(node, each)).unwrap_or_default();
+        }
+    }
+
+    fn subworkflow(&mut self, task: &mut TaskDefinition, own: usize, node: &Node<'_>, each: Each<'_>) {
+        let origin = Origin {
+            folder: self.origin.folder.clone(),
+            files: self.origin.files.clone(),
+            outer: Some((&self.agents, &self.resources)),
+        };
+        let wanted = (own, node, each);
+        if let Some((sub, part)) = subworkflow::read(self.reader, scope!(self), self.machine, &origin, wanted) {
+            task.task_type = TaskType::Subworkflow(Arc::new(sub));
+            self.parts.push(part);
         }
     }
 

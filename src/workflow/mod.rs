@@ -2,8 +2,8 @@
 //!
 //! `syntax` makes a tree of the text, `schema` knows the words and reads values, `foreach` makes many tasks of one,
 //! `params` and `command` say what tasks run, `outline` lists stages and tasks, `lower` turns names into ids, with `places` (settings, agents, resources), `names` and `retry`, `order`
-//! finds circles of waiting, `capacity` what could never start, `ways` what leads from stage to stage, `join` how many of an `after` are enough,
-//! `conditions` reads conditions, `kind` the types of tasks that run nothing, `compensation` how what a task did is undone, `barriers` who starts together, `goals` milestones and objectives, `limits` what runs at once and when, `diagnostic` draws what was found. Pure but for [`open`]: the machine and the time come in. Knows nothing of sessions or screens.
+//! finds circles of waiting, `capacity` what could never start, `subworkflow` what other files have as parts, with `renumber`, `ways` what leads from stage to stage, `join` how many of an `after` are enough,
+//! `conditions` reads conditions, `kind` the types of tasks that run nothing, `compensation` how what a task did is undone, `barriers` who starts together, `goals` milestones and objectives, `limits` what runs at once and when, `diagnostic` draws what was found. Pure but for [`open`], which also parts of a file are read by: the machine and the time come in. Knows nothing of sessions or screens.
 
 mod barriers;
 mod capacity;
@@ -29,10 +29,12 @@ mod places;
 mod policy;
 mod published;
 mod quick;
+mod renumber;
 mod replicate;
 mod retry;
 mod schema;
 mod sensor;
+mod subworkflow;
 mod suggest;
 mod syntax;
 mod units;
@@ -58,11 +60,13 @@ pub use places::MAX_SLOTS;
 pub use policy::MAX_RULES;
 pub use quick::quick;
 pub use retry::MAX_ATTEMPTS;
+pub use subworkflow::MAX_DEPTH;
 pub use ways::MAX_TRANSITIONS;
 
 use crate::engine::definition::Workflow;
 use diagnostic::Finding;
 use schema::Reader;
+use subworkflow::Origin;
 
 /// A workflow file is no longer than this, in bytes.
 pub const MAX_FILE_BYTES: usize = 64 * 1024 * 1024;
@@ -96,6 +100,16 @@ pub struct Source<'a> {
 /// # Errors
 /// Everything that is wrong with it; of what is no RON at all, the first place.
 pub fn load(source: &Source<'_>, params: &[(String, String)], machine: &Machine) -> Result<Workflow, Diagnostics> {
+    read(source, params, machine, &Origin::of(source.name))
+}
+
+/// Reads a workflow that may be part of another.
+fn read(
+    source: &Source<'_>,
+    params: &[(String, String)],
+    machine: &Machine,
+    origin: &Origin<'_>,
+) -> Result<Workflow, Diagnostics> {
     if source.text.len() > MAX_FILE_BYTES {
         return Err(too_long(source.name));
     }
@@ -104,16 +118,16 @@ pub fn load(source: &Source<'_>, params: &[(String, String)], machine: &Machine)
     let mut reader = Reader::default();
     if source.text.trim().is_empty() {
         reader.report(Finding::whole("the file is empty").help(SMALLEST));
-        return Err(reader.findings.locate(&source));
+        return Err(reader.told(&source));
     }
     let workflow = match syntax::parse(source.text) {
-        Ok(root) => lower::workflow(&mut reader, &root, params, machine),
+        Ok(root) => lower::workflow(&mut reader, &root, params, machine, origin),
         Err(finding) => {
             reader.report(*finding);
             Workflow::default()
         }
     };
-    if reader.findings.count() > 0 { Err(reader.findings.locate(&source)) } else { Ok(workflow) }
+    if reader.findings.count() > 0 { Err(reader.told(&source)) } else { Ok(workflow) }
 }
 
 /// The text of a workflow file.

@@ -53,7 +53,9 @@ pub(super) struct Plain {
 
 impl Params {
     /// The file's `params`, then what the command line says.
-    pub fn read(reader: &mut Reader, node: Option<&Node<'_>>, given: &[(String, String)]) -> Self {
+    ///
+    /// What another file says, that this is part of, stands in the place of the command line.
+    pub fn read(reader: &mut Reader, node: Option<&Node<'_>>, given: &[(String, String)], is_part: bool) -> Self {
         let mut params = Self::default();
         let mut variables: IndexMap<String, &str> = IndexMap::new();
         for (key, value) in node.map(|node| reader.map(node, "params")).unwrap_or_default() {
@@ -72,7 +74,7 @@ impl Params {
             }
         }
         for (name, text) in given {
-            params.set(reader, name, text);
+            params.set(reader, name, text, if is_part { "" } else { "--param " });
         }
         params
     }
@@ -97,9 +99,9 @@ impl Params {
     }
 
     /// `--param name=text`.
-    fn set(&mut self, reader: &mut Reader, name: &str, text: &str) {
-        let shown_text = format!("--param {}={}", shown(name), shown(text));
-        let name_at = Extent::new("--param ".len(), "--param ".len() + shown(name).len());
+    fn set(&mut self, reader: &mut Reader, name: &str, text: &str, prefix: &str) {
+        let shown_text = format!("{prefix}{}={}", shown(name), shown(text));
+        let name_at = Extent::new(prefix.len(), prefix.len() + shown(name).len());
         let value_at = Extent::new(name_at.end as usize + 1, shown_text.len());
         let Some(value) = self.values.get_mut(name) else {
             let names = self.values.keys().map(String::as_str);

@@ -82,13 +82,19 @@ pub(super) fn places(
     reader: &mut Reader,
     fields: &Fields<'_, '_>,
     machine: &Machine,
+    outer: Option<(&[AgentDefinition], &[ResourceDefinition])>,
 ) -> (Vec<AgentDefinition>, Vec<ResourceDefinition>) {
     let per_agent = |name: &str| ResourceDefinition::new(name, ResourceKind::PerAgent);
     let mut resources = vec![per_agent("cpu"), per_agent("mem")];
     let mut declared: HashMap<String, (ResourceId, Option<Extent>)> =
         HashMap::from([("cpu".to_owned(), (CPU, None)), ("mem".to_owned(), (MEM, None))]);
     let mut agents = Vec::new();
-    if let Some(node) = fields.get("agents") {
+    if let Some((outer_agents, outer_resources)) = outer {
+        agents = outer_agents.to_vec();
+        resources = outer_resources.to_vec();
+        let ids = (0..).zip(outer_resources).filter(|(_, resource)| resource.kind == ResourceKind::PerAgent);
+        declared = ids.map(|(id, resource)| (resource.name.clone(), (ResourceId(id), None))).collect();
+    } else if let Some(node) = fields.get("agents") {
         let list = reader.list(node, "agents");
         if list.is_empty() && matches!(&node.kind, Kind::List(_)) {
             let finding = Finding::new(head(node), "no agents: nothing could ever start").label("an empty list");
@@ -134,8 +140,17 @@ pub(super) fn places(
                 });
                 continue;
             }
-            declared.insert(key.text.to_owned(), (ResourceId::from(resources.len()), Some(key.at)));
             let kind = resource_kind(reader, value, key.text);
+            if let Some(same) = resources.iter().position(|resource| resource.name == key.text) {
+                // of the outer file, of which this one is part: it is one and the same
+                if resources[same].kind != kind {
+                    let finding = Finding::new(key.at, format!("`{}` is another in the outer file", shown(key.text)));
+                    reader.report(finding.label("declare both alike"));
+                }
+                declared.insert(key.text.to_owned(), (ResourceId::from(same), Some(key.at)));
+                continue;
+            }
+            declared.insert(key.text.to_owned(), (ResourceId::from(resources.len()), Some(key.at)));
             resources.push(ResourceDefinition::new(key.text, kind));
         }
     }

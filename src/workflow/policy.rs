@@ -202,7 +202,11 @@ fn has(task: &TaskDefinition, wanted: Has) -> bool {
             TaskType::QualityGate(gate) => {
                 gate.timeout.is_some() || gate.checks.iter().all(|check| matches!(check, GateCheck::Expr(_)))
             }
-            TaskType::Noop | TaskType::Wait(_) | TaskType::Majority(_) | TaskType::Message(_) => true,
+            TaskType::Noop
+            | TaskType::Wait(_)
+            | TaskType::Majority(_)
+            | TaskType::Message(_)
+            | TaskType::Subworkflow(_) => true,
         },
         Has::Deadline => task.deadline.is_some(),
         Has::Compensation => !runs || task.compensation.is_some(),
@@ -232,7 +236,8 @@ fn is_gate(task: &TaskDefinition, wanted: Has) -> bool {
         | TaskType::Sensor(_)
         | TaskType::Foreach(_)
         | TaskType::Majority(_)
-        | TaskType::Message(_) => false,
+        | TaskType::Message(_)
+        | TaskType::Subworkflow(_) => false,
     }
 }
 

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use smallvec::SmallVec;
 
-use super::diagnostic::{Extent, Finding, Findings, shown};
+use super::Source;
+use super::diagnostic::{Diagnostics, Extent, Finding, Findings, shown};
 use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};
 use super::units;
@@ -128,6 +129,8 @@ pub(super) const RETRY: Shape = Shape { name: "Retry", fields: &["attempts", "ba
 pub(super) const EXPONENTIAL: Shape = Shape { name: "Exponential", fields: &["base", "max", "jitter"], later: &[] };
 
 pub(super) const APPROVAL: Shape = Shape { name: "Approval", fields: &["text", "timeout", "on_timeout"], later: &[] };
+
+pub(super) const SUBWORKFLOW: Shape = Shape { name: "Subworkflow", fields: &["file", "params"], later: &[] };
 
 pub(super) const MESSAGE: Shape = Shape { name: "Message", fields: &["text", "priority"], later: &[] };
 
@@ -266,9 +269,22 @@ pub(super) struct Word<'n> {
 #[derive(Default)]
 pub(super) struct Reader {
     pub findings: Findings,
+    /// What is wrong in files that this one runs as parts.
+    pub parts: Vec<Diagnostics>,
 }
 
 impl Reader {
+    pub fn within(&mut self, part: Diagnostics) {
+        self.parts.push(part);
+    }
+
+    /// All that is wrong, with its places.
+    pub fn told(self, source: &Source<'_>) -> Diagnostics {
+        let mut all = self.findings.locate(source);
+        self.parts.into_iter().for_each(|part| all.append(part));
+        all
+    }
+
     pub fn report(&mut self, finding: Finding) {
         self.findings.push(finding);
     }

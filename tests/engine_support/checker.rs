@@ -235,10 +235,18 @@ impl Checker {
                     self.fails_at_barrier(*task);
                 }
                 let (now, kind) = (self.now, self.tasks[task.index()].task_type.clone());
+                let ran = self.tasks[task.index()].after.iter().any(|other| {
+                    let seen = &self.seen[other.index()];
+                    seen.ended_well || seen.failed || !seen.satisfied
+                });
                 let seen = self.idle(*task);
                 let late = seen.awaits.flatten().is_some_and(|until| until <= now);
                 match (kind, seen.vote) {
                     (TaskType::Noop, _) => {}
+                    (TaskType::Subworkflow(_), _) => {
+                        assert_eq!(*outcome, Outcome::Succeeded, "{task}");
+                        assert!(ran, "{task} is done, but all of it was skipped");
+                    }
                     (TaskType::Approval(_), Some(yes)) => assert_eq!(yes, *outcome == Outcome::Succeeded, "{task}"),
                     (TaskType::Approval(_) | TaskType::Wait(_), _) => {
                         assert!(late, "{task} is settled before its time")

@@ -511,7 +511,8 @@ fn random_task(
                 let text = Arc::new(CommandSpec::new(CommandLine::Exec(vec!["well".into()])));
                 TaskType::Message(Arc::new(Message { text, priority: 0 }))
             }
-            3..6 => TaskType::Noop,
+            3..5 => TaskType::Noop,
+            5..6 => TaskType::Subworkflow(Arc::new(Subworkflow { file: "a.ron".into(), tasks: 1 })),
             6..10 => TaskType::Wait(Deadline::After(Span(rng.below(9_000)))),
             10..12 => TaskType::Wait(Deadline::At(Time(1_000_000 + rng.below(30_000)))),
             12..16 => TaskType::Approval(Approval {

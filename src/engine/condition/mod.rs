@@ -112,6 +112,34 @@ impl Condition {
         &self.0.reads
     }
 
+    /// The same condition over other names: `rename` gives what is read in the place of a name, if it is another.
+    ///
+    /// # Errors
+    /// A name has a computed key, or what comes of it is no condition.
+    pub fn renamed(&self, rename: &dyn Fn(&Name) -> Option<String>) -> Result<Self, String> {
+        let mut places: Vec<(Range<usize>, String)> = Vec::new();
+        let mut computed = false;
+        self.0.root.walk(&mut |node| match &node.kind {
+            node::Kind::Read(name) => places.extend(rename(name).map(|text| (node.at.range(), text))),
+            node::Kind::Computed(of) => computed |= !matches!(of.below.root(), Root::Metrics | Root::State),
+            _ => {}
+        });
+        if computed {
+            return Err("it computes the name of what it reads".to_owned());
+        }
+        places.sort_by_key(|(range, _)| range.start);
+        places.dedup_by_key(|(range, _)| range.start);
+        let mut text = String::with_capacity(self.text().len());
+        let mut done = 0;
+        for (range, name) in places {
+            text += &self.text()[done..range.start];
+            text += &name;
+            done = range.end;
+        }
+        text += &self.text()[done..];
+        Self::parse(&text).map_err(|problems| problems.first().map(Problem::to_string).unwrap_or_default())
+    }
+
     /// Its type, by the names and types of `schema`.
     ///
     /// # Errors

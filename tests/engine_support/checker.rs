@@ -39,6 +39,8 @@ struct Seen {
     has_said: bool,
     /// Its last attempt ended well, or failed for good, and nothing came after that.
     ended_well: bool,
+    /// It was skipped when it was last settled.
+    skipped: bool,
     failed: bool,
     excused: bool,
     lost: bool,
@@ -235,11 +237,9 @@ impl Checker {
                     self.fails_at_barrier(*task);
                 }
                 let (now, kind) = (self.now, self.tasks[task.index()].task_type.clone());
-                let ran = self.tasks[task.index()].after.iter().any(|other| {
-                    let seen = &self.seen[other.index()];
-                    seen.ended_well || seen.failed || !seen.satisfied
-                });
+                let ran = self.tasks[task.index()].after.iter().any(|other| !self.seen[other.index()].skipped);
                 let seen = self.idle(*task);
+                seen.skipped = false;
                 let late = seen.awaits.flatten().is_some_and(|until| until <= now);
                 match (kind, seen.vote) {
                     (TaskType::Noop, _) => {}
@@ -431,7 +431,7 @@ impl Checker {
             }
             Fact::Skipped { task, why } => {
                 let seen = self.idle(*task);
-                seen.by_rule = why.is_some();
+                (seen.by_rule, seen.skipped) = (why.is_some(), true);
                 (seen.satisfied, seen.at_rest, seen.held) = (true, true, false);
                 (seen.ended_well, seen.failed) = (false, false);
             }
@@ -458,6 +458,7 @@ impl Checker {
                     (seen.succeeded_once, seen.on, seen.taken) = (false, None, 0);
                 }
                 (seen.ended_well, seen.failed) = (false, false);
+                seen.skipped = false;
                 assert!(seen.at_rest || asks, "requeued though it was not over: {task}");
                 if settles {
                     (seen.on, seen.taken) = (None, seen.taken - 1);
@@ -987,6 +988,7 @@ impl Checker {
                 seen.lost = matches!(outcome, Outcome::Lost(_)) && on_lost != OnLost::Fail;
                 seen.succeeded_once |= outcome.is_good();
                 seen.ended_well = outcome.is_good();
+                seen.skipped = false;
                 seen.failed = matches!(outcome, Outcome::Failed(_));
             }
             Then::Retry(at) => seen.not_before = at,

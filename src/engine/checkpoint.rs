@@ -25,7 +25,7 @@ use super::shared::Shared;
 use super::state::{Changes, ClassId, Done, Live, Past, Phase, Reservation, Resource, Saga, State, Transition};
 
 /// Form of what follows. Another one is not read.
-pub const CHECKPOINT_VERSION: u32 = 12;
+pub const CHECKPOINT_VERSION: u32 = 13;
 
 /// What was last said of a goal.
 type Said = Option<(bool, Time, Arc<str>)>;

@@ -26,6 +26,13 @@ impl State {
     pub fn apply(&mut self, stamped: &Stamped) {
         self.now = self.now.max(stamped.at);
         let now = self.now;
+        if let Fact::Settled { task, .. }
+        | Fact::Skipped { task, .. }
+        | Fact::Cancelled { task, .. }
+        | Fact::Requeued { task } = &stamped.fact
+        {
+            self.has_said(*task);
+        }
         match &stamped.fact {
             Fact::Opened { boot_id, pid, .. } => {
                 self.opened += 1;

@@ -7,7 +7,7 @@ mod engine_support;
 
 use std::sync::Arc;
 
-use common::{Place, wait_for};
+use common::{Place, until, wait_for};
 use engine_support::flow::{check, parse};
 use engine_support::run::Run;
 use engine_support::{Rng, SaySeed, random_gate, seeds};
@@ -176,6 +176,35 @@ fn when_the_time_is_up_it_says_what_is_open() {
 }
 
 #[test]
+fn what_runs_nothing_goes_on_when_its_window_opens() {
+    check(
+        "window night 500 900
+         task g type gate:ask window night
+         task n type noop window night
+         task h type ask window night
+         task a after n",
+        "> load
+         > +499 tick
+         > approve h bo
+         vote h true by bo
+         > hold g
+         held g
+         > +1 tick
+         settle n Succeeded
+         settle h Succeeded: approved by bo
+         start a/1
+         > +100 release g
+         released g
+         await g
+         > +400 approve g ana
+         vote g true by ana
+         settle g Succeeded: approved by ana
+         > exit a/1 0
+         end a/1 Succeeded",
+    );
+}
+
+#[test]
 fn a_gate_without_an_answer_yet_is_asked_when_what_it_reads_changes() {
     check(
         "task g type gate:expr=task.t.ok
@@ -322,6 +351,27 @@ fn a_threshold_that_does_not_hold_closes_it_and_escalation_waits_for_the_operato
     assert!(out.contains("held      ready: gate closed: command exit 7: exit 7"), "{out}");
     let why = place.ends(&["why", "s", "ready"], 0);
     assert!(why.contains("held: gate closed: command exit 7: exit 7"), "{why}");
+}
+
+#[test]
+fn a_gate_asks_nobody_before_its_window_opens() {
+    // It opens in half a day, whatever the hour: it is closed for the whole test.
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let hour = since.as_secs() / 3600 % 24;
+    let (from, to) = ((hour + 12) % 24, (hour + 13) % 24);
+    let window = format!(r#"window: Window(from: "{from:02}:00", to: "{to:02}:00")"#);
+    let place = Place::with(&flow(&format!(r#"{window}, checks: [Approval("Ship?")]"#)));
+    let run = place.begin();
+    until("the first is done", || place.journal("s").iter().any(|line| line.contains("outcome:Succeeded")));
+    let why = place.ends(&["why", "s", "ready"], 0);
+    assert!(why.contains(&format!("window {from:02}:00 to {to:02}:00: opens in 1")), "{why}");
+    place.kill(run);
+    assert!(!place.journal("s").iter().any(|line| line.contains("fact:Awaiting(")), "it has asked");
+    let run = place.resume();
+    let ctl = || place.qd(&["ctl", "skip", "ready", "--session", "s"]).status.success();
+    until("the console listens", ctl);
+    assert_eq!(run.wait_with_output().expect("waits").status.code(), Some(0));
+    assert!(place.path("shipped").exists());
 }
 
 #[test]

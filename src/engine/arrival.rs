@@ -26,6 +26,15 @@ pub enum Decision {
     Now(Vec<Fact>),
     /// The last of these has no answer yet: to be asked again when something changes that any of them reads.
     Later(Vec<Condition>),
+    /// Its window is closed: to be asked again when it opens, or when something changes that these read.
+    Closed {
+        /// What is true though.
+        facts: Vec<Fact>,
+        /// When it opens, if it ever does.
+        opens: Option<Time>,
+        /// What held so far.
+        conditions: Vec<Condition>,
+    },
 }
 
 /// Tasks that arrived and are not decided.
@@ -33,6 +42,8 @@ pub enum Decision {
 pub struct Arrivals {
     queue: BTreeSet<TaskId>,
     parked: BTreeMap<TaskId, Vec<Condition>>,
+    /// Those whose window is closed, by when it opens.
+    closed: BTreeSet<(Time, TaskId)>,
     interests: Interests,
     goals: Goals,
     /// Whether the condition of `PauseWhile` is to be asked.
@@ -59,6 +70,10 @@ impl Arrivals {
     pub fn next(&mut self, state: &mut State) -> Option<TaskId> {
         self.queue.extend(std::mem::take(&mut state.changes.arrived));
         self.absorb(state);
+        while let Some((_, task)) = self.closed.first().copied().filter(|(at, _)| *at <= state.now) {
+            self.closed.pop_first();
+            self.queue.insert(task);
+        }
         while let Some(task) = self.queue.pop_first() {
             if let Some(conditions) = self.parked.remove(&task) {
                 for condition in &conditions {
@@ -91,6 +106,16 @@ impl Arrivals {
                 }
             }
         }
+    }
+
+    /// It is asked again at this time.
+    pub fn ask_at(&mut self, task: TaskId, at: Time) {
+        self.closed.insert((at, task));
+    }
+
+    /// When the next is to be asked because of the time.
+    pub fn next_time(&self) -> Option<Time> {
+        self.closed.first().map(|(at, _)| *at)
     }
 
     /// It has no answer: it is asked again when something changes that the conditions read.
@@ -128,6 +153,12 @@ pub fn decide(state: &State, id: TaskId) -> Decision {
             Answer::NotYet(_) => return Decision::Later(vec![when.clone()]),
             Answer::Fault(why) => return fault(id, why, facts),
         }
+    }
+    let runs = matches!(definition.task_type, TaskType::Run(_) | TaskType::Foreach(_));
+    if !runs && let Some(window) = state.closed_window(state.class_of(id)) {
+        // What holds now may not hold any more by then.
+        let conditions = entry.and_then(|entry| entry.when.clone()).into_iter().collect();
+        return Decision::Closed { facts, opens: state.window(window).opens(state.now), conditions };
     }
     facts.push(match &definition.task_type {
         TaskType::Run(_) if definition.barrier.is_some() && !state.task(id).passed => {

@@ -144,7 +144,7 @@ impl Engine {
         let timer = self.state.timers.first().map(|(at, _)| *at);
         let watch =
             if self.state.closed().is_none() && !self.unsafe_to_start { self.dispatch.next_watch() } else { None };
-        [timer, watch, self.state.breaker_timer()].into_iter().flatten().min()
+        [timer, watch, self.state.breaker_timer(), self.arrivals.next_time()].into_iter().flatten().min()
     }
 
     /// After a crash: what has to be found out about attempts that were under way.
@@ -610,6 +610,13 @@ impl Engine {
             decided = true;
             match arrival::decide(&self.state, task) {
                 Decision::Now(facts) => self.record_intent(turn, facts),
+                Decision::Closed { facts, opens, conditions } => {
+                    self.record_intent(turn, facts);
+                    opens.into_iter().for_each(|at| self.arrivals.ask_at(task, at));
+                    if !conditions.is_empty() {
+                        self.arrivals.park(&mut self.state, task, conditions);
+                    }
+                }
                 Decision::Later(conditions) => self.arrivals.park(&mut self.state, task, conditions),
             }
         }

@@ -158,7 +158,7 @@ fn undecided(state: &State, id: TaskId) -> Option<Reason> {
         Decision::Later(conditions) => {
             conditions.last().map(|condition| Reason::Undecided(condition.explain(state).to_string()))
         }
-        Decision::Now(_) => None,
+        Decision::Now(_) | Decision::Closed { .. } => None,
     }
 }
 

@@ -23,6 +23,8 @@ const TYPES: [&str; 7] = ["Noop", "Approval", "Wait", "Sensor", "QualityGate", "
 /// Fields that only a command has.
 const OF_COMMANDS: [&str; 11] =
     ["run", "exec", "env", "cwd", "retry", "timeout", "fallback", "compensate", "barrier", "monitor", "replicate"];
+/// Fields of what takes a place on an agent.
+const OF_PLACES: [&str; 7] = ["needs", "uses", "agent", "not_on", "prefer", "same_agent_as", "not_beside"];
 
 /// Reads `type`, if the task has one.
 pub(super) fn read(
@@ -68,6 +70,12 @@ pub(super) fn has_no_command(reader: &mut Reader, fields: &Fields<'_, '_>, node:
             let finding =
                 Finding::new(head(other), format!("a task with a `type` has no `{name}`: it runs no command"));
             reader.report(finding.label("one too many").also(node.at, "the type"));
+        }
+    }
+    for name in OF_PLACES {
+        if let Some(other) = fields.get(name) {
+            let message = format!("a task with a `type` has no `{name}`: it holds no place on any agent");
+            reader.report(Finding::new(head(other), message).label("one too many").also(node.at, "the type"));
         }
     }
 }

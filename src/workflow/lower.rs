@@ -500,6 +500,7 @@ impl Lowering<'_, '_> {
             task.entry = Some(Arc::new(Entry { when: Some(when) }));
         }
         task.tags = fields.get("tags").map(|node| self.tags(node, Each::No)).unwrap_or_default();
+        task.requirements.constraints = self.constraints(&fields, Each::No);
         let gates = self.gates_from;
         let after = gate::comes_after(group.stage, &lowered.0, &lowered.1, |task| task >= gates);
         push(lowered, task, after);

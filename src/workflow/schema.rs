@@ -141,7 +141,19 @@ pub(super) const TASK_GATE: Shape =
 /// One of `gates`.
 pub(super) const GATE: Shape = Shape {
     name: "QualityGate",
-    fields: &["id", "after", "checks", "timeout", "on_fail", "on_timeout", "priority", "deadline", "tags", "when"],
+    fields: &[
+        "id",
+        "after",
+        "checks",
+        "timeout",
+        "on_fail",
+        "on_timeout",
+        "priority",
+        "deadline",
+        "tags",
+        "when",
+        "window",
+    ],
     later: &[],
 };
 

@@ -180,6 +180,7 @@ impl Checker {
             Fact::Awaiting { task, until } => {
                 self.arrived(*task);
                 assert!(until.is_none_or(|at| at >= Time(0)), "awaits the past");
+                self.within_window(*task);
                 let seen = self.idle(*task);
                 (seen.awaits, seen.said, seen.checked) = (Some(*until), None, BTreeMap::new());
             }
@@ -233,6 +234,9 @@ impl Checker {
             }
             Fact::Settled { task, outcome, .. } => {
                 self.arrived(*task);
+                if self.idle(*task).awaits.is_none() && *outcome == Outcome::Succeeded {
+                    self.within_window(*task);
+                }
                 if *outcome == Outcome::Failed(Cause::BrokenBarrier) {
                     self.fails_at_barrier(*task);
                 }
@@ -664,11 +668,7 @@ impl Checker {
                     assert!(there.is_none_or(|there| there == agent), "{name} starts elsewhere than {other}");
                 }
                 TaskConstraint::PreferAgent(_) => {}
-                TaskConstraint::Within(window) => {
-                    let open = &self.windows[window.index()].open;
-                    let is_open = open.iter().any(|(from, to)| *from <= self.now && self.now < *to);
-                    assert!(is_open, "{name} starts outside of its window");
-                }
+                TaskConstraint::Within(window) => assert!(self.is_open(*window), "{name} starts outside of its window"),
             }
         }
         match self.breaker {
@@ -735,6 +735,22 @@ impl Checker {
         own.after.extend(made);
         let TaskType::Foreach(foreach) = &mut own.task_type else { unreachable!("looked at") };
         assert!(Arc::make_mut(foreach).made.replace(tasks).is_none(), "{task}: made twice");
+    }
+
+    fn is_open(&self, window: WindowId) -> bool {
+        let open = &self.windows[window.index()].open;
+        open.iter().any(|(from, to)| *from <= self.now && self.now < *to)
+    }
+
+    /// What runs nothing goes on only within its window; what runs something is looked at when it starts.
+    fn within_window(&self, task: TaskId) {
+        let definition = &self.tasks[task.index()];
+        let runs = matches!(definition.task_type, TaskType::Run(_) | TaskType::Foreach(_));
+        for constraint in &definition.requirements.constraints {
+            if let TaskConstraint::Within(window) = constraint {
+                assert!(runs || self.is_open(*window), "{} goes on outside of its window", definition.id);
+            }
+        }
     }
 
     fn arrived(&mut self, task: TaskId) {

@@ -18,10 +18,10 @@ use quarterdeck::engine::overload::Figures;
 use super::checker::Checker;
 use super::{command, replay, task, through_ron};
 
-/// A workflow from lines: `set KEY N`, `lock N`, `pool N AMOUNT`, `limit N AMOUNT`, `barrier N [TIMEOUT] [go]`, `agent NAME slots N [cpu N] [mem N] [can a,b]`,
+/// A workflow from lines: `set KEY N`, `lock N`, `window N FROM TO` (milliseconds of the run), `pool N AMOUNT`, `limit N AMOUNT`, `barrier N [TIMEOUT] [go]`, `agent NAME slots N [cpu N] [mem N] [can a,b]`,
 /// `stage N [after a,b] [when CEL]`, `fallback N [retry TRIES [backoff MS] [on 1,2]|other|less cpu:1|skip|undo|ask [MS]|silence MS]`, `task N [after a,b] [uses db,db:shared,cpu:2] [needs a,b] [on AGENT] [prio N]
 /// [deadline MS] [timeout MS] [estimate MS] [tries N] [only 1,2] [backoff MS|BASE..MAX~JITTER] [or a,b] [stage S] [enough N]
-/// [rest cancel] [trigger over] [when CEL] [undo ok|any] [at BARRIER] [type noop|wait:MS|ask[:MS]|silence:MS|sensor[:MS]|skips:MS|gate:CHECK+CHECK]
+/// [rest cancel] [trigger over] [when CEL] [undo ok|any] [at BARRIER] [window N] [type noop|wait:MS|ask[:MS]|silence:MS|sensor[:MS]|skips:MS|gate:CHECK+CHECK]
 /// [within MS] [onfail escalate|continue] [ontime escalate|continue]` with `CHECK` one of `ask`, `run=NAME`, `expr=CEL`, `2of=ana,bo!bo` (no spaces in a CEL), after the stages `transition FROM to TO [on failure|over] [most N]`, `phase N stages a,b
 /// [end finish|stop|undo]`.
 pub fn parse(text: &str) -> Workflow {
@@ -38,6 +38,11 @@ pub fn parse(text: &str) -> Workflow {
             "pool" => {
                 let kind = ResourceKind::Pool(amount(rest[0]));
                 flow.resources.push(ResourceDefinition::new(name, kind));
+            }
+            "window" => {
+                let at = |word: &str| Time(number(word));
+                let open = vec![(at(rest[0]), at(rest[1]))];
+                flow.windows.push(WindowDefinition { name: name.into(), open });
             }
             "barrier" => {
                 let words: Vec<&str> = rest.to_vec();
@@ -194,6 +199,10 @@ fn one_task(flow: &Workflow, name: &str, rest: &[&str]) -> TaskDefinition {
             "enough" => task.join.enough = Some(number(value)),
             "rest" => task.join.rest = Rest::Cancel,
             "trigger" => task.join.trigger = Trigger::AllOver,
+            "window" => {
+                let window = WindowId::from(place(&flow.windows, |window| window.name == value));
+                task.requirements.constraints.push(TaskConstraint::Within(window));
+            }
             "at" => task.barrier = Some(BarrierId::from(place(&flow.barriers, |barrier| barrier.name == value))),
             "undo" => task.compensation = Some(Arc::new(compensation(name, value == "any"))),
             "when" => task.entry = Some(Arc::new(Entry { when: Some(condition(value)) })),

@@ -33,6 +33,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::arrival::{Decision, decide};
 use super::barriers::RunBarrier;
 use super::breaker::Tripped;
 use super::care::Score;
@@ -119,6 +120,8 @@ pub struct State {
 
     /// When tasks may start, by id.
     pub windows: Arc<Vec<WindowDefinition>>,
+    /// Tasks that run nothing and go on only within a window.
+    pub windowed: Arc<Vec<TaskId>>,
     /// How the circuit breaker stands.
     pub breaker: Tripped,
     /// What is shared.
@@ -344,13 +347,23 @@ impl State {
             return true;
         }
         let coming = self.counts.of(Shown::Delayed) + self.counts.of(Shown::Awaiting);
-        coming == 0 && (self.counts.of(Shown::Ready) == 0 || !self.any_could_start())
+        coming == 0 && (self.counts.of(Shown::Ready) == 0 || !self.any_could_start()) && !self.awaits_window()
+    }
+
+    /// Something that runs nothing goes on when its window opens.
+    fn awaits_window(&self) -> bool {
+        self.windowed.iter().any(|id| {
+            let task = self.task(*id);
+            task.phase == Phase::Arrived
+                && !task.held
+                && matches!(decide(self, *id), Decision::Closed { opens: Some(_), .. })
+        })
     }
 
     /// Only a person can go on with it: nothing runs, waits out a time, looks or could start, and something asks.
     pub fn waits_for_people(&self) -> bool {
         let waits = !self.timers.is_empty() || !self.sensors.is_empty();
-        let quiet = self.loaded && self.live == 0 && self.ending.is_none() && !waits;
+        let quiet = self.loaded && self.live == 0 && self.ending.is_none() && !waits && !self.awaits_window();
         let asks = self.counts.of(Shown::Awaiting) > 0;
         quiet && asks && (self.counts.of(Shown::Ready) == 0 || !self.any_could_start())
     }

@@ -40,7 +40,7 @@ fn nothing_is_broken_whatever_is_asked_and_told() {
 
 #[test]
 fn a_crash_at_any_fact_loses_nothing_and_repeats_nothing() {
-    for seed in seeds(150) {
+    for seed in seeds(150).into_iter().chain(FOUND.iter().copied()) {
         let _say = SaySeed("crash", seed);
         let mut run = chaos(seed, 60);
         for _ in 0..3 {
@@ -98,7 +98,7 @@ fn ended_well(facts: &[Stamped]) -> Vec<TaskId> {
 
 #[test]
 fn a_fair_run_ends_and_every_task_that_could_run_is_settled() {
-    for seed in seeds(150) {
+    for seed in seeds(150).into_iter().chain(FOUND.iter().copied()) {
         let _say = SaySeed("fair", seed);
         let mut run = Run::begin_with_all(seed);
         run.go_to_the_end();

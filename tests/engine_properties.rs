@@ -14,7 +14,7 @@ use quarterdeck::engine::message::*;
 use quarterdeck::engine::state::Phase;
 
 /// Seeds that once found a defect.
-const FOUND: &[u64] = &[10, 158, 662, 1165, 1883, 2114];
+const FOUND: &[u64] = &[10, 158, 662, 1165, 1883, 2114, 2280, 4103, 9136];
 
 fn chaos(seed: u64, steps: u64) -> Run {
     let mut run = Run::begin_with_all(seed);

@@ -156,6 +156,12 @@ pub fn decide(state: &State, id: TaskId) -> Decision {
     }
     let runs = matches!(definition.task_type, TaskType::Run(_) | TaskType::Foreach(_));
     if !runs && let Some(window) = state.closed_window(state.class_of(id)) {
+        // What has no answer yet does not wait for the window.
+        if let TaskType::QualityGate(gate) = &definition.task_type
+            && let Err(conditions) = gates::arrive(state, id, gate)
+        {
+            return Decision::Later(entry.and_then(|entry| entry.when.clone()).into_iter().chain(conditions).collect());
+        }
         // What holds now may not hold any more by then.
         let conditions = entry.and_then(|entry| entry.when.clone()).into_iter().collect();
         return Decision::Closed { facts, opens: state.window(window).opens(state.now), conditions };

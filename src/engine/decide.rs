@@ -58,6 +58,9 @@ struct Intent {
     inverse: Option<Command>,
 }
 
+/// What is due at once by what a turn has led to is looked at so often in the same turn.
+const SETTLED_MOST: usize = 16;
+
 /// How an attempt ended, as its executor tells it.
 #[derive(Debug, Clone, Copy)]
 struct End {
@@ -115,8 +118,11 @@ impl Engine {
         }
         self.fire_timers(&mut turn);
         self.settle(&mut turn);
-        if self.state.timers.first().is_some_and(|(at, _)| *at <= self.state.now) {
-            // What was stopped as not needed may have no grace at all.
+        for _ in 0..SETTLED_MOST {
+            if self.state.timers.first().is_none_or(|(at, _)| *at > self.state.now) {
+                break;
+            }
+            // What was stopped as not needed may have no grace at all, and stopping it may lead to the same elsewhere.
             self.fire_timers(&mut turn);
             self.settle(&mut turn);
         }

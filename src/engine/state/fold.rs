@@ -101,7 +101,7 @@ impl State {
                     join.settled = join.is_enough();
                 }
             }),
-            Fact::Requeued { task } if self.task(*task).phase == Phase::Succeeded => self.run_again(*task),
+            Fact::Requeued { task } if self.task(*task).phase == Phase::Succeeded => self.run_again(*task, true),
             Fact::Requeued { task } => {
                 let arrives = self.arrives(*task);
                 let own = self.class_after_asking(*task);

@@ -54,21 +54,23 @@ impl State {
             let entry = self.task(task);
             let by_rule = entry.phase == Phase::Skipped && entry.because.is_some();
             if !is_first || by_rule {
-                self.run_again(task);
+                self.run_again(task, false);
             }
         }
         self.note_stages([id]);
     }
 
-    /// All of a task's tries begin anew; its attempts go on counting.
-    pub(super) fn run_again(&mut self, id: TaskId) {
+    /// All of a task's tries begin anew; its attempts go on counting. What is run again in the same round has passed its
+    /// barrier.
+    pub(super) fn run_again(&mut self, id: TaskId, same_round: bool) {
         let (now, arrives, entry) = (self.now, self.arrives(id), self.task(id));
         let own = self.declared_class(id);
         if entry.phase == Phase::Succeeded && entry.fallback.is_some() {
             self.by_fallback -= 1;
         }
         self.edit(id, |t| {
-            (t.tries, t.fallback, t.fallbacks_taken, t.heard, t.passed) = (0, None, 0, None, false);
+            (t.tries, t.fallback, t.fallbacks_taken, t.heard) = (0, None, 0, None);
+            t.passed &= same_round;
             // What was saved in an earlier round is not put back in this one: others have worked on it since.
             if let Some(kept) = &mut t.kept {
                 Arc::make_mut(kept).settled = t.attempt;

@@ -44,6 +44,13 @@ impl QualityGate {
         self.checks.iter().any(|check| matches!(check, GateCheck::Expr(_)))
     }
 
+    /// Those of its checks that are conditions.
+    pub fn expressions(&self) -> impl Iterator<Item = &Condition> {
+        self.checks
+            .iter()
+            .filter_map(|check| if let GateCheck::Expr(condition) = check { Some(condition) } else { None })
+    }
+
     /// Some of its checks are people's.
     pub fn asks_people(&self) -> bool {
         self.checks.iter().any(|check| matches!(check, GateCheck::Approval(_) | GateCheck::Quorum(_)))

@@ -9,7 +9,7 @@ use super::published::Published;
 use super::schema::{Reader, Word, within};
 use super::syntax::Node;
 use crate::engine::condition::{
-    Condition, EvalError, Name, Names, Problem, Read, Schema, TaskField, Type, Value, Values,
+    Condition, EvalError, Name, Names, Problem, Read, Schema, StageField, TaskField, Type, Value, Values,
 };
 use crate::engine::definition::Param;
 use crate::engine::values::param;
@@ -67,9 +67,16 @@ pub(super) fn read(
     }
 }
 
-/// The task whose end a condition cannot do without: the only one that it reads, besides parameters, and without knowing how
-/// it ended there is no answer. Of conditions that read more nothing is said: they may be decided by the rest.
-pub(super) fn needs(condition: &Condition, params: &Params) -> Option<String> {
+/// Whose end a condition asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Asked {
+    Task(String),
+    Stage(String),
+}
+
+/// What a condition cannot do without the end of: the only task or stage that it reads, besides parameters, and without
+/// knowing how it ended there is no answer. Of conditions that read more nothing is said: they may be decided by the rest.
+pub(super) fn needs(condition: &Condition, params: &Params) -> Option<Asked> {
     struct Known<'p>(&'p Params);
     impl Values for Known<'_> {
         fn value(&self, name: &Name) -> Option<Value> {
@@ -79,18 +86,21 @@ pub(super) fn needs(condition: &Condition, params: &Params) -> Option<String> {
     }
     let mut asked = None;
     for read in condition.reads() {
-        match read {
-            Read::One(Name::Param(_)) => {}
-            Read::One(Name::Task(id, TaskField::Ok | TaskField::Failed | TaskField::Skipped))
-                if asked.is_none_or(|other| other == id) =>
-            {
-                asked = Some(id);
+        let one = match read {
+            Read::One(Name::Param(_)) => continue,
+            Read::One(Name::Task(id, TaskField::Ok | TaskField::Failed | TaskField::Skipped)) => {
+                Asked::Task(id.to_string())
             }
+            Read::One(Name::Stage(id, StageField::Ok | StageField::Failed)) => Asked::Stage(id.to_string()),
             _ => return None,
+        };
+        if asked.as_ref().is_some_and(|other| *other != one) {
+            return None;
         }
+        asked = Some(one);
     }
     let is_stuck = matches!(condition.holds(&Known(params)), Err(EvalError::Missing(_)));
-    asked.filter(|_| is_stuck).map(|id| id.to_string())
+    asked.filter(|_| is_stuck)
 }
 
 /// A value of a `foreach` must not end a text of the condition or begin another.

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::asking::Asks;
 use super::barriers::Barriers;
 use super::capacity::{self, Places};
 use super::care;
 use super::compensation;
-use super::conditions::{self, Scope};
+use super::conditions::{self, Asked, Scope};
 use super::diagnostic::{Extent, Finding, shown};
 use super::fallbacks::Fallbacks;
 use super::foreach::{Each, Matrix};
@@ -282,10 +283,13 @@ impl Lowering<'_, '_> {
             self.group(group, &mut lowered);
         }
         let (mut tasks, task_after) = lowered;
+        let whens: Vec<Option<Condition>> = (outline.stages.iter())
+            .map(|stage| stage.fields.get("when").and_then(|node| self.condition(node, Each::No)))
+            .collect();
         let before = self.reader.findings.count();
         self.find_cycles(outline, &stage_after, &task_after, "after");
         if self.reader.findings.count() == before {
-            self.find_asking_circles(outline, &stage_after, &task_after, &tasks);
+            self.find_asking_circles(outline, (&stage_after, &whens), &task_after, &tasks);
             if let Some(joined) = self.barriers.joined(&tasks, &task_after) {
                 self.find_cycles(outline, &stage_after, &joined, "barrier");
             }
@@ -299,10 +303,10 @@ impl Lowering<'_, '_> {
         }
         let group_of = outline.group_of.iter().map(|group| (*group, outline.groups[*group as usize].node));
         join::check(self.reader, tasks.iter().zip(group_of));
-        let stages = stage_after.into_iter().enumerate().map(|(index, after)| WorkflowStage {
+        let stages = stage_after.into_iter().zip(whens).enumerate().map(|(index, (after, when))| WorkflowStage {
             name: self.stage_names.get(index).text.to_owned(),
             after: after.into_iter().map(StageId).collect(),
-            when: outline.stages[index].fields.get("when").and_then(|node| self.condition(node, Each::No)),
+            when,
         });
         (stages.collect(), tasks)
     }
@@ -341,24 +345,52 @@ impl Lowering<'_, '_> {
         order::find_cycles(self.reader, &graph, &self.task_names, &self.stage_names, place);
     }
 
-    /// Circles that a `when` closes: it asks how a task ended that waits for its own.
+    /// Circles that a condition closes: the `when` of a task or of a stage, or a gate's, asks how something ended that waits
+    /// for it.
     fn find_asking_circles(
         &mut self,
         outline: &Outline<'_, '_>,
-        stage_after: &[Vec<u32>],
+        (stage_after, whens): (&[Vec<u32>], &[Option<Condition>]),
         task_after: &[Vec<u32>],
         tasks: &[TaskDefinition],
     ) {
         if self.task_names.is_overfull() || self.stage_names.is_overfull() {
             return;
         }
-        let needs = |task: &TaskDefinition| {
-            let when = task.entry.as_ref()?.when.as_ref()?;
-            let id = conditions::needs(when, &self.params)?;
-            u32::try_from(self.task_names.find(&id)?).ok()
-        };
-        let needs: Vec<Option<u32>> = tasks.iter().map(needs).collect();
-        if needs.iter().all(Option::is_none) {
+        let group = |task: usize| &outline.groups[outline.group_of[task] as usize];
+        let stage_of: Vec<u32> = (0..task_after.len()).map(|task| group(task).stage).collect();
+        let mut asks = Asks::new(&self.task_names, &self.stage_names, &stage_of);
+        for (index, task) in tasks.iter().enumerate() {
+            let when = task.entry.as_ref().and_then(|entry| entry.when.as_ref());
+            let checks = task.task_type.gate().into_iter().flat_map(|gate| gate.expressions());
+            for (condition, field) in
+                when.map(|when| (when, "when")).into_iter().chain(checks.map(|one| (one, "checks")))
+            {
+                let Some(needs) = conditions::needs(condition, &self.params) else { continue };
+                let node = peek(group(index).node, field).or_else(|| peek(group(index).node, "type"));
+                asks.task(index, &needs, node.map(|node| node.at));
+            }
+        }
+        let mut stages = stage_after.to_vec();
+        let mut stage_places = vec![None; stages.len()];
+        for (index, when) in whens.iter().enumerate() {
+            let Some(needs) = when.as_ref().and_then(|when| conditions::needs(when, &self.params)) else { continue };
+            let place = outline.stages[index].fields.get("when").map(|node| node.at);
+            match &needs {
+                // All of it waits for all of that.
+                Asked::Stage(name) => {
+                    stages[index].extend(self.stage_names.find(name).and_then(|stage| u32::try_from(stage).ok()));
+                    stage_places[index] = place;
+                }
+                Asked::Task(_) => {
+                    for task in (0..stage_of.len()).filter(|task| stage_of[*task] as usize == index) {
+                        asks.task(task, &needs, place);
+                    }
+                }
+            }
+        }
+        let asked = asks.asked;
+        if asked.is_empty() && stage_places.iter().all(Option::is_none) {
             return;
         }
         // what is content with less does not have to wait for each
@@ -366,14 +398,16 @@ impl Lowering<'_, '_> {
             None => after.clone(),
             Some(_) => Vec::new(),
         });
-        let all: Vec<Vec<u32>> =
-            strict.zip(&needs).map(|(after, asked)| after.into_iter().chain(*asked).collect()).collect();
-        let group = |task: usize| &outline.groups[outline.group_of[task] as usize];
-        let stage_of: Vec<u32> = (0..all.len()).map(|task| group(task).stage).collect();
-        let graph = Graph { task_after: &all, stage_of: &stage_of, stage_after };
+        let mut all: Vec<Vec<u32>> = strict.collect();
+        let mut places = vec![None; all.len()];
+        for (task, on, place) in asked {
+            all[task].push(on);
+            places[task] = places[task].or(place);
+        }
+        let graph = Graph { task_after: &all, stage_of: &stage_of, stage_after: &stages };
         let place = |owner: Owner| match owner {
-            Owner::Task(task) => needs[task].and_then(|_| peek(group(task).node, "when")).map(|node| node.at),
-            Owner::Stage(_) => None,
+            Owner::Task(task) => places[task],
+            Owner::Stage(stage) => stage_places[stage],
         };
         order::find_cycles(self.reader, &graph, &self.task_names, &self.stage_names, place);
     }

@@ -6,7 +6,7 @@ mod engine_support;
 use std::sync::Arc;
 
 use engine_support::run::Run;
-use engine_support::{Rng, SaySeed, random_workflow, replay, seeds};
+use engine_support::{Rng, SaySeed, campaign, is_large_campaign, random_workflow, replay, seeds};
 use quarterdeck::engine::decide::Engine;
 use quarterdeck::engine::fact::{Fact, Outcome, Stamped};
 use quarterdeck::engine::ids::*;
@@ -18,9 +18,10 @@ const FOUND: &[u64] = &[10, 158, 662, 1165, 1883, 2114, 2280, 4103, 9136];
 
 fn chaos(seed: u64, steps: u64) -> Run {
     let mut run = Run::begin_with_all(seed);
+    let every = if is_large_campaign() { 40 } else { 8 };
     for step in 0..steps {
         run.random_step();
-        if step % 8 == 0 {
+        if step % every == seed % every {
             run.compare_with_replay();
         }
     }
@@ -30,18 +31,16 @@ fn chaos(seed: u64, steps: u64) -> Run {
 
 #[test]
 fn nothing_is_broken_whatever_is_asked_and_told() {
-    for seed in seeds(150).into_iter().chain(FOUND.iter().copied()) {
-        let _say = SaySeed("chaos", seed);
+    campaign("chaos", 150, FOUND, |seed| {
         let mut run = chaos(seed, 120);
         run.go_to_the_end();
         run.compare_with_replay();
-    }
+    });
 }
 
 #[test]
 fn a_crash_at_any_fact_loses_nothing_and_repeats_nothing() {
-    for seed in seeds(150).into_iter().chain(FOUND.iter().copied()) {
-        let _say = SaySeed("crash", seed);
+    campaign("crash", 150, FOUND, |seed| {
         let mut run = chaos(seed, 60);
         for _ in 0..3 {
             let cut = run.rng.below(run.facts.len() as u64 + 1) as usize;
@@ -64,7 +63,7 @@ fn a_crash_at_any_fact_loses_nothing_and_repeats_nothing() {
             assert!(again.is_none(), "finished work is run again: {again:?}");
         }
         run.go_to_the_end();
-    }
+    });
 }
 
 /// Tasks that a transition has put into a new round since, or that are run again with the others of a task without majority.
@@ -98,8 +97,7 @@ fn ended_well(facts: &[Stamped]) -> Vec<TaskId> {
 
 #[test]
 fn a_fair_run_ends_and_every_task_that_could_run_is_settled() {
-    for seed in seeds(150).into_iter().chain(FOUND.iter().copied()) {
-        let _say = SaySeed("fair", seed);
+    campaign("fair", 150, FOUND, |seed| {
         let mut run = Run::begin_with_all(seed);
         run.go_to_the_end();
         let state = &run.engine.state;
@@ -109,7 +107,7 @@ fn a_fair_run_ends_and_every_task_that_could_run_is_settled() {
             let stuck = task.phase == Phase::Ready && state.could_ever_start(state.class_of(id));
             assert!(!stuck, "{} could start and never did", state.name(id));
         }
-    }
+    });
 }
 
 #[test]

@@ -8,6 +8,7 @@ pub mod run;
 pub mod world;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use quarterdeck::engine::care::*;
 use quarterdeck::engine::condition::Condition;
@@ -598,6 +599,42 @@ pub fn seeds(count: u64) -> Vec<u64> {
         Some(seed) => vec![seed],
         None => (1..=number("QD_SEEDS").unwrap_or(count)).collect(),
     }
+}
+
+/// Runs a test for each seed of a campaign and for those that once `found` a defect, on all processors; none begins after one
+/// has failed.
+pub fn campaign(name: &'static str, count: u64, found: &[u64], run: impl Fn(u64) + Sync) {
+    struct Failed<'a>(&'a AtomicBool);
+    impl Drop for Failed<'_> {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+    let mut all = seeds(count);
+    if all.len() > 1 {
+        all.extend(found);
+    }
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let work = || {
+        while !failed.load(Ordering::Relaxed)
+            && let Some(seed) = all.get(next.fetch_add(1, Ordering::Relaxed))
+        {
+            let (_failed, _say) = (Failed(&failed), SaySeed(name, *seed));
+            run(*seed);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+}
+
+/// Whether so many seeds are run that not every one has to be looked at from all sides all the time.
+pub fn is_large_campaign() -> bool {
+    seeds(0).len() > 1_000
 }
 
 /// Says the seed if the test fails under it.

@@ -769,3 +769,28 @@ fn buffer(screen: &vt100::Screen) -> ratatui::buffer::Buffer {
     }
     buffer
 }
+
+#[test]
+fn a_theme_of_ones_own_is_read_again_when_it_changes_and_what_is_wrong_is_told() {
+    let place = Place::with(&format!(
+        r#"Workflow(stages: [Stage(id: "s", tasks: [Task(id: "a", run: "{}")])])"#,
+        wait_for("go")
+    ));
+    let write = |text: &str| std::fs::write(place.path("mine.ron"), text).expect("it is written");
+    write(r##"Theme(inherits: "dark", palette: { "ground": "#102030" })"##);
+    let mut robot = Robot::qd(&place, WIDE, &["run", "flow.ron", "--session", "t", "--theme", "mine.ron"]);
+    robot.shows("RUNNING");
+    let ground = |robot: &Robot| robot.ask(|screen| screen.cell(0, 60).map(vt100::Cell::bgcolor));
+    let before = ground(&robot);
+    write(r##"Theme(inherits: "colour-blind", palette: { "ground": "#405060" })"##);
+    until("the ground is another", || ground(&robot) != before);
+    write(r#"Theme(inherits: "nobody")"#);
+    robot.shows("inherits from “nobody”, which is not known");
+    robot.keys("T");
+    robot.shows("colour-blind");
+    robot.keys("\x1b");
+    place.touch("go");
+    robot.shows("FINISHED");
+    robot.keys("q");
+    assert_eq!(robot.end(), 0);
+}

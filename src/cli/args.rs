@@ -52,7 +52,7 @@ pub struct Show {
     /// Print nothing but errors of qd itself (implies --headless).
     #[arg(long, conflicts_with = "json", help_heading = "How it is shown")]
     pub quiet: bool,
-    /// Theme of the console: dark, light, high-contrast, terminal16 or mono.
+    /// Theme of the console: dark, light, high-contrast, colour-blind, terminal16, mono, or the path of a theme's file.
     #[arg(long, value_name = "THEME", help_heading = "How it is shown")]
     pub theme: Option<String>,
     /// Colours: auto (in a terminal without NO_COLOR), always or never.

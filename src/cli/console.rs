@@ -65,6 +65,7 @@ pub(super) fn options(show: &Show) -> Result<Options> {
     if show.color == Color::Never {
         options.depth = Depth::None;
         options.theme = Theme::built_in("mono", Depth::None).map_err(Error::internal)?;
+        options.theme_file = None;
     }
     options.ascii |= show.ascii;
     options.who = show.who();

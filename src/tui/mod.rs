@@ -25,11 +25,13 @@ mod sample;
 pub mod svg;
 pub mod terminal;
 pub mod theme;
+pub mod themefile;
 mod update;
 mod view;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,6 +48,7 @@ use model::{Model, Seek};
 use reader::Reader;
 use terminal::{Gone, Terminal};
 use theme::{Depth, Theme};
+use themefile::ThemeFile;
 use update::{Message, Request, update};
 
 /// Where the screen gets its pictures and sends its commands. Every call returns at once.
@@ -137,6 +140,8 @@ pub enum Left {
 pub struct Options {
     /// Resolved for `depth`.
     pub theme: Theme,
+    /// Where it stands, if it is one of the user's own.
+    pub theme_file: Option<PathBuf>,
     /// Colours of the terminal; themes chosen later are resolved for it.
     pub depth: Depth,
     /// Draw in ASCII only.
@@ -159,12 +164,18 @@ impl Options {
     pub fn detect(theme: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let depth = Depth::detect(&variable);
         let name = theme.unwrap_or(theme::default_name(depth, variable("COLORFGBG").as_deref()));
+        let theme_file = themefile::is_path(name).then(|| PathBuf::from(name));
+        let theme = match &theme_file {
+            Some(path) => themefile::read(path, depth)?,
+            None => Theme::built_in(name, depth)?,
+        };
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| variable(name).filter(|v| !v.is_empty()));
         let locale = locale.unwrap_or_default().to_ascii_lowercase();
         let ascii = !(locale.contains("utf-8") || locale.contains("utf8"));
         let set = |name: &str| variable(name).filter(|command| !command.trim().is_empty());
         Ok(Self {
-            theme: Theme::built_in(name, depth)?,
+            theme,
+            theme_file,
             depth,
             ascii,
             mouse: true,
@@ -263,12 +274,16 @@ fn drive(feed: &mut dyn Feed, terminal: &mut Terminal, model: &mut Model, option
     let mut messages = Vec::new();
     let mut last_frame: Option<Instant> = None;
     let mut second = u64::MAX;
+    let mut theme_file = options.theme_file.as_deref().map(|path| ThemeFile::watch(path, options.depth));
     let (mut dirty, mut urgent) = (true, true);
     loop {
         screen.look_around(&mut messages);
         dirty |= screen.take_in(&mut messages)? || screen.feed.changed();
         let now = screen.feed.now().0 / 1000;
-        dirty |= std::mem::replace(&mut second, now) != now;
+        if std::mem::replace(&mut second, now) != now {
+            dirty = true;
+            screen.look_at_theme(&mut theme_file);
+        }
         dirty |= screen.read_log()?;
         let since = last_frame.map_or(Duration::MAX, |at| at.elapsed());
         if dirty && (urgent || since >= FRAME) {
@@ -333,6 +348,16 @@ impl Readers {
 }
 
 impl Screen<'_> {
+    /// Takes up a change of the theme's file, unless another theme was chosen meanwhile. A wrong one changes nothing but is told.
+    fn look_at_theme(&mut self, file: &mut Option<ThemeFile>) {
+        let Some(file) = file else { return };
+        match file.look() {
+            Some(Ok(theme)) if file.is(&self.model.theme.name) => self.model.theme = theme,
+            Some(Err(why)) => self.model.toast(why, true),
+            Some(Ok(_)) | None => {}
+        }
+    }
+
     /// Everything that is not a key: clocks, size, answers, reports of panics.
     fn look_around(&mut self, messages: &mut Vec<Message>) {
         let ui_ms = self.began.elapsed().as_millis() as u64;

@@ -102,6 +102,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("dark", include_str!("../../themes/dark.ron")),
     ("light", include_str!("../../themes/light.ron")),
     ("high-contrast", include_str!("../../themes/high-contrast.ron")),
+    ("colour-blind", include_str!("../../themes/colour-blind.ron")),
     ("terminal16", include_str!("../../themes/terminal16.ron")),
     ("mono", include_str!("../../themes/mono.ron")),
 ];

@@ -53,9 +53,23 @@ pub fn editor(tty: BorrowedFd<'_>, command: &str, log: &Path, over: impl FnMut()
     ended(command, attend(tty, child, over)).map(|()| from)
 }
 
+/// What a console that was begun in the background, or by nohup, ignores: its programs would ignore it too, and a Ctrl-C in
+/// the editor would do nothing.
+const OWN: [libc::c_int; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+
+#[expect(unsafe_code, reason = "std has no call for what a child does with signals")]
 fn shell(command: &str) -> Command {
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(command).process_group(0);
+    let by_default = || {
+        for signal in OWN {
+            // SAFETY: `signal` may be called between fork and exec, and changes the child alone.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // SAFETY: it calls nothing but `signal`, and allocates nothing.
+    unsafe { shell.pre_exec(by_default) };
     shell
 }
 

@@ -230,3 +230,19 @@ fn chosen_lines_are_copied_by_keys_and_by_a_drag_that_stays_in_its_pane() {
     copied(&robot, "b25lCnR3bwp0aHJlZQo=");
     stop(&mut robot);
 }
+
+#[test]
+fn an_editor_hears_ctrl_c_also_of_a_console_that_was_begun_with_it_ignored() {
+    let place = Place::with(&flow(&[("writes", "echo here; exec sleep 1000", "")]));
+    std::fs::write(place.path("edit.sh"), "echo editing; exec sleep 1000").expect("it is written");
+    // As nohup does it, and a shell that begins something in the background.
+    let begin = format!("trap '' HUP INT QUIT; exec {QD} run flow.ron --session t");
+    let mut robot = Robot::start(&place, WIDE, "/bin/sh", &["-c", &begin], &[("EDITOR", "sh edit.sh")]);
+    robot.keys("55");
+    robot.shows("here");
+    robot.keys("e");
+    robot.shows("editing");
+    robot.keys("\x03");
+    robot.shows("robot ▸ RUNNING");
+    stop(&mut robot);
+}

@@ -154,8 +154,10 @@ pub fn decide(state: &State, id: TaskId) -> Decision {
             Answer::Fault(why) => return fault(id, why, facts),
         }
     }
-    let runs = matches!(definition.task_type, TaskType::Run(_) | TaskType::Foreach(_));
-    if !runs && let Some(window) = state.closed_window(state.class_of(id)) {
+    // The window of what runs a command is looked at when there is room for it.
+    if definition.task_type.template().is_none()
+        && let Some(window) = state.closed_window(state.class_of(id))
+    {
         // What has no answer yet does not wait for the window.
         if let TaskType::QualityGate(gate) = &definition.task_type
             && let Err(conditions) = gates::arrive(state, id, gate)

@@ -23,7 +23,13 @@ pub fn is_path(name: &str) -> bool {
 pub fn read(path: &Path, depth: Depth) -> Result<Theme, String> {
     let name = path.display().to_string();
     let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MOST + 1).read_to_string(&mut text));
+    // Whoever opens a pipe waits for its writer, and the screen with it.
+    let is_file = fs::metadata(path).map(|about| about.is_file());
+    let read = match is_file {
+        Ok(false) => return Err(format!("theme “{name}” is no file")),
+        Ok(true) => File::open(path).and_then(|file| file.take(MOST + 1).read_to_string(&mut text)),
+        Err(error) => Err(error),
+    };
     match read {
         Ok(_) if text.len() as u64 > MOST => Err(format!("theme “{name}” is longer than {MOST} bytes")),
         Ok(_) => Theme::parse(&name, &text, depth),
@@ -76,6 +82,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("mine.ron");
         assert!(read(&path, Depth::True).is_err_and(|why| why.contains("mine.ron") && why.contains("cannot be read")));
+        assert!(read(folder.path(), Depth::True).is_err_and(|why| why.contains("is no file")));
         let write = |ink: &str| {
             let text = format!(r##"Theme(inherits: "dark", palette: {{ "red": "{ink}" }})"##);
             fs::write(&path, text).expect("it can be written");

@@ -1,41 +1,92 @@
-//! Whose end the conditions of tasks, stages and gates ask for: they wait for it as for what stands in an `after`. Knows
-//! nothing of how a circle of that is found.
+//! Circles that a condition closes: the `when` of a task or of a stage, or a gate's, asks how something ended that waits for it.
+//! What is asked for is waited for as what stands in an `after`; `order` finds the circles.
 
-use super::conditions::Asked;
+use super::conditions::{self, Asked};
 use super::diagnostic::Extent;
-use super::order::Names;
+use super::order::{self, Graph, Names, Need, Owner};
+use super::params::Params;
+use super::schema::Reader;
+use crate::engine::condition::Condition;
+use crate::engine::definition::TaskDefinition;
 
-/// No more of them than this are looked at: a stage of many that asks for a stage of many is that.
-const ASKED_MOST: usize = 100_000;
-
-/// Whose end the conditions of tasks ask for.
-pub(super) struct Asks<'a, 'n> {
-    tasks: &'a Names<'n>,
-    stages: &'a Names<'n>,
-    stage_of: &'a [u32],
-    /// Who asks, for whom, and where that stands.
-    pub asked: Vec<(usize, u32, Option<Extent>)>,
+/// The conditions of a file, and what they speak of.
+pub(super) struct Conditions<'f> {
+    pub tasks: &'f [TaskDefinition],
+    /// Of each stage.
+    pub whens: &'f [Option<Condition>],
+    pub task_names: &'f Names<'f>,
+    pub stage_names: &'f Names<'f>,
+    pub params: &'f Params,
+    /// Where this field of somebody's stands in the file.
+    pub field: &'f dyn Fn(Owner, &str) -> Option<Extent>,
 }
 
-impl<'a, 'n> Asks<'a, 'n> {
-    /// Nobody asks. `stage_of` has the stage of each task.
-    pub fn new(tasks: &'a Names<'n>, stages: &'a Names<'n>, stage_of: &'a [u32]) -> Self {
-        Self { tasks, stages, stage_of, asked: Vec::new() }
+/// Who asks, for what, and where that stands.
+type Ask = (Owner, Need, Option<Extent>);
+
+impl Conditions<'_> {
+    /// Reports the circles. Those of what stands in an `after` alone are known to be none.
+    pub fn find_circles(
+        &self,
+        reader: &mut Reader,
+        stage_of: &[u32],
+        stage_after: &[Vec<u32>],
+        task_after: &[Vec<u32>],
+    ) {
+        let asks: Vec<Ask> = self.of_tasks().chain(self.of_stages()).collect();
+        if asks.is_empty() {
+            return;
+        }
+        let (mut task_asks, mut stage_asks) = (vec![Vec::new(); task_after.len()], vec![Vec::new(); stage_after.len()]);
+        let (mut task_places, mut stage_places) = (vec![None; task_after.len()], vec![None; stage_after.len()]);
+        for (owner, need, place) in asks {
+            let (needs, known): (&mut Vec<Need>, &mut Option<Extent>) = match owner {
+                Owner::Task(task) => (&mut task_asks[task], &mut task_places[task]),
+                Owner::Stage(stage) => (&mut stage_asks[stage], &mut stage_places[stage]),
+            };
+            needs.push(need);
+            *known = known.or(place);
+        }
+        // what is content with less does not have to wait for each
+        let strict = task_after.iter().zip(self.tasks).map(|(after, task)| match task.join.enough {
+            None => after.clone(),
+            Some(_) => Vec::new(),
+        });
+        let task_after: Vec<Vec<u32>> = strict.collect();
+        let graph =
+            Graph { task_after: &task_after, stage_of, stage_after, task_asks: &task_asks, stage_asks: &stage_asks };
+        let place = |owner: Owner| match owner {
+            Owner::Task(task) => task_places[task],
+            Owner::Stage(stage) => stage_places[stage],
+        };
+        order::find_cycles(reader, &graph, self.task_names, self.stage_names, place);
     }
 
-    /// This task asks, in a condition that stands there.
-    pub fn task(&mut self, asker: usize, needs: &Asked, place: Option<Extent>) {
-        match needs {
-            Asked::Task(name) => {
-                let on = self.tasks.find(name).and_then(|task| u32::try_from(task).ok());
-                self.asked.extend(on.map(|on| (asker, on, place)));
-            }
-            Asked::Stage(name) => {
-                let Some(stage) = self.stages.find(name) else { return };
-                let room = ASKED_MOST.saturating_sub(self.asked.len());
-                let of_it = (self.stage_of.iter().zip(0..)).filter(|(of, _)| **of as usize == stage);
-                self.asked.extend(of_it.take(room).map(|(_, task)| (asker, task, place)));
-            }
+    fn of_tasks(&self) -> impl Iterator<Item = Ask> {
+        self.tasks.iter().enumerate().flat_map(move |(index, task)| {
+            let when = task.entry.iter().filter_map(|entry| entry.when.as_ref()).map(|when| (when, "when"));
+            let checks = task.task_type.gate().into_iter().flat_map(|gate| gate.expressions());
+            when.chain(checks.map(|check| (check, "checks"))).filter_map(move |(condition, field)| {
+                let need = self.need(condition)?;
+                let owner = Owner::Task(index);
+                // The checks of a gate that is a task stand within its type.
+                Some((owner, need, (self.field)(owner, field).or_else(|| (self.field)(owner, "type"))))
+            })
+        })
+    }
+
+    fn of_stages(&self) -> impl Iterator<Item = Ask> {
+        self.whens.iter().enumerate().filter_map(|(index, when)| {
+            let owner = Owner::Stage(index);
+            Some((owner, self.need(when.as_ref()?)?, (self.field)(owner, "when")))
+        })
+    }
+
+    fn need(&self, condition: &Condition) -> Option<Need> {
+        let number = |names: &Names<'_>, name: &str| u32::try_from(names.find(name)?).ok();
+        match conditions::needs(condition, self.params)? {
+            Asked::Task(name) => number(self.task_names, &name).map(Need::Task),
+            Asked::Stage(name) => number(self.stage_names, &name).map(Need::Stage),
         }
     }
 }

@@ -123,8 +123,6 @@ impl Findings {
     /// Locates all findings, in the order of the file.
     pub fn locate(mut self, source: &Source<'_>) -> Diagnostics {
         self.list.sort_by(|a, b| a.place.cmp(&b.place));
-        // What was read twice is told once.
-        self.list.dedup_by(|a, b| (&a.place, &a.message) == (&b.place, &b.message));
         let offsets = self.list.iter().flat_map(|finding| {
             let primary = if let Place::File(at) = finding.place { Some(at.start) } else { None };
             primary.into_iter().chain(finding.also.as_ref().map(|(at, _)| at.start))

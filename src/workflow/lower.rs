@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::asking::Asks;
+use super::asking::Conditions;
 use super::barriers::Barriers;
 use super::capacity::{self, Places};
 use super::care;
 use super::compensation;
-use super::conditions::{self, Asked, Scope};
+use super::conditions::{self, Scope};
 use super::diagnostic::{Extent, Finding, shown};
 use super::fallbacks::Fallbacks;
 use super::foreach::{Each, Matrix};
@@ -25,7 +25,7 @@ use super::policy::Policy;
 use super::published::{self, Published};
 use super::replicate::{self, Replicate};
 use super::retry::retry;
-use super::schema::{Fields, GATE, RETRY, Reader, TASK, WORKFLOW, Word, Zero, describe, head, peek};
+use super::schema::{Fields, RETRY, Reader, TASK, WORKFLOW, Word, Zero, describe, head, peek};
 use super::subworkflow::{self, Origin};
 use super::syntax::{Kind, Node};
 use super::{Machine, command, gate, goals, join, kind, monitor, sensor, units, ways};
@@ -114,7 +114,7 @@ pub(super) fn workflow(
         windows: Vec::new(),
         origin,
         parts: Vec::new(),
-        gates_from: outline.groups.iter().find(|group| group.is_gate).map_or(usize::MAX, |group| group.first),
+        gates_from: outline.groups.iter().find(|group| group.gate.is_some()).map_or(usize::MAX, |group| group.first),
     };
     let (stages, tasks) = lowering.stages_and_tasks(&outline, places_are_known);
     let Lowering {
@@ -289,7 +289,7 @@ impl Lowering<'_, '_> {
         let before = self.reader.findings.count();
         self.find_cycles(outline, &stage_after, &task_after, "after");
         if self.reader.findings.count() == before {
-            self.find_asking_circles(outline, (&stage_after, &whens), &task_after, &tasks);
+            self.find_asking_circles(outline, &stage_after, &task_after, (&tasks, &whens));
             if let Some(joined) = self.barriers.joined(&tasks, &task_after) {
                 self.find_cycles(outline, &stage_after, &joined, "barrier");
             }
@@ -333,8 +333,8 @@ impl Lowering<'_, '_> {
             return;
         }
         let group = |task: usize| &outline.groups[outline.group_of[task] as usize];
-        let stage_of: Vec<u32> = (0..task_after.len()).map(|task| group(task).stage).collect();
-        let graph = Graph { task_after, stage_of: &stage_of, stage_after };
+        let stage_of = stages_of(outline);
+        let graph = Graph { task_after, stage_of: &stage_of, stage_after, task_asks: &[], stage_asks: &[] };
         let place = |owner: Owner| {
             let after = match owner {
                 Owner::Task(task) => peek(group(task).node, field).or_else(|| peek(group(task).node, "after")),
@@ -345,79 +345,34 @@ impl Lowering<'_, '_> {
         order::find_cycles(self.reader, &graph, &self.task_names, &self.stage_names, place);
     }
 
-    /// Circles that a condition closes: the `when` of a task or of a stage, or a gate's, asks how something ended that waits
-    /// for it.
     fn find_asking_circles(
         &mut self,
         outline: &Outline<'_, '_>,
-        (stage_after, whens): (&[Vec<u32>], &[Option<Condition>]),
+        stage_after: &[Vec<u32>],
         task_after: &[Vec<u32>],
-        tasks: &[TaskDefinition],
+        (tasks, whens): (&[TaskDefinition], &[Option<Condition>]),
     ) {
         if self.task_names.is_overfull() || self.stage_names.is_overfull() {
             return;
         }
-        let group = |task: usize| &outline.groups[outline.group_of[task] as usize];
-        let stage_of: Vec<u32> = (0..task_after.len()).map(|task| group(task).stage).collect();
-        let mut asks = Asks::new(&self.task_names, &self.stage_names, &stage_of);
-        for (index, task) in tasks.iter().enumerate() {
-            let when = task.entry.as_ref().and_then(|entry| entry.when.as_ref());
-            let checks = task.task_type.gate().into_iter().flat_map(|gate| gate.expressions());
-            for (condition, field) in
-                when.map(|when| (when, "when")).into_iter().chain(checks.map(|one| (one, "checks")))
-            {
-                let Some(needs) = conditions::needs(condition, &self.params) else { continue };
-                let node = peek(group(index).node, field).or_else(|| peek(group(index).node, "type"));
-                asks.task(index, &needs, node.map(|node| node.at));
-            }
-        }
-        let mut stages = stage_after.to_vec();
-        let mut stage_places = vec![None; stages.len()];
-        for (index, when) in whens.iter().enumerate() {
-            let Some(needs) = when.as_ref().and_then(|when| conditions::needs(when, &self.params)) else { continue };
-            let place = outline.stages[index].fields.get("when").map(|node| node.at);
-            match &needs {
-                // All of it waits for all of that.
-                Asked::Stage(name) => {
-                    stages[index].extend(self.stage_names.find(name).and_then(|stage| u32::try_from(stage).ok()));
-                    stage_places[index] = place;
-                }
-                Asked::Task(_) => {
-                    for task in (0..stage_of.len()).filter(|task| stage_of[*task] as usize == index) {
-                        asks.task(task, &needs, place);
-                    }
-                }
-            }
-        }
-        let asked = asks.asked;
-        if asked.is_empty() && stage_places.iter().all(Option::is_none) {
-            return;
-        }
-        // what is content with less does not have to wait for each
-        let strict = task_after.iter().zip(tasks).map(|(after, task)| match task.join.enough {
-            None => after.clone(),
-            Some(_) => Vec::new(),
-        });
-        let mut all: Vec<Vec<u32>> = strict.collect();
-        let mut places = vec![None; all.len()];
-        for (task, on, place) in asked {
-            all[task].push(on);
-            places[task] = places[task].or(place);
-        }
-        let graph = Graph { task_after: &all, stage_of: &stage_of, stage_after: &stages };
-        let place = |owner: Owner| match owner {
-            Owner::Task(task) => places[task],
-            Owner::Stage(stage) => stage_places[stage],
+        let (task_names, stage_names, params) = (&self.task_names, &self.stage_names, &self.params);
+        let field = |owner: Owner, field: &str| {
+            let node = match owner {
+                Owner::Task(task) => peek(outline.groups[outline.group_of[task] as usize].node, field),
+                Owner::Stage(stage) => outline.stages[stage].fields.get(field),
+            };
+            node.map(|node| node.at)
         };
-        order::find_cycles(self.reader, &graph, &self.task_names, &self.stage_names, place);
+        let conditions = Conditions { tasks, whens, task_names, stage_names, params, field: &field };
+        conditions.find_circles(self.reader, &stages_of(outline), stage_after, task_after);
     }
 
     // ── tasks ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// All tasks of one written one. What is wrong is told for the first that it is wrong for.
     fn group(&mut self, group: &Group<'_, '_>, lowered: &mut Lowered) {
-        if group.is_gate {
-            return self.gate(group, lowered);
+        if let Some(fields) = &group.gate {
+            return self.gate(group, fields, lowered);
         }
         if let Part::Majority(replicate) = &group.part {
             return self.majority(group, replicate, lowered);
@@ -522,11 +477,10 @@ impl Lowering<'_, '_> {
     }
 
     /// One of `gates`. All tasks of the stages are known by then.
-    fn gate(&mut self, group: &Group<'_, '_>, lowered: &mut Lowered) {
-        let Some(fields) = self.reader.fields(group.node, &GATE) else { return self.push_empty(group, 0, lowered) };
-        let mut task = self.fixed(self.empty(group, 0), &fields);
+    fn gate(&mut self, group: &Group<'_, '_>, fields: &Fields<'_, '_>, lowered: &mut Lowered) {
+        let mut task = self.fixed(self.empty(group, 0), fields);
         let what = || format!("the gate `{}`", shown(&task.id));
-        let gate = gate::read(self.reader, scope!(self), Each::No, group.node, &fields, what);
+        let gate = gate::read(self.reader, scope!(self), Each::No, group.node, fields, what);
         if let Some(gate) = gate {
             task.task_type = TaskType::QualityGate(Arc::new(gate));
         }
@@ -534,7 +488,7 @@ impl Lowering<'_, '_> {
             task.entry = Some(Arc::new(Entry { when: Some(when) }));
         }
         task.tags = fields.get("tags").map(|node| self.tags(node, Each::No)).unwrap_or_default();
-        task.requirements.constraints = self.constraints(&fields, Each::No);
+        task.requirements.constraints = self.constraints(fields, Each::No);
         let gates = self.gates_from;
         let after = gate::comes_after(group.stage, &lowered.0, &lowered.1, |task| task >= gates);
         push(lowered, task, after);
@@ -872,4 +826,9 @@ pub(super) fn next_time(now: &jiff::Zoned, clock: jiff::civil::Time) -> Option<T
     let today = on(now.date())?;
     let next = if today > *now { today } else { on(now.date().tomorrow().ok()?)? };
     u64::try_from(next.timestamp().as_millisecond()).ok().map(Time)
+}
+
+/// The stage of each task.
+fn stages_of(outline: &Outline<'_, '_>) -> Vec<u32> {
+    outline.group_of.iter().map(|group| outline.groups[*group as usize].stage).collect()
 }

@@ -3,7 +3,7 @@
 //! `syntax` makes a tree of the text, `schema` knows the words and reads values, `foreach` makes many tasks of one,
 //! `params` and `command` say what tasks run, `outline` lists stages and tasks, `lower` turns names into ids, with `places` (settings, agents, resources), `names` and `retry`, `order`
 //! finds circles of waiting, `capacity` what could never start, `subworkflow` what other files have as parts, with `renumber`, `ways` what leads from stage to stage, `join` how many of an `after` are enough,
-//! `conditions` reads conditions, `asking` whose end they ask for, `kind` the types of tasks that run nothing, `compensation` how what a task did is undone, `barriers` who starts together, `goals` milestones and objectives, `limits` what runs at once and when, `diagnostic` draws what was found. Pure but for [`open`], which also parts of a file are read by: the machine and the time come in. Knows nothing of sessions or screens.
+//! `conditions` reads conditions, `asking` circles that they close, `kind` the types of tasks that run nothing, `compensation` how what a task did is undone, `barriers` who starts together, `goals` milestones and objectives, `limits` what runs at once and when, `diagnostic` draws what was found. Pure but for [`open`], which also parts of a file are read by: the machine and the time come in. Knows nothing of sessions or screens.
 
 mod asking;
 mod barriers;

@@ -256,6 +256,18 @@ pub(super) struct Graph<'g> {
     pub stage_of: &'g [u32],
     /// For each stage, the stages it waits for.
     pub stage_after: &'g [Vec<u32>],
+    /// For each task, what it waits for besides; empty if none does.
+    pub task_asks: &'g [Vec<Need>],
+    /// For each stage, what it waits for besides; empty if none does.
+    pub stage_asks: &'g [Vec<Need>],
+}
+
+/// What can be waited for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Need {
+    Task(u32),
+    /// Its end.
+    Stage(u32),
 }
 
 /// A node: tasks, then for each stage its start and its end. A task waits for the start of its stage, that for the end of
@@ -287,15 +299,34 @@ impl Vertices<'_> {
     fn start(&self, stage: u32) -> Vertex {
         self.tasks + 2 * stage
     }
+    fn end(&self, stage: u32) -> Vertex {
+        self.start(stage) + 1
+    }
     /// The `index`th vertex that `vertex` waits for.
     fn need(&self, vertex: Vertex, index: usize) -> Option<Vertex> {
+        let asked = |asks: &[Vec<Need>], of: u32, index: usize| {
+            asks.get(of as usize)?.get(index).map(|need| match need {
+                Need::Task(task) => *task,
+                Need::Stage(stage) => self.end(*stage),
+            })
+        };
         match self.role(vertex) {
             Role::Task(task) => {
                 let after = &self.graph.task_after[task as usize];
                 let stage = self.start(self.graph.stage_of[task as usize]);
-                after.get(index).copied().or_else(|| (index == after.len()).then_some(stage))
+                match index.checked_sub(after.len()) {
+                    None => after.get(index).copied(),
+                    Some(0) => Some(stage),
+                    Some(further) => asked(self.graph.task_asks, task, further - 1),
+                }
             }
-            Role::Start(stage) => self.graph.stage_after[stage as usize].get(index).map(|stage| self.start(*stage) + 1),
+            Role::Start(stage) => {
+                let after = &self.graph.stage_after[stage as usize];
+                match index.checked_sub(after.len()) {
+                    None => after.get(index).map(|stage| self.end(*stage)),
+                    Some(further) => asked(self.graph.stage_asks, stage, further),
+                }
+            }
             Role::End(stage) => self.tasks_of[stage as usize].get(index).copied(),
         }
     }
@@ -408,8 +439,8 @@ fn tell(
 ) {
     // begin where something is written down that could be changed: the first such of the file
     let owner = |index: usize| match (vertices.role(cycle[index]), vertices.role(cycle[(index + 1) % cycle.len()])) {
-        (Role::Task(task), Role::Task(_)) => Some(Owner::Task(task as usize)),
-        (Role::Start(stage), Role::End(_)) => Some(Owner::Stage(stage as usize)),
+        (Role::Task(task), Role::Task(_) | Role::End(_)) => Some(Owner::Task(task as usize)),
+        (Role::Start(stage), Role::Task(_) | Role::End(_)) => Some(Owner::Stage(stage as usize)),
         _ => None,
     };
     let written = (0..cycle.len()).filter_map(|index| Some((place(owner(index)?)?, index)));
@@ -420,21 +451,24 @@ fn tell(
     }
     cycle.rotate_left(first);
     let mut names: Vec<String> = Vec::new();
-    let mut was_task = false;
+    let mut before: [Option<Role>; 2] = [None; 2];
     for vertex in cycle.iter().chain(cycle.first()) {
-        let (name, is_task) = match vertices.role(*vertex) {
-            Role::Task(task) => (shown(tasks.get(task as usize).text), true),
-            Role::Start(stage) | Role::End(stage) => {
-                (format!("stage {}", shown(stages.get(stage as usize).text)), false)
-            }
+        let role = vertices.role(*vertex);
+        let name = match role {
+            Role::Task(task) => shown(tasks.get(task as usize).text),
+            Role::Start(stage) | Role::End(stage) => format!("stage {}", shown(stages.get(stage as usize).text)),
         };
-        // a stage waits for its tasks and they for its start: said as the stage alone
-        if was_task && !is_task && names.len() >= 2 && names[names.len() - 2] == name {
+        let is_through = matches!(
+            (before, role),
+            ([Some(Role::End(end)), Some(Role::Task(_))], Role::Start(start)) if start == end
+        );
+        // the end of a stage waits for its tasks and they for its start: said as the stage alone
+        if is_through {
             names.pop();
         } else if names.last() != Some(&name) {
             names.push(name);
         }
-        was_task = is_task;
+        before = [before[1], Some(role)];
     }
     let all = names.len();
     if all > MAX_NAMED {

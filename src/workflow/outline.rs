@@ -43,8 +43,8 @@ pub(super) struct Group<'n, 'a> {
     pub first: usize,
     pub count: usize,
     pub foreach: Foreach<'n>,
-    /// It is one of `gates`.
-    pub is_gate: bool,
+    /// What it says, if it is one of `gates`.
+    pub gate: Option<Fields<'n, 'a>>,
     /// What it has of a `replicate`.
     pub part: Part,
     /// The `id` as written, and where; where the task stands if it has none.
@@ -170,7 +170,7 @@ impl<'n, 'a> Outline<'n, 'a> {
             let stage = u32::try_from(stage).expect("a file of 64 MiB has fewer stages");
             let name = id.map_or(Cow::Borrowed(""), |word| Cow::Borrowed(word.text));
             self.add(node, stage, id, Foreach::None, [name]);
-            self.groups.last_mut().expect("just added").is_gate = true;
+            self.groups.last_mut().expect("just added").gate = Some(fields);
         }
     }
 
@@ -187,8 +187,8 @@ impl<'n, 'a> Outline<'n, 'a> {
         let group = u32::try_from(self.groups.len()).expect("at most a million tasks");
         self.group_of.resize(self.ids.len(), group);
         let id = id.unwrap_or(Word { text: "", at: head(node) });
-        let (count, is_gate) = (self.ids.len() - first, false);
-        self.groups.push(Group { node, stage, first, count, foreach, is_gate, part: Part::Whole, id });
+        let count = self.ids.len() - first;
+        self.groups.push(Group { node, stage, first, count, foreach, gate: None, part: Part::Whole, id });
     }
 
     /// The tasks of one `foreach`; a nameless one if it cannot make any.

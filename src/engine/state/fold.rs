@@ -157,6 +157,8 @@ impl State {
             Fact::BarrierAdded(definition) => self.add_barrier(definition),
             Fact::AtBarrier { task, until } => self.edit(*task, |t| {
                 t.stand(Phase::Awaiting, now);
+                // Earlier programs let what was run again come to its barrier anew.
+                t.passed = false;
                 t.due = *until;
             }),
             Fact::BarrierPassed { barrier, .. } => self.pass_barrier(*barrier),

@@ -134,8 +134,7 @@ impl State {
         for publish in definition.care.iter().flat_map(|care| &care.publishes) {
             self.add_metric(&publish.name);
         }
-        let runs = matches!(definition.task_type, TaskType::Run(_) | TaskType::Foreach(_));
-        if !runs && self.class(class).window.is_some() {
+        if definition.task_type.template().is_none() && self.class(class).window.is_some() {
             Arc::make_mut(&mut self.windowed).push(id);
         }
         self.compensable += u32::from(definition.compensation.is_some());

@@ -376,7 +376,8 @@ fn closed_words(state: &State, closed: Closed, at: Time) -> String {
 fn window_words(state: &State, window: WindowId, opens: Option<Time>, at: Time) -> String {
     let name = &state.window(window).name;
     match opens {
-        Some(opens) => format!("window {name}: opens in {}", duration(opens.since(at))),
+        // Where there is little room, the end is cut off.
+        Some(opens) => format!("opens in {}, window {name}", duration(opens.since(at))),
         None => format!("window {name}: does not open any more"),
     }
 }

@@ -16,6 +16,9 @@ use crate::engine::message::StartOrder;
 /// This very program, whatever has become of its file since: the child shares our memory until it executes it.
 const OURSELVES: &std::ffi::CStr = c"/proc/self/exe";
 
+/// Names the folder in which control groups may be made.
+const CGROUP: &str = "QD_CGROUP";
+
 /// Where the files of care lie.
 #[derive(Debug)]
 pub struct Places {
@@ -60,7 +63,8 @@ pub fn plan(
     plan: Plan,
 ) -> io::Result<Plan> {
     let path = order::order_path(&places.orders, start.task, start.attempt);
-    order::Order::new(start, care).write(&path)?;
+    let groups = std::env::var(CGROUP).ok().map(PathBuf::from);
+    order::Order { groups, ..order::Order::new(start, care) }.write(&path)?;
     places.attended.insert((start.task, start.attempt));
     let record = order::record_path(&places.records, &places.folder, &places.workflow, &start.name);
     let log = std::path::absolute(log_dir.join(log.to_string()))?;

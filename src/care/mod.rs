@@ -9,6 +9,7 @@
 //! It ends exactly as its command did, by the same code or the same signal; whatever else there is to say is in the
 //! findings, which are in place before it ends.
 
+mod cgroup;
 mod files;
 mod judge;
 mod limits;
@@ -118,7 +119,7 @@ fn attempt(call: &Call, order: &Order, findings: &mut Findings) -> Exit {
             Err(message) => return refused(findings, message, None),
         }
     }
-    let exit = match limits::run(&call.command, &care.limits, findings) {
+    let exit = match limits::run(&call.command, &care.limits, order.groups.as_deref(), findings) {
         Ok(exit) => exit,
         Err(error) => {
             let code = if error.raw_os_error() == Some(libc::ENOENT) { 127 } else { 126 };

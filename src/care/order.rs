@@ -35,6 +35,9 @@ pub struct Order {
     pub force: bool,
     /// The environment that it declares, for the same reason; as a hash, since it may hold secrets.
     pub env: String,
+    /// The folder in which control groups may be made, if not in our own.
+    #[serde(default)]
+    pub groups: Option<PathBuf>,
 }
 
 impl Order {
@@ -44,7 +47,7 @@ impl Order {
         let run = serde_json::to_string(&command.run).unwrap_or_default();
         let env = serde_json::to_vec(&(&command.env, &command.cwd)).unwrap_or_default();
         let (task, since, force) = (start.task, start.since, start.force);
-        Self { task, since, care: care.clone(), command: hash(run.as_bytes()), force, env: hash(&env) }
+        Self { task, since, care: care.clone(), command: hash(run.as_bytes()), force, env: hash(&env), groups: None }
     }
 
     /// Reads one.

@@ -287,7 +287,15 @@ mod tests {
 
     fn order(paths: Vec<String>) -> Order {
         let care = Care { restore: paths, ..Care::default() };
-        Order { task: TaskId(7), since: Attempt(1), care, command: String::new(), force: false, env: String::new() }
+        Order {
+            task: TaskId(7),
+            since: Attempt(1),
+            care,
+            command: String::new(),
+            force: false,
+            env: String::new(),
+            groups: None,
+        }
     }
 
     /// Name, content or link target, mode and time of all below a path.

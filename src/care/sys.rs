@@ -3,7 +3,8 @@
 #![expect(unsafe_code, reason = "what happens in the child between fork and exec, and signal masks, are raw calls")]
 
 use std::ffi::{CString, OsString, c_char};
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
@@ -14,12 +15,16 @@ use rustix::process::{Resource, Rlimit, getpid, setpriority_process, setrlimit};
 use crate::engine::message::Exit;
 
 /// What the child sets for itself.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Before {
     /// Soft and hard limits.
     pub limits: Vec<(Resource, u64, u64)>,
     /// How nice it is.
     pub nice: Option<i32>,
+    /// The door of the control group that it enters.
+    pub group: Option<File>,
+    /// A limit more if there is no group, or it is not let in.
+    pub alone: Option<(Resource, u64, u64)>,
 }
 
 /// Starts a child that executes `program` and nothing else: no PATH is searched and no shell stands in. Its signals are let
@@ -34,7 +39,9 @@ pub fn spawn(program: OsString, argv: Vec<OsString>, before: Before) -> io::Resu
     let variables = std::env::vars_os().map(|(name, value)| [name.into_vec(), value.into_vec()].join(&b'='));
     let env: Vec<CString> = variables.filter_map(|entry| CString::new(entry).ok()).collect();
     let execute = move || {
-        for (resource, soft, hard) in &before.limits {
+        let entered = before.group.as_ref().is_some_and(|mut door| door.write_all(b"0").is_ok());
+        let alone = before.alone.as_ref().filter(|_| !entered);
+        for (resource, soft, hard) in before.limits.iter().chain(alone) {
             // What was lower before stays so.
             let now = rustix::process::getrlimit(*resource);
             let hard = now.maximum.map_or(*hard, |most| most.min(*hard));

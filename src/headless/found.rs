@@ -20,7 +20,12 @@ pub(super) fn words(findings: &Findings, name: &str) -> Vec<(&'static str, Strin
     }
     if let Some((most, seen)) = findings.memory {
         let mib = |bytes: u64| bytes as f64 / 1_048_576.0;
-        add("!", "memory", &format!("{:.1} MiB taken, {:.1} MiB allowed: killed", mib(seen), mib(most)));
+        // Who was held at the limit has taken no more than it.
+        let taken = match seen > most {
+            true => format!("{:.1} MiB taken, {:.1} MiB allowed: killed", mib(seen), mib(most)),
+            false => format!("asked for more than the {:.1} MiB allowed: killed", mib(most)),
+        };
+        add("!", "memory", &taken);
     }
     if let Some(percent) = findings.score().and_then(Score::percent) {
         let failed = findings.checks.iter().filter(|check| !check.passed).count();

@@ -83,10 +83,15 @@ impl Conditions<'_> {
     }
 
     fn need(&self, condition: &Condition) -> Option<Need> {
-        let number = |names: &Names<'_>, name: &str| u32::try_from(names.find(name)?).ok();
-        match conditions::needs(condition, self.params)? {
-            Asked::Task(name) => number(self.task_names, &name).map(Need::Task),
-            Asked::Stage(name) => number(self.stage_names, &name).map(Need::Stage),
-        }
+        need(condition, self.params, self.task_names, self.stage_names)
+    }
+}
+
+/// The task or stage without whose end a condition has no answer.
+pub(super) fn need(condition: &Condition, params: &Params, tasks: &Names<'_>, stages: &Names<'_>) -> Option<Need> {
+    let number = |names: &Names<'_>, name: &str| u32::try_from(names.find(name)?).ok();
+    match conditions::needs(condition, params)? {
+        Asked::Task(name) => number(tasks, &name).map(Need::Task),
+        Asked::Stage(name) => number(stages, &name).map(Need::Stage),
     }
 }

@@ -140,7 +140,7 @@ pub(super) fn workflow(
     barriers.check(reader, &tasks);
     compensation::check_stages(reader, &tasks, &phases, &stage_names, &outline.stages);
     if reader.findings.count() == 0 {
-        ways::check_reachable(reader, &transitions, &stages, &tasks);
+        ways::check_reachable(reader, &transitions, &stages, &tasks, scope);
         published::Order { tasks: &tasks, stages: &stages, transitions: &transitions.list }.check(reader, &outline);
     }
     if reader.findings.count() == 0 {

@@ -3,14 +3,16 @@
 
 use std::collections::BTreeSet;
 
+use super::asking;
 use super::conditions::{self, Scope};
 use super::diagnostic::{Extent, Finding, shown};
 use super::foreach::Each;
 use super::limits;
 use super::names::required_name;
-use super::order::Names;
+use super::order::{Names, Need};
 use super::schema::{Fields, PHASE, Reader, TRANSITION, Word, head};
 use super::syntax::Node;
+use crate::engine::condition::Condition;
 use crate::engine::definition::{
     ExecutionPhase, Join, OnFailure, StageEnd, StateTransition, TaskDefinition, WorkflowStage,
 };
@@ -152,17 +154,28 @@ pub(super) fn phases(
     all
 }
 
-/// Reports each stage to which only such transitions lead as wait for it themselves.
+/// Reports each stage to which only such transitions lead as wait for it themselves, or ask by their conditions how it
+/// ended: a condition is asked once, when the stage before is over.
 pub(super) fn check_reachable(
     reader: &mut Reader,
     transitions: &Transitions,
     stages: &[WorkflowStage],
     tasks: &[TaskDefinition],
+    scope: Scope<'_, '_>,
 ) {
     if transitions.list.is_empty() {
         return;
     }
     let waits = waits(stages, tasks);
+    // A task of a stage that has begun may be over long before the stage is: of what has begun all may be known.
+    let asked = |condition: Option<&Condition>| {
+        Some(match asking::need(condition?, scope.params, scope.tasks, scope.stages)? {
+            Need::Task(task) => tasks[task as usize].stage,
+            Need::Stage(stage) => StageId(stage),
+        })
+    };
+    let stage_asks: Vec<Option<StageId>> = stages.iter().map(|stage| asked(stage.when.as_ref())).collect();
+    let way_asks: Vec<Option<StageId>> = transitions.list.iter().map(|way| asked(way.when.as_ref())).collect();
     let by_transition: BTreeSet<StageId> = transitions
         .list
         .iter()
@@ -170,13 +183,18 @@ pub(super) fn check_reachable(
         .map(|transition| transition.to)
         .collect();
     let mut ends = vec![false; stages.len()];
+    let opens = |stage: StageId, ends: &[bool]| {
+        let waits = waits[stage.index()].iter().chain(&stage_asks[stage.index()]);
+        waits.into_iter().all(|before| ends[before.index()])
+    };
     loop {
         let mut is_last = true;
         for index in (0..stages.len()).filter(|index| !ends[*index]).collect::<Vec<_>>() {
             let id = StageId::from(index);
-            let led_to = || transitions.list.iter().any(|way| way.to == id && ends[way.from.index()]);
-            let opens = waits[index].iter().all(|before| ends[before.index()]);
-            if opens && (!by_transition.contains(&id) || led_to()) {
+            let leads = |asks: Option<StageId>| asks.is_none_or(|asks| ends[asks.index()]);
+            let mut ways = transitions.list.iter().zip(&way_asks);
+            let mut led_to = || ways.any(|(way, asks)| way.to == id && ends[way.from.index()] && leads(*asks));
+            if opens(id, &ends) && (!by_transition.contains(&id) || led_to()) {
                 ends[index] = true;
                 is_last = false;
             }
@@ -187,19 +205,31 @@ pub(super) fn check_reachable(
     }
     let mut told: BTreeSet<StageId> = BTreeSet::new();
     for (way, at) in transitions.list.iter().zip(&transitions.targets) {
-        let waits_for_nothing_stuck = waits[way.to.index()].iter().all(|before| ends[before.index()]);
+        let waits_for_nothing_stuck = opens(way.to, &ends);
         if ends[way.to.index()] || !by_transition.contains(&way.to) || !waits_for_nothing_stuck || !told.insert(way.to)
         {
             continue;
         }
         let name = shown(&stages[way.to.index()].name);
-        let from = transitions.list.iter().filter(|other| other.to == way.to);
-        let from: Vec<String> = from.map(|other| format!("`{}`", shown(&stages[other.from.index()].name))).collect();
+        let name_of = |stage: StageId| format!("`{}`", shown(&stages[stage.index()].name));
+        let (asking, stuck): (Vec<_>, Vec<_>) = transitions
+            .list
+            .iter()
+            .zip(&way_asks)
+            .filter(|(other, _)| other.to == way.to)
+            .partition(|(other, _)| ends[other.from.index()]);
+        let mut why = Vec::new();
+        if !stuck.is_empty() {
+            let from: Vec<String> = stuck.iter().map(|(other, _)| name_of(other.from)).collect();
+            why.push(format!("{} cannot be over before `{name}`", from.join(", ")));
+        }
+        for (other, asks) in asking {
+            let asks =
+                asks.map_or_else(String::new, |asks| format!(" for {}, which is not over by then", name_of(asks)));
+            why.push(format!("the condition of that from {} asks{asks}", name_of(other.from)));
+        }
         let message = format!("the stage `{name}` is never reached: nothing leads to it before it is over itself");
-        let help = format!(
-            "a stage to which a transition leads starts only by one, and {} cannot be over before `{name}`",
-            from.join(", ")
-        );
+        let help = format!("a stage to which a transition leads starts only by one, and {}", why.join("; "));
         reader.report(Finding::new(*at, message).label("a circle of transitions and waiting").help(help));
     }
 }

@@ -90,6 +90,59 @@ fn a_kill_in_the_middle_of_it_runs_nothing_twice() {
 }
 
 #[test]
+fn what_is_asked_of_its_row_is_asked_of_all_that_is_in_it_and_taken_back_as_one() {
+    let place = place(TYPE, PART);
+    let text = place.read("flow.ron").replace("echo first >> ran", &format!("{}; echo first >> ran", wait_for("go")));
+    std::fs::write(place.path("flow.ron"), text).expect("written");
+    let run = place.begin();
+    until("first runs", || place.journal("s").iter().any(|line| line.contains("fact:Running(")));
+    let ctl = |words: &[&str]| place.ends(&[&["ctl"], words, &["--session", "s"]].concat(), 0);
+    let phases = || {
+        let rows = ctl(&["ps", "--json"]);
+        let rows: serde_json::Value = serde_json::from_str(&rows).expect("JSON");
+        let tasks = rows["tasks"].as_array().expect("tasks").clone();
+        let of = |task: &serde_json::Value| format!("{}", task["state"]).trim_matches('"').to_owned();
+        let mine = |task: &&serde_json::Value| task["task"].as_str().is_some_and(|name| name.starts_with("part"));
+        tasks.iter().filter(mine).map(of).collect::<Vec<_>>().join(" ")
+    };
+    let before = phases();
+    // what comes after it would begin at once
+    ctl(&["hold", "last"]);
+    ctl(&["skip", "part"]);
+    assert_eq!(phases(), "skipped skipped skipped skipped skipped");
+    ctl(&["undo"]);
+    assert_eq!(phases(), before);
+    ctl(&["hold", "part"]);
+    ctl(&["prio", "7", "part"]);
+    for task in ["part", "part/begin", "part/c"] {
+        assert!(ctl(&["why", task]).contains("held"), "{task}");
+    }
+    ctl(&["release", "part"]);
+    ctl(&["release", "last"]);
+    place.touch("go");
+    let out = run.wait_with_output().expect("it ends");
+    assert!(out.status.success());
+    assert_eq!(place.read("ran"), "first\na\nb 7\nc\nlast\nend\n");
+}
+
+#[test]
+fn a_row_is_not_skipped_while_something_in_it_runs() {
+    let part = PART.replace("echo b ", &format!("{}; echo b ", wait_for("go")));
+    let place = place(TYPE, &part);
+    let run = place.begin();
+    until("b runs", || place.journal("s").iter().filter(|line| line.contains("fact:Running(")).count() == 3);
+    let said = place.qd(&["ctl", "skip", "part", "--session", "s"]);
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(said.contains("1 task of part runs: cancel it first"), "{said}");
+    place.ends(&["ctl", "cancel", "part", "--session", "s"], 0);
+    let out = run.wait_with_output().expect("it ends");
+    assert!(!out.status.success());
+    assert_eq!(place.read("ran"), "first\na\n");
+    let rows = place.ends(&["why", "s", "part/c"], 0);
+    assert!(rows.contains("cancelled"), "{rows}");
+}
+
+#[test]
 fn limits_and_phases_of_both_files_hold_for_it() {
     let part = r#"Workflow(params: { "to": "x", "n": 1 }, controls: [MaxRunning(1)], stages: [Stage(id: "one", tasks: [
         Task(id: "t-{i}", foreach: { "i": [1, 2, 3] }, run: "mkdir lock && sleep 0.05 && rmdir lock", tags: ["x"])])])"#;

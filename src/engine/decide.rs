@@ -22,6 +22,7 @@ use super::posts;
 use super::sensors::Sensors;
 use super::shared;
 use super::state::{Changed, Live, Phase, State};
+use super::subworkflow;
 
 /// How long a start waits that failed because the machine was out of something; doubled up to [`NO_ROOM_MAX`].
 const NO_ROOM: Span = Span(500);
@@ -241,9 +242,21 @@ impl Engine {
         match command {
             Command::Undo => self.undo(turn),
             Command::Redo => self.redo(turn),
-            Command::All(commands) => self.all(turn, by, commands),
+            Command::All(commands) => {
+                let mut each = Vec::with_capacity(commands.len());
+                for command in commands {
+                    match subworkflow::spread(&self.state, command) {
+                        Some(list) => each.extend(list.unwrap_or_default()),
+                        None => each.push(command.clone()),
+                    }
+                }
+                self.all(turn, by, each)
+            }
             one => {
                 self.state.speaks(by)?;
+                if let Some(each) = subworkflow::spread(&self.state, one) {
+                    return self.all(turn, by, each.map_err(Refusal)?);
+                }
                 let mut intent = intend(&self.state, one)?;
                 shared::sign(&mut intent.facts, by);
                 if matches!(by, Origin::Task(..)) {
@@ -266,29 +279,21 @@ impl Engine {
     }
 
     /// Does what can be done of several; refuses if none can.
-    fn all(&mut self, turn: &mut Turn, by: &Origin, commands: &[Command]) -> Result<(), Refusal> {
+    fn all(&mut self, turn: &mut Turn, by: &Origin, commands: Vec<Command>) -> Result<(), Refusal> {
         // The command is noted first, as far as it can be done; so it is tried on a copy.
         let mut trial = Trial::on(&self.state);
-        let mut done = Vec::new();
-        let mut inverses = Vec::new();
-        let mut refusal = None;
-        let mut reversible = true;
-        for command in commands {
-            match trial.go(command) {
-                Ok(inverse) => {
-                    reversible &= inverse.is_some();
-                    inverses.push(inverse.map_or_else(Vec::new, flat));
-                    done.push(command.clone());
-                }
-                Err(why) => refusal = refusal.or(Some(why)),
-            }
+        let tried = trial.go_each(commands);
+        if tried.done.is_empty() {
+            return Err(tried.refusal.unwrap_or_else(|| Refusal("there is nothing to do".into())));
         }
-        if done.is_empty() {
-            return Err(refusal.unwrap_or_else(|| Refusal("there is nothing to do".into())));
-        }
-        let inverse = reversible.then(|| Command::All(inverses.into_iter().rev().flatten().collect()));
+        // What takes it back is not always what takes back each, in the reverse order: one that others wait for is taken
+        // up again after them.
+        let inverse = tried.inverses.and_then(|inverses| {
+            let back = Trial::on(&trial.state).go_each(inverses.into_iter().rev().flatten().collect());
+            back.refusal.is_none().then_some(Command::All(back.done))
+        });
         let facts = trial.facts();
-        self.record(turn, Fact::Commanded { by: by.clone(), command: Command::All(done), inverse });
+        self.record(turn, Fact::Commanded { by: by.clone(), command: Command::All(tried.done), inverse });
         self.record_intent(turn, facts);
         Ok(())
     }
@@ -646,6 +651,18 @@ impl Engine {
     }
 }
 
+/// Commands of one that were refused are tried so often.
+const MAX_ROUNDS_OF_TRIALS: usize = 64;
+
+/// What several commands came to.
+struct Tried {
+    done: Vec<Command>,
+    /// What takes each back, if all can be.
+    inverses: Option<Vec<Vec<Command>>>,
+    /// Why the first was refused of those that were.
+    refusal: Option<Refusal>,
+}
+
 /// A copy of the State on which several commands are tried one after the other.
 struct Trial {
     state: State,
@@ -665,6 +682,40 @@ impl Trial {
         }
         self.facts.extend(intent.facts);
         Ok(intent.inverse)
+    }
+
+    /// Tries each, and what is refused once more as long as that helps, from the other end.
+    fn go_each(&mut self, commands: Vec<Command>) -> Tried {
+        let mut tried = Tried { done: Vec::new(), inverses: Some(Vec::new()), refusal: None };
+        let mut open = commands;
+        for _ in 0..MAX_ROUNDS_OF_TRIALS {
+            let before = open.len();
+            let mut refused = Vec::new();
+            tried.refusal = None;
+            for command in open {
+                match self.go(&command) {
+                    Ok(inverse) => {
+                        match (inverse, &mut tried.inverses) {
+                            (Some(inverse), Some(inverses)) => inverses.push(flat(inverse)),
+                            _ => tried.inverses = None,
+                        }
+                        tried.done.push(command);
+                    }
+                    Err(why) => {
+                        tried.refusal.get_or_insert(why);
+                        refused.push(command);
+                    }
+                }
+            }
+            // Only this can be refused for what another of them changes.
+            let may_help = refused.iter().any(|command| matches!(command, Command::Unskip { .. }));
+            if refused.len() == before || !may_help {
+                break;
+            }
+            refused.reverse();
+            open = refused;
+        }
+        tried
     }
 
     /// What they come to together. The copy is gone then: what is written next is not shared with it.

@@ -18,6 +18,7 @@ use crate::engine::definition::{GoalKind, TaskDefinition, TaskType};
 use crate::engine::fact::{Cause, Ending, Fact, Outcome, Stamped, Then};
 use crate::engine::gates::check_words;
 use crate::engine::ids::{Span, TaskId, Time};
+use crate::engine::locks::LockEnd;
 use crate::engine::message::{Command, Origin, StopReason, StopSignal};
 use crate::engine::shared;
 use crate::engine::state::State;
@@ -115,6 +116,10 @@ pub fn is_told(fact: &Fact) -> bool {
             | Fact::Starting { .. }
             | Fact::Due { .. }
             | Fact::Reserved { .. }
+            | Fact::LockAsked { .. }
+            | Fact::LockGranted { .. }
+            | Fact::LockRenewed { .. }
+            | Fact::LockOver { end: LockEnd::Released, .. }
     )
 }
 
@@ -445,6 +450,9 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
                     .into_owned(),
             )
         }
+        Fact::LockOver { end: LockEnd::Expired, .. } => {
+            ("▲", format!("lease     {name}: that of {} ran out", way(item)))
+        }
         Fact::OverloadBegan { why } => ("▌", format!("overload  nothing starts while {}", text::clean(why))),
         Fact::OverloadEnded { why } => ("▸", format!("overload  over: {}", text::clean(why))),
         Fact::PauseWhileHeeded(true) => ("○", "overload  PauseWhile counts again".into()),
@@ -491,7 +499,11 @@ pub fn way_of(state: &State, fact: &Fact) -> Option<String> {
             Some(format!("{kind} {}", goal.name))
         }
         Fact::StateSet { by, .. } | Fact::Posted { by, .. } => Some(state.who(by)),
-        Fact::CapacitySet { resource, .. } => Some(state.resource(*resource).definition.words()),
+        Fact::LockAsked { request, .. } => Some(state.resource(request.resource).definition.words()),
+        Fact::LockGranted { resource, .. }
+        | Fact::LockRenewed { resource, .. }
+        | Fact::LockOver { resource, .. }
+        | Fact::CapacitySet { resource, .. } => Some(state.resource(*resource).definition.words()),
         Fact::StageDecided { stage, .. } => Some(state.stage_name(*stage).to_owned()),
         Fact::FallbackChosen { task, fallback, .. }
         | Fact::Ended { task, then: Then::Fallback(fallback) | Then::Later(fallback, _), .. } => {
@@ -593,6 +605,10 @@ struct Line<'a> {
     /// In thousandths.
     #[serde(skip_serializing_if = "Option::is_none")]
     amount: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lock: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fence: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     most: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -820,6 +836,23 @@ fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
             line.value = value.as_ref().map(shared::to_json);
             "StateSet"
         }
+        Fact::LockAsked { request, .. } => {
+            (line.name, line.amount) = (item.way.as_deref(), Some(request.amount.0));
+            "LockAsked"
+        }
+        Fact::LockGranted { lock, fence, .. } => {
+            (line.name, line.lock, line.fence) = (item.way.as_deref(), Some(*lock), Some(*fence));
+            "LockGranted"
+        }
+        Fact::LockRenewed { lock, .. } => {
+            (line.name, line.lock) = (item.way.as_deref(), Some(*lock));
+            "LockRenewed"
+        }
+        Fact::LockOver { lock, end, .. } => {
+            (line.name, line.lock) = (item.way.as_deref(), Some(*lock));
+            line.cause = Some(if *end == LockEnd::Expired { "expired" } else { "released" });
+            "LockOver"
+        }
         Fact::OverloadBegan { why } => {
             line.message = Some(why);
             "OverloadBegan"
@@ -983,6 +1016,9 @@ fn command_name(command: &Command) -> &'static str {
         Command::CloseBreaker => "close_breaker",
         Command::Post { .. } => "post",
         Command::SetState { .. } => "set_state",
+        Command::Lock(_) => "lock",
+        Command::Unlock { .. } => "unlock",
+        Command::RenewLock { .. } => "renew_lock",
         Command::HeedPauseWhile(true) => "heed_pause_while",
         Command::HeedPauseWhile(false) => "ignore_pause_while",
         Command::Compensate => "compensate",
@@ -1025,6 +1061,10 @@ pub fn task_of(fact: &Fact) -> Option<TaskId> {
         | Fact::Found { task, .. }
         | Fact::Ended { task, .. }
         | Fact::Due { task }
+        | Fact::LockAsked { task, .. }
+        | Fact::LockGranted { task, .. }
+        | Fact::LockRenewed { task, .. }
+        | Fact::LockOver { task, .. }
         | Fact::FallbackChosen { task, .. }
         | Fact::Reserved { task, .. } => Some(*task),
         _ => None,

@@ -161,8 +161,8 @@ pub fn live(open: Open, show: Show, side: ConsoleSide) -> Result<i32> {
     let for_loop = handle.clone();
     let run = move || {
         let executor = LocalExecutor::new(config).map_err(|error| format!("the local agent cannot work: {error}"))?;
-        let hands =
-            Hands::new(writer, durability, printer, Some(checkpointer), Box::new(executor), (watcher, monitors));
+        let told = (watcher, monitors, for_loop.waiters());
+        let hands = Hands::new(writer, durability, printer, Some(checkpointer), Box::new(executor), told);
         let hands = hands.map_err(|error| error.to_string())?;
         Runtime::new(parts, &for_loop, hands).run()
     };

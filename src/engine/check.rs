@@ -6,6 +6,7 @@ use super::care::Score;
 use super::condition::Value;
 use super::definition::{Requirements, ResourceKind, Trigger};
 use super::ids::{AgentId, Amount, PhaseId, ResourceId, StageId, TaskId, TransitionId};
+use super::locks::Locks;
 use super::state::{Phase, Shown, State, Tally, display_key, free_key, is_troubled, rank, senses, shown, timer};
 
 type Verdict = Result<(), String>;
@@ -221,6 +222,8 @@ fn resources(state: &State) -> Verdict {
         let id = ResourceId::from(index);
         let entry = state.resource(id);
         let mut used = 0;
+        let locks = state.locks.all().filter(|lock| lock.request.resource == id && lock.grant.is_some());
+        used += locks.map(|lock| lock.request.amount.0).sum::<u64>();
         for task in ids(state) {
             let Some(live) = &state.task(task).live else { continue };
             for (resource, amount) in live.holds.iter().filter(|(resource, _)| *resource == id) {
@@ -238,7 +241,25 @@ fn resources(state: &State) -> Verdict {
             return Err(format!("{} is over its capacity: {used}", entry.definition.name));
         }
     }
-    same("holders", &state.holders.iter().copied().collect(), &holders)
+    same("holders", &state.holders.iter().copied().collect(), &holders)?;
+    locks(state)
+}
+
+/// What running tasks ask, and hold.
+fn locks(state: &State) -> Verdict {
+    let kept = &state.locks;
+    let made = Locks::of(kept.all().cloned().collect(), kept.count, kept.fences);
+    same("locks", &**kept, &made)?;
+    for lock in kept.all() {
+        let task = state.task(lock.task);
+        if task.attempt != lock.attempt.0 || task.live.is_none() {
+            return Err(format!("a lock of an attempt that is over: {lock:?}"));
+        }
+        if lock.number > kept.count || lock.grant.is_some_and(|grant| grant.fence > kept.fences) {
+            return Err(format!("a number that was not given: {lock:?}"));
+        }
+    }
+    Ok(())
 }
 
 fn agents(state: &State) -> Verdict {

@@ -18,6 +18,7 @@ use super::definition::{
 };
 use super::fact::{Ending, Fact, Stamped, Target};
 use super::ids::{AgentId, Amount, FallbackId, ResourceId, Span, StageId, TaskId, Time};
+use super::locks::{Lock, Locks};
 use super::message::Command;
 use super::overload::Overload;
 use super::posts::Posts;
@@ -25,7 +26,7 @@ use super::shared::Shared;
 use super::state::{Changes, ClassId, Done, Live, Past, Phase, Reservation, Resource, Saga, State, Transition};
 
 /// Form of what follows. Another one is not read.
-pub const CHECKPOINT_VERSION: u32 = 13;
+pub const CHECKPOINT_VERSION: u32 = 14;
 
 /// What was last said of a goal.
 type Said = Option<(bool, Time, Arc<str>)>;
@@ -40,6 +41,7 @@ struct Stored {
     windows: Vec<WindowDefinition>,
     breaker: Tripped,
     shared: Shared,
+    locks: (Vec<Lock>, u64, u64),
     posts: Posts,
     overload: Option<Overload>,
     ignores_overload: bool,
@@ -217,6 +219,7 @@ impl State {
             windows: (*self.windows).clone(),
             breaker: self.breaker.clone(),
             shared: (*self.shared).clone(),
+            locks: (self.locks.all().cloned().collect(), self.locks.count, self.locks.fences),
             posts: (*self.posts).clone(),
             overload: self.overload.clone(),
             ignores_overload: self.ignores_overload,
@@ -308,6 +311,11 @@ impl State {
         for (index, task) in stored.tasks.into_iter().enumerate() {
             state.restore_task(TaskId::from(index), task);
         }
+        let (locks, count, fences) = stored.locks;
+        for lock in locks.iter().filter(|lock| lock.grant.is_some()) {
+            state.resources.at_mut(lock.request.resource.index()).used.0 += lock.request.amount.0;
+        }
+        state.locks = Arc::new(Locks::of(locks, count, fences));
         for (index, agent) in stored.agents.iter().enumerate() {
             let kept = state.agents.at_mut(index);
             (kept.busy_ms, kept.busy_since) = (agent.busy_ms, agent.busy_since);

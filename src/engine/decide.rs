@@ -13,6 +13,7 @@ use super::fallback;
 use super::graph::Graph;
 use super::ids::{Attempt, Span, TaskId, Time};
 use super::launch::launched;
+use super::locks;
 use super::message::{
     Command, Effect, Exit, Input, MonitorOrder, News, Origin, Refusal, Report, StartOrder, StartProblem, StopReason,
     StopSignal, Survivor, Usage, What,
@@ -151,7 +152,8 @@ impl Engine {
         let timer = self.state.timers.first().map(|(at, _)| *at);
         let watch =
             if self.state.closed().is_none() && !self.unsafe_to_start { self.dispatch.next_watch() } else { None };
-        [timer, watch, self.state.breaker_timer(), self.arrivals.next_time()].into_iter().flatten().min()
+        let lease = self.state.locks.next_lease();
+        [timer, watch, lease, self.state.breaker_timer(), self.arrivals.next_time()].into_iter().flatten().min()
     }
 
     /// After a crash: what has to be found out about attempts that were under way.
@@ -186,6 +188,9 @@ impl Engine {
     }
 
     fn effect_before(&self, fact: &Fact) -> Option<Effect> {
+        if let Fact::LockOver { lock, .. } = fact {
+            return self.state.lock(*lock).map(|lock| Effect::Lock(locks::news_of(lock, None)));
+        }
         let (Fact::Ended { task, attempt, .. } | Fact::NotStarted { task, attempt, .. }) = fact else { return None };
         let agent = self.state.task(*task).live.as_ref()?.agent;
         Some(Effect::Reap { agent, task: *task, attempt: *attempt })
@@ -213,6 +218,9 @@ impl Engine {
                     force: self.state.was_up_to_date(*task),
                     problem,
                 }))
+            }
+            Fact::LockGranted { lock, fence, .. } => {
+                self.state.lock(*lock).map(|lock| Effect::Lock(locks::news_of(lock, Some(*fence))))
             }
             Fact::Running { task, attempt, log, .. } | Fact::Adopted { task, attempt, log, .. } => {
                 let monitor = self.state.definition(*task).monitor.clone()?;
@@ -254,6 +262,12 @@ impl Engine {
             }
             one => {
                 self.state.speaks(by)?;
+                if matches!(one, Command::Lock(_) | Command::Unlock { .. } | Command::RenewLock { .. }) {
+                    let (facts, news) = locks::intend(&self.state, by, one)?;
+                    self.record_intent(turn, facts);
+                    turn.effects.extend(news.map(Effect::Lock));
+                    return Ok(());
+                }
                 if let Some(each) = subworkflow::spread(&self.state, one) {
                     return self.all(turn, by, each.map_err(Refusal)?);
                 }
@@ -552,6 +566,9 @@ impl Engine {
     // ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     fn fire_timers(&mut self, turn: &mut Turn) {
+        while let Some(expired) = self.state.expired() {
+            self.record(turn, expired);
+        }
         while let Some(&(at, task)) = self.state.timers.first() {
             if at > self.state.now {
                 return;
@@ -577,6 +594,7 @@ impl Engine {
         loop {
             while self.decide_graph(turn) | self.decide_arrivals(turn) {}
             self.judge(turn);
+            self.grant_locks(turn);
             self.start_what_fits(turn);
             if !self.state.changes.read.is_empty() && !self.unsafe_to_start {
                 // Somebody's condition reads that something has started.
@@ -589,6 +607,15 @@ impl Engine {
             let Some((task, on)) = self.dispatch.due_reservation(&self.state) else { return };
             self.record(turn, Fact::Reserved { task, on });
             self.dispatch.kept(&self.state, on);
+        }
+    }
+
+    /// What runs gets the locks that it waits for, also while nothing starts.
+    fn grant_locks(&mut self, turn: &mut Turn) {
+        while self.state.changes.locks && !self.unsafe_to_start {
+            self.state.changes.locks = false;
+            let granted = locks::grants(&self.state);
+            self.record_intent(turn, granted);
         }
     }
 
@@ -821,9 +848,13 @@ fn intend(state: &State, command: &Command) -> Result<Intent, Refusal> {
         }
         Command::Post { .. } => posts::intend(command).map(|facts| Intent { facts, inverse: None }),
         Command::SetState { .. } => shared::intend(state, command).map(|(facts, inverse)| Intent { facts, inverse }),
-        Command::Load(_) | Command::Undo | Command::Redo | Command::All(_) => {
-            refuse("cannot be part of another command")
-        }
+        Command::Load(_)
+        | Command::Undo
+        | Command::Redo
+        | Command::All(_)
+        | Command::Lock(_)
+        | Command::Unlock { .. }
+        | Command::RenewLock { .. } => refuse("cannot be part of another command"),
     }
 }
 

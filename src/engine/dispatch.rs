@@ -78,7 +78,7 @@ impl Dispatch {
     pub fn absorb(&mut self, state: &mut State) {
         let changes = std::mem::take(&mut state.changes);
         let Changes { classes, resources, mut agents, reservations, arrived, asked, read, .. } = changes;
-        let Changes { enough, fallen, stages, phases, moved, sensors, .. } = changes;
+        let Changes { enough, fallen, stages, phases, moved, sensors, locks, .. } = changes;
         state.changes = Changes {
             noted: true,
             enough,
@@ -89,6 +89,7 @@ impl Dispatch {
             asked,
             read,
             sensors,
+            locks,
             ..Changes::default()
         };
         for class in classes {
@@ -126,7 +127,7 @@ impl Dispatch {
     pub fn rebuild(&mut self, state: &mut State) {
         *self = Self::default();
         let (asked, arrived) = (state.changes.asked, std::mem::take(&mut state.changes.arrived));
-        state.changes = Changes { noted: true, asked, arrived, ..Changes::default() };
+        state.changes = Changes { noted: true, asked, arrived, locks: true, ..Changes::default() };
         for index in 0..state.classes.len() {
             self.head_changed(state, ClassId(index as u32));
         }
@@ -355,6 +356,7 @@ fn is_reserved(state: &State, lane: Lane) -> bool {
 fn rooms(state: &State, lane: Lane) -> SmallVec<[Weight; 2]> {
     let mut rooms = SmallVec::new();
     match lane {
+        Lane::Resource(resource) if state.locks.is_waited_for(resource) => {}
         Lane::Resource(resource) => {
             rooms.push([state.resource(resource).free(state.now).0, u64::MAX]);
         }

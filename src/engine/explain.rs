@@ -5,7 +5,7 @@ use super::arrival::{self, Decision};
 use super::definition::StageEnd;
 use super::fact::Target;
 use super::ids::{AgentId, Amount, ResourceId, StageId, TaskId, Time, WindowId};
-use super::place::{Blocker, Closed, amount_in, fits_on, need_of};
+use super::place::{Blocker, Closed, fits_on, need_of};
 use super::state::{Phase, Shown, State, Task};
 
 /// How many names a reason carries; the rest is a number.
@@ -75,6 +75,8 @@ pub enum Reason {
         free: Amount,
         /// Who holds it and how much (the first few).
         holders: Vec<(TaskId, Amount)>,
+        /// Who runs and waits for it, which comes first (the first few).
+        asked: Vec<TaskId>,
     },
     /// It starts only within a window, which is closed.
     Window {
@@ -201,16 +203,21 @@ fn short_of(state: &State, id: TaskId) -> Vec<Reason> {
     let short = class.shared.iter().filter_map(|(resource, need)| {
         let entry = state.resource(*resource);
         let free = entry.free(state.now);
-        if *need <= free {
+        if *need <= free && !state.locks.is_waited_for(*resource) {
             return None;
         }
         if let Some(bucket) = &entry.bucket {
             let at = bucket.when(entry.capacity, *need, state.now);
             return Some(Reason::Rate { resource: *resource, need: *need, free, at });
         }
-        let holder = |id: TaskId| Some((id, amount_in(&state.task(id).live.as_ref()?.holds, *resource)));
-        let holders = state.holders_of(*resource).take(NAMED).filter_map(holder).collect();
-        Some(Reason::Resource { resource: *resource, need: *need, free, holders })
+        let by_lock = state.locks.held_of(*resource).map(|lock| lock.task);
+        let mut holders: Vec<TaskId> = state.holders_of(*resource).chain(by_lock).take(2 * NAMED).collect();
+        holders.sort_unstable();
+        holders.dedup();
+        let holders = holders.into_iter().take(NAMED).map(|id| (id, state.held_by(id, *resource))).collect();
+        let mut asked: Vec<TaskId> = state.locks.waiting_for(*resource).map(|lock| lock.task).take(NAMED).collect();
+        asked.dedup();
+        Some(Reason::Resource { resource: *resource, need: *need, free, holders, asked })
     });
     short.collect()
 }

@@ -13,6 +13,7 @@ use super::definition::{
 use super::ids::{
     AgentId, Amount, Attempt, BarrierId, FallbackId, GoalId, PhaseId, ResourceId, StageId, TaskId, Time, TransitionId,
 };
+use super::locks::{LockEnd, LockRequest};
 use super::message::{Command, Exit, Origin, Process, StartProblem, StopReason, StopSignal, Usage};
 use super::monitors::Trouble;
 
@@ -485,6 +486,48 @@ pub enum Fact {
         value: Option<Param>,
         /// Who did it.
         by: Origin,
+    },
+
+    // ── locks of running tasks ───────────────────────────────────────────────────────────────────────────────────
+    /// A running task asks for a lock, and waits for it. Its number is one more than that of the last.
+    LockAsked {
+        /// Task.
+        task: TaskId,
+        /// Attempt.
+        attempt: Attempt,
+        /// What.
+        request: Arc<LockRequest>,
+    },
+    /// It is held from now on.
+    LockGranted {
+        /// Task.
+        task: TaskId,
+        /// Of which resource.
+        resource: ResourceId,
+        /// Its number.
+        lock: u64,
+        /// Higher than that of every grant before.
+        fence: u64,
+    },
+    /// Its lease begins anew.
+    LockRenewed {
+        /// Task.
+        task: TaskId,
+        /// Of which resource.
+        resource: ResourceId,
+        /// Its number.
+        lock: u64,
+    },
+    /// It is given back, or not waited for any more. At the end of an attempt that follows by itself.
+    LockOver {
+        /// Task.
+        task: TaskId,
+        /// Of which resource.
+        resource: ResourceId,
+        /// Its number.
+        lock: u64,
+        /// Why.
+        end: LockEnd,
     },
 
     // ── limits and flow control ──────────────────────────────────────────────────────────────────────────────────

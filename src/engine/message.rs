@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::care::{Care, Findings};
 use super::definition::{CommandSpec, Param, Sensor, Workflow};
 use super::ids::{AgentId, Amount, Attempt, FallbackId, PhaseId, ResourceId, Span, TaskId, Time};
+use super::locks::{LockNews, LockRequest};
 use super::monitors::{Observation, ProgressMonitor, Trouble};
 use super::overload::Figures;
 
@@ -177,6 +178,18 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expect: Option<u64>,
     },
+    /// A running task asks for a lock. Only by a task; its facts say it all.
+    Lock(Arc<LockRequest>),
+    /// It gives one back, or waits for it no more.
+    Unlock {
+        /// By which it asked for it.
+        ticket: String,
+    },
+    /// Its lease begins anew.
+    RenewLock {
+        /// By which it asked for it.
+        ticket: String,
+    },
     /// Whether `PauseWhile` counts.
     HeedPauseWhile(bool),
     /// Stop the run and undo what was done.
@@ -338,6 +351,8 @@ pub enum Effect {
     Unwatch(u64),
     /// Watch the progress of an attempt, until it is reaped.
     Monitor(MonitorOrder),
+    /// Tell whoever waits for a lock.
+    Lock(LockNews),
 }
 
 /// What a monitor needs to watch an attempt.

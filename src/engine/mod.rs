@@ -26,6 +26,7 @@ pub mod ids;
 pub mod interests;
 pub mod launch;
 mod limits;
+pub mod locks;
 pub mod majority;
 pub mod message;
 pub mod monitors;

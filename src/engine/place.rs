@@ -65,7 +65,8 @@ impl State {
             return Err(Blocker::Window(window));
         }
         for (resource, amount) in &class.shared {
-            if *amount > self.resource(*resource).free(self.now) {
+            // What runs has its locks first.
+            if *amount > self.resource(*resource).free(self.now) || self.locks.is_waited_for(*resource) {
                 return Err(Blocker::Resource(*resource));
             }
             let target = Target::Resource(*resource);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::waiters::Waiters;
 use crate::agents::Executor;
 use crate::engine::definition::Durability;
 use crate::engine::fact::Stamped;
@@ -66,6 +67,7 @@ pub struct Hands {
     executor: Box<dyn Executor>,
     watcher: Watcher,
     monitors: Monitors,
+    waiters: Waiters,
     stored: u64,
     pending: VecDeque<Batch>,
     storage: Storage,
@@ -83,7 +85,7 @@ impl Hands {
         printer: Printer,
         checkpointer: Option<Checkpointer>,
         executor: Box<dyn Executor>,
-        (watcher, monitors): (Watcher, Monitors),
+        (watcher, monitors, waiters): (Watcher, Monitors, Waiters),
     ) -> std::io::Result<Self> {
         let syncer = match durability {
             Durability::Process => Some(journal.syncer(SYNC_EVERY)?),
@@ -99,6 +101,7 @@ impl Hands {
             executor,
             watcher,
             monitors,
+            waiters,
             stored: 0,
             pending: VecDeque::new(),
             storage: Storage::Good,
@@ -216,11 +219,13 @@ impl Hands {
                 fault::panic_at("hands");
                 self.executor.reap(*task, *attempt);
                 self.monitors.forget(*task, *attempt);
+                self.waiters.forget(*task, *attempt);
             }
             Effect::Reconcile(survivor) => self.executor.reconcile(survivor),
             Effect::Watch(watch) => self.watcher.watch(watch),
             Effect::Unwatch(watch) => self.watcher.unwatch(*watch),
             Effect::Monitor(order) => self.monitors.watch(order),
+            Effect::Lock(news) => self.waiters.tell(news),
         }
     }
 

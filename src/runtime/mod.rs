@@ -7,6 +7,7 @@ pub mod hands;
 pub mod inbox;
 mod machine;
 pub mod rates;
+pub mod waiters;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use self::clock::{Clock, Jump, Watch};
 use self::hands::{AnswerTo, Batch, Hands};
 use self::inbox::Inbox;
 use self::rates::Meter;
+use self::waiters::Waiters;
 use crate::engine::decide::{Engine, Turn};
 use crate::engine::fact::{Fact, Stamped};
 use crate::engine::ids::{Attempt, Span, TaskId, Time};
@@ -112,6 +114,8 @@ struct Shared {
     told: Mutex<BTreeMap<TaskId, Word>>,
     /// There is news in it, and the loop knows.
     told_news: AtomicBool,
+    /// Clients that wait for a lock.
+    waiters: Waiters,
 }
 
 /// What an attempt said last.
@@ -221,6 +225,11 @@ impl Handle {
             self.shared.inbox.push(Envelope::Told);
         }
         true
+    }
+
+    /// Clients that wait for a lock: the hands tell them, once it is stored.
+    pub fn waiters(&self) -> Waiters {
+        self.shared.waiters.clone()
     }
 
     /// What the machine is like now, for conditions.
@@ -345,6 +354,7 @@ impl Handle {
             load: Mutex::default(),
             told: Mutex::default(),
             told_news: AtomicBool::new(false),
+            waiters: Waiters::default(),
         });
         Ok(Self { shared, clock })
     }

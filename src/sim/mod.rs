@@ -220,7 +220,11 @@ impl Simulation {
                     self.expect(self.now.plus(span), task, attempt, Coming::Empty);
                 }
                 Effect::Watch(watch) => self.look(&watch, world),
-                Effect::Reap { .. } | Effect::Reconcile(_) | Effect::Unwatch(_) | Effect::Monitor(_) => {}
+                Effect::Reap { .. }
+                | Effect::Reconcile(_)
+                | Effect::Unwatch(_)
+                | Effect::Monitor(_)
+                | Effect::Lock(_) => {}
             }
         }
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::graph::around;
+use super::locks;
 use super::rows::rows;
 use super::why::{detail, duration};
 use super::{
@@ -98,7 +99,7 @@ pub fn build(frozen: &Frozen, view: &View, at: Time) -> Snapshot {
         offset,
         rows,
         agents: (0..state.agents.len()).map(|n| agent_row(frozen, AgentId::from(n))).collect(),
-        locks: locks(frozen, at),
+        locks: lock_rows(frozen, at),
         progress: progress(frozen, at),
         running: shown_as(state, Shown::Running).next().map(|id| (id, state.definition(id).stage)),
         detail: view.cursor.filter(|id| id.index() < state.tasks.len()).map(|id| detail(frozen, id, at)),
@@ -234,7 +235,7 @@ fn agent_row(frozen: &Frozen, id: AgentId) -> AgentRow {
     }
 }
 
-fn locks(frozen: &Frozen, at: Time) -> Vec<LockRow> {
+fn lock_rows(frozen: &Frozen, at: Time) -> Vec<LockRow> {
     let state = &frozen.engine.state;
     let shared = (0..state.resources.len())
         .map(ResourceId::from)
@@ -248,11 +249,6 @@ fn lock_row(frozen: &Frozen, id: ResourceId, at: Time) -> LockRow {
     let state = &frozen.engine.state;
     let entry = state.resource(id);
     let is_lock = entry.definition.kind == ResourceKind::Lock;
-    let held = |task: TaskId| {
-        let live = state.task(task).live.as_ref()?;
-        let held = live.holds.iter().find(|(resource, _)| *resource == id)?.1;
-        Some((state.name(task).to_owned(), how(is_lock, held)))
-    };
     let (line, waiting) = frozen.engine.line(id);
     let reserved = state.reservations.get(&crate::engine::fact::Target::Resource(id));
     let taken = match entry.bucket {
@@ -266,7 +262,7 @@ fn lock_row(frozen: &Frozen, id: ResourceId, at: Time) -> LockRow {
         (true, Amount::WHOLE_LOCK) => "1/1".to_owned(),
         (true, Amount(n)) => format!("shared {n}"),
     };
-    LockRow {
+    let mut row = LockRow {
         resource: id,
         name: entry.definition.name.clone(),
         used,
@@ -275,12 +271,14 @@ fn lock_row(frozen: &Frozen, id: ResourceId, at: Time) -> LockRow {
         } else {
             taken.0 as f64 / entry.capacity.0.max(1) as f64
         },
-        holders: state.holders_of(id).take(8).filter_map(held).collect(),
+        holders: locks::holders(state, id),
         waiting,
         line: line.into_iter().map(|task| state.name(task).to_owned()).collect(),
         reserved_for: reserved.map(|held| state.name(held.task).to_owned()),
         capacity: (!is_lock).then_some(entry.capacity),
-    }
+    };
+    locks::put_ahead(state, id, &mut row);
+    row
 }
 
 pub(super) fn how(is_lock: bool, held: Amount) -> String {
@@ -564,6 +562,12 @@ pub fn in_words(state: &State, command: &Command) -> String {
             format!("set {key} to {}", crate::engine::shared::text_of(value))
         }
         Command::SetState { key, value: None, .. } => format!("delete {key}"),
+        Command::Lock(request) => {
+            let name = state.resources.get(request.resource.index()).map_or("?", |entry| &entry.definition.name);
+            format!("lock {name}")
+        }
+        Command::Unlock { ticket } => format!("give back the lock {ticket}"),
+        Command::RenewLock { ticket } => format!("renew the lock {ticket}"),
         Command::HeedPauseWhile(true) => "let PauseWhile count".into(),
         Command::HeedPauseWhile(false) => "ignore PauseWhile".into(),
         Command::Compensate => "stop the run and compensate what was done".into(),

@@ -6,6 +6,7 @@ mod compensation;
 pub mod fallbacks;
 mod found;
 pub mod graph;
+mod locks;
 pub mod outputs;
 pub mod record;
 mod rows;

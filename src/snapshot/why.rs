@@ -4,6 +4,7 @@
 use super::build::{Frozen, amount, how, outcome_words, phase};
 use super::fallbacks;
 use super::found;
+use super::locks;
 use super::rows::{fallback_name, task_row};
 use super::{AttemptLine, Detail, Phase, WhyLine};
 use crate::engine::barriers::Stand;
@@ -40,7 +41,7 @@ pub(super) fn note(frozen: &Frozen, id: TaskId, at: Time) -> String {
     let task = state.task(id);
     let last = task.past.as_ref().and_then(|past| past.last());
     match phase(state.shown(id)) {
-        Phase::Running => running_note(state, id, at),
+        Phase::Running => locks::waits_for(state, id).unwrap_or_else(|| running_note(state, id, at)),
         Phase::Stopping => stopping_note(state, id, at),
         Phase::Delayed => {
             let until = task.due.unwrap_or(at);
@@ -66,6 +67,12 @@ pub(super) fn note(frozen: &Frozen, id: TaskId, at: Time) -> String {
             explain(state, id).first().map_or_else(String::new, |reason| short(frozen, id, reason, at))
         }
     }
+}
+
+/// The note of what runs, but for the lock that it waits for.
+fn running_or_stopping_note(frozen: &Frozen, id: TaskId, at: Time) -> String {
+    let state = &frozen.engine.state;
+    if phase(state.shown(id)) == Phase::Running { running_note(state, id, at) } else { note(frozen, id, at) }
 }
 
 /// What a task that holds nothing is settled by.
@@ -647,7 +654,8 @@ fn why_here(frozen: &Frozen, id: TaskId, at: Time) -> Vec<WhyLine> {
                 format!("holds {} ({})", entry.words(), how(entry.kind == ResourceKind::Lock, *held)),
             ));
         }
-        let note = note(frozen, id, at);
+        lines.extend(locks::lines(frozen, id, at));
+        let note = running_or_stopping_note(frozen, id, at);
         if !note.is_empty() {
             lines.push(line(true, note));
         }
@@ -711,7 +719,7 @@ fn long(frozen: &Frozen, id: TaskId, reason: &Reason, at: Time) -> WhyLine {
             );
             short(frozen, id, reason, at)
         }
-        Reason::Resource { resource, need, free, holders } => {
+        Reason::Resource { resource, need, free, holders, asked } => {
             let entry = state.resource(*resource);
             let is_lock = entry.definition.kind == ResourceKind::Lock;
             for (holder, held) in holders {
@@ -723,6 +731,7 @@ fn long(frozen: &Frozen, id: TaskId, reason: &Reason, at: Time) -> WhyLine {
                     duration(at.since(since))
                 ));
             }
+            more.extend(asked.iter().map(|task| format!("{} runs and asks for it: it comes first", state.name(*task))));
             let (line, count) = frozen.engine.line(*resource);
             if !line.is_empty() {
                 let names: Vec<String> =
@@ -732,6 +741,8 @@ fn long(frozen: &Frozen, id: TaskId, reason: &Reason, at: Time) -> WhyLine {
             }
             if entry.definition.limit {
                 short(frozen, id, reason, at)
+            } else if is_lock && need <= free {
+                format!("lock {} ({}) is asked for by what runs", entry.definition.name, how(true, *need))
             } else if is_lock {
                 format!("lock {} ({}) is held", entry.definition.name, how(true, *need))
             } else {

@@ -2,6 +2,7 @@
 //! as it was declared; shares no code with the engine's decisions.
 
 mod barriers;
+mod locks;
 mod sagas;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -133,6 +134,8 @@ pub struct Checker {
     ends: Vec<sagas::End>,
     phases_failed: BTreeSet<PhaseId>,
     compensate_asked: bool,
+    /// What running tasks ask, by number.
+    locks: locks::Asked,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -148,7 +151,14 @@ impl Checker {
         assert!(stamped.at >= self.now, "time went back: {stamped:?}");
         self.now = stamped.at;
         match &stamped.fact {
-            Fact::Opened { .. } => self.ending = false,
+            Fact::Opened { .. } => {
+                self.ending = false;
+                self.forget_waiting();
+            }
+            Fact::LockAsked { task, attempt, request } => self.lock_is_asked(*task, *attempt, request),
+            Fact::LockGranted { task, resource, lock, fence } => self.lock_is_granted(*task, *resource, *lock, *fence),
+            Fact::LockRenewed { task, lock, .. } => self.lock_is_renewed(*task, *lock),
+            Fact::LockOver { task, lock, end, .. } => self.lock_is_over(*task, *lock, *end),
             Fact::Recovered { .. } | Fact::Closed { .. } | Fact::Undone | Fact::Redone => {}
             Fact::Commanded { command, .. } => {
                 let asks = |command: &Command| *command == Command::Compensate;
@@ -683,6 +693,8 @@ impl Checker {
         for need in &self.needs(task) {
             let twice = self.grants.insert((need.resource, task), (need.amount, agent));
             assert!(twice.is_none(), "{name} is granted twice");
+            let rate = matches!(self.resources[need.resource.index()].kind, ResourceKind::Rate { .. });
+            assert!(rate || !self.locks.is_waited_for(need.resource), "{name} starts before what runs has its lock");
             self.within_capacity(need.resource, agent, need.amount);
         }
         let busy = self.seen.iter().filter_map(|seen| seen.live.as_ref()).filter(|live| live.agent == agent).count();
@@ -870,7 +882,7 @@ impl Checker {
         let definition = self.resources[resource.index()].clone();
         let held = self.grants.iter().filter(|((id, _), _)| *id == resource);
         let here = held.filter(|(_, (_, at))| definition.kind != ResourceKind::PerAgent || *at == agent);
-        let amounts: Vec<u64> = here.map(|(_, (amount, _))| amount.0).collect();
+        let amounts: Vec<u64> = here.map(|(_, (amount, _))| amount.0).chain(self.locks.held_of(resource)).collect();
         let used: u64 = amounts.iter().sum();
         match definition.kind {
             ResourceKind::Lock => {
@@ -904,6 +916,7 @@ impl Checker {
 
     fn release(&mut self, task: TaskId) {
         self.seen[task.index()].live = None;
+        self.locks.end_of(task);
         for need in self.needs(task) {
             assert!(self.grants.remove(&(need.resource, task)).is_some(), "{task} gives back what it does not hold");
         }

@@ -558,7 +558,7 @@ impl Case {
                 Effect::Signal { task, attempt, signal: StopSignal::Kill, .. } => ("kill", *task, *attempt),
                 Effect::Reap { task, attempt, .. } => ("reap", *task, *attempt),
                 Effect::Reconcile(survivor) => ("reconcile", survivor.task, survivor.attempt),
-                Effect::Watch(_) | Effect::Unwatch(_) | Effect::Monitor(_) => return None,
+                Effect::Watch(_) | Effect::Unwatch(_) | Effect::Monitor(_) | Effect::Lock(_) => return None,
             })
         };
         let wanted: Vec<_> = turn.facts.iter().filter_map(of_fact).collect();
@@ -661,6 +661,10 @@ impl Case {
             Fact::BreakerClosed => "breaker closed".into(),
             Fact::Posted { text, .. } => format!("says {text}"),
             Fact::StateSet { key, value, .. } => format!("state {key} {value:?}"),
+            Fact::LockAsked { task, request, .. } => format!("asks {} {}", t(task), request.ticket),
+            Fact::LockGranted { task, fence, .. } => format!("gets {} {fence}", t(task)),
+            Fact::LockRenewed { task, lock, .. } => format!("renews {} {lock}", t(task)),
+            Fact::LockOver { task, lock, end, .. } => format!("{end:?} {} {lock}", t(task)),
             Fact::OverloadBegan { why } => format!("overload: {why}"),
             Fact::OverloadEnded { why } => format!("overload over: {why}"),
             Fact::PauseWhileHeeded(heeded) => format!("heeds {heeded}"),
@@ -736,7 +740,7 @@ impl Case {
                 let names: Vec<_> = stages.iter().map(|id| self.flow.stages[id.index()].name.as_str()).collect();
                 format!("stages {}", names.join(","))
             }
-            Reason::Resource { resource, need, free, holders } => {
+            Reason::Resource { resource, need, free, holders, asked: _ } => {
                 let holders: Vec<TaskId> = holders.iter().map(|(id, _)| *id).collect();
                 let name = &self.flow.resources[resource.index()].name;
                 format!("{name} {} of {} by {}", need.0, free.0, names(&holders))

@@ -8,6 +8,7 @@ use quarterdeck::engine::definition::{Param, Workflow};
 use quarterdeck::engine::explain::explain;
 use quarterdeck::engine::fact::{Fact, Stamped};
 use quarterdeck::engine::ids::*;
+use quarterdeck::engine::locks::LockRequest;
 use quarterdeck::engine::message::*;
 use quarterdeck::engine::overload::Figures;
 use quarterdeck::engine::state::{Phase, State};
@@ -159,6 +160,35 @@ impl Run {
         let value = rng.maybe(80, |rng| Param::Int(rng.below(5) as i64));
         let expect = rng.maybe(40, |rng| rng.below(12));
         self.decide(What::Command { by, command: Command::SetState { key, value, expect } });
+    }
+
+    /// A running task asks for a lock, gives one back, or renews one.
+    pub fn lock_step(&mut self, rng: &mut Rng) {
+        let live = self.checker.live_attempts();
+        if live.is_empty() {
+            return;
+        }
+        let (task, attempt) = *rng.pick(&live);
+        let by = Origin::Task(task, Attempt(attempt.0 + u32::from(rng.chance(5))));
+        let held: Vec<Arc<str>> =
+            self.engine.state.locks.of_task(task).map(|lock| lock.request.ticket.clone()).collect();
+        let command = match rng.below(10) {
+            0..3 if !held.is_empty() => Command::Unlock { ticket: rng.pick(&held).to_string() },
+            3 if !held.is_empty() => Command::RenewLock { ticket: rng.pick(&held).to_string() },
+            _ => {
+                let amount = *rng.pick(&[Amount(1), Amount(1_000), Amount(2_000), Amount::WHOLE_LOCK]);
+                let within = |rng: &mut Rng| (0..rng.below(3)).map(|_| rng.below(3) as u32).collect();
+                Command::Lock(Arc::new(LockRequest {
+                    resource: ResourceId(rng.below(8) as u32),
+                    amount,
+                    ticket: format!("t{}", rng.below(6)).into(),
+                    holder: rng.below(3) as u32,
+                    within: within(rng),
+                    lease: rng.maybe(30, |rng| Span(1 + rng.below(20_000))),
+                }))
+            }
+        };
+        self.decide(What::Command { by, command });
     }
 
     /// A gate that asks people, if there is one.

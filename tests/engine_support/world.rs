@@ -112,6 +112,8 @@ impl World {
                     self.attempts.remove(&(*task, *attempt));
                 }
                 Effect::Reconcile(_) => {}
+                // Its client hears it.
+                Effect::Lock(_) => {}
                 Effect::Monitor(order) => {
                     self.monitored.insert((order.task, order.attempt), order.noticed.iter().copied().collect());
                 }

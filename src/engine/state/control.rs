@@ -78,6 +78,7 @@ impl State {
             if self.changes.noted {
                 self.changes.resources.push(resource);
             }
+            self.look_at_locks();
         }
         self.note_all_reservations();
     }

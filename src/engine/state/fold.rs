@@ -40,6 +40,7 @@ impl State {
                 self.boot_id.clone_from(boot_id);
                 self.closed = None;
                 self.ending = None;
+                self.forget_waiting();
             }
             Fact::Recovered { .. } => {}
             Fact::Closed { code } => self.closed = Some(*code),
@@ -63,7 +64,10 @@ impl State {
                 self.ending = None;
             }
             Fact::Ending(how) => self.ending = Some(*how),
-            Fact::PrioritySet { task, priority } => self.edit(*task, |t| t.priority = *priority),
+            Fact::PrioritySet { task, priority } => {
+                self.edit(*task, |t| t.priority = *priority);
+                self.look_at_locks();
+            }
             Fact::SlotsSet { agent, slots } => self.set_slots(*agent, *slots),
             Fact::Held { task, why } => self.edit(*task, |t| {
                 t.held = true;
@@ -243,6 +247,10 @@ impl State {
                 self.overload = Some(Overload { since: now, why: why.as_str().into() });
             }
             Fact::Posted { by, priority, text } => self.post(by, *priority, text),
+            Fact::LockAsked { task, attempt, request } => self.ask_lock(*task, *attempt, request),
+            Fact::LockGranted { lock, fence, .. } => self.grant_lock(*lock, *fence),
+            Fact::LockRenewed { lock, .. } => self.renew_lock(*lock),
+            Fact::LockOver { lock, .. } => self.end_lock(*lock),
             Fact::StateSet { key, value, by } => self.set_shared(key, value.as_ref(), by),
             Fact::OverloadEnded { .. } => self.overload = None,
             Fact::PauseWhileHeeded(heeded) => self.ignores_overload = !heeded,
@@ -363,6 +371,8 @@ impl State {
     fn release(&mut self, id: TaskId) {
         self.note_room_kept(id);
         let Some(live) = self.task(id).live.clone() else { return };
+        self.end_locks_of(id);
+        self.look_at_locks();
         for (resource, amount) in live.holds.iter() {
             self.holders.remove(&(*resource, id));
             let entry = self.resources.at_mut(resource.index());

@@ -41,6 +41,7 @@ use super::definition::{FallbackDefinition, Requirements, Settings, TaskDefiniti
 use super::fact::{Ending, Target};
 use super::goals::RunGoal;
 use super::ids::{AgentId, PhaseId, ResourceId, Span, StageId, TaskId, Time, TransitionId};
+use super::locks::Locks;
 use super::message::Command;
 use super::order::Order;
 use super::overload::{Figures, Overload};
@@ -126,6 +127,8 @@ pub struct State {
     pub breaker: Tripped,
     /// What is shared.
     pub shared: Arc<Shared>,
+    /// What running tasks ask of resources, and hold.
+    pub locks: Arc<Locks>,
     /// What was said.
     pub posts: Arc<Posts>,
     /// The condition of `PauseWhile` holds.
@@ -222,6 +225,7 @@ impl PartialEq for State {
             && self.windows == other.windows
             && self.breaker == other.breaker
             && self.shared == other.shared
+            && self.locks == other.locks
             && self.posts == other.posts
             && self.overload == other.overload
             && self.ignores_overload == other.ignores_overload

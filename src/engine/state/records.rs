@@ -557,6 +557,8 @@ pub struct Changes {
     pub arrived: Vec<TaskId>,
     /// Sensors that look from now on, or no more, or from anew.
     pub sensors: Vec<TaskId>,
+    /// A lock may have to be granted.
+    pub locks: bool,
     /// Somebody asks conditions: what they may read is noted.
     pub asked: bool,
     /// What conditions may read and is another now.

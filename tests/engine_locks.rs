@@ -421,3 +421,144 @@ fn nobody_waits_for_ever_and_each_refusal_is_of_a_true_circle() {
     println!("{asked} asked, {waited} waited, {refused} refused");
     assert!(asked < 1_000 || (waited > asked / 10 && refused > asked / 200));
 }
+
+// ── single cases ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Tasks with these priorities, all of them running, a lock `x` and another `y`.
+struct Case {
+    engine: Engine,
+    now: Time,
+}
+
+const X: ResourceId = ResourceId(2);
+const Y: ResourceId = ResourceId(3);
+
+impl Case {
+    fn of(tasks: Vec<TaskDefinition>) -> Self {
+        let named = |name: &str, kind| ResourceDefinition::new(name, kind);
+        let resources = vec![
+            named("cpu", ResourceKind::PerAgent),
+            named("mem", ResourceKind::PerAgent),
+            named("x", ResourceKind::Lock),
+            named("y", ResourceKind::Lock),
+        ];
+        let agent = AgentDefinition { name: "local".into(), slots: 10, ..agent() };
+        let stages = vec![WorkflowStage { name: "s".into(), after: Vec::new(), when: None }];
+        let flow = Workflow { resources, agents: vec![agent], stages, tasks, ..Workflow::default() };
+        let mut case = Self { engine: Engine::default(), now: Time(1_000) };
+        case.tell(What::Command { by: Origin::Rule, command: Command::Load(Arc::new(flow)) });
+        case
+    }
+
+    fn with_priorities(priorities: &[i32]) -> Self {
+        let one = |(n, priority): (usize, &i32)| TaskDefinition { priority: *priority, ..task(&format!("t{n}")) };
+        Self::of(priorities.iter().enumerate().map(one).collect())
+    }
+
+    fn tell(&mut self, what: What) -> Vec<Fact> {
+        self.now = self.now.plus(Span(1));
+        let turn = self.engine.decide(&Input { at: self.now, what });
+        self.engine.state.check().unwrap_or_else(|what| panic!("{what}"));
+        turn.facts.into_iter().map(|stamped| stamped.fact).collect()
+    }
+
+    /// Who gets a lock by that.
+    fn by(&mut self, task: u32, command: Command) -> Vec<u32> {
+        let facts = self.tell(What::Command { by: Origin::Task(TaskId(task), Attempt(1)), command });
+        let got = facts.iter().filter_map(|fact| match fact {
+            Fact::LockGranted { task, .. } => Some(task.0),
+            _ => None,
+        });
+        got.collect()
+    }
+
+    fn ask(&mut self, task: u32, resource: ResourceId) -> Vec<u32> {
+        let ticket: Arc<str> = format!("{resource:?}").chars().filter(char::is_ascii_digit).collect::<String>().into();
+        let amount = Amount::WHOLE_LOCK;
+        let request = LockRequest { resource, amount, ticket, holder: 0, within: Vec::new(), lease: None };
+        self.by(task, Command::Lock(Arc::new(request)))
+    }
+
+    fn give(&mut self, task: u32, resource: ResourceId) -> Vec<u32> {
+        let ticket = format!("{resource:?}").chars().filter(char::is_ascii_digit).collect();
+        self.by(task, Command::Unlock { ticket })
+    }
+}
+
+#[test]
+fn the_line_is_by_priority_then_deadline_then_age() {
+    let mut tasks: Vec<TaskDefinition> = (0..5).map(|n| task(&format!("t{n}"))).collect();
+    tasks[3].deadline = Some(Deadline::After(Span::secs(60)));
+    tasks[4].priority = 1;
+    let mut case = Case::of(tasks);
+    assert_eq!(case.ask(0, X), [0]);
+    for waiter in [1, 2, 3, 4] {
+        assert!(case.ask(waiter, X).is_empty());
+    }
+    for (from, to) in [(0, 4), (4, 3), (3, 1), (1, 2)] {
+        assert_eq!(case.give(from, X), [to]);
+    }
+}
+
+#[test]
+fn who_keeps_the_first_waiting_has_its_priority_where_it_waits_itself() {
+    // 0 is low and holds x; 1 is higher, 2 the highest and waits for x.
+    let mut case = Case::with_priorities(&[0, 5, 9, 0]);
+    assert_eq!(case.ask(0, X), [0]);
+    assert_eq!(case.ask(3, Y), [3]);
+    assert!(case.ask(1, Y).is_empty());
+    assert!(case.ask(0, Y).is_empty());
+    assert!(case.ask(2, X).is_empty());
+    assert_eq!(case.give(3, Y), [0], "it would be behind 1 without those that wait for it");
+    assert_eq!(case.give(0, X), [2]);
+    assert_eq!(case.give(0, Y), [1]);
+}
+
+#[test]
+fn a_priority_that_is_raised_counts_in_the_line_at_once() {
+    let mut case = Case::with_priorities(&[0, 0, 0]);
+    assert_eq!(case.ask(0, X), [0]);
+    assert!(case.ask(1, X).is_empty() && case.ask(2, X).is_empty());
+    let command = Command::SetPriority { task: TaskId(2), priority: 3 };
+    case.tell(What::Command { by: Origin::Operator, command });
+    assert_eq!(case.give(0, X), [2]);
+}
+
+#[test]
+fn another_console_knows_who_holds_and_is_asked_again_by_who_waits() {
+    let mut case = Case::with_priorities(&[0, 0]);
+    assert_eq!(case.ask(0, X), [0]);
+    assert!(case.ask(1, X).is_empty());
+    let opened = Fact::Opened { version: 1, program: "test".into(), boot_id: "boot".into(), pid: 1 };
+    case.engine.record_all(case.now, vec![opened]);
+    let held: Vec<u32> = case.engine.state.locks.all().map(|lock| lock.task.0).collect();
+    assert_eq!(held, [0]);
+    // the same ticket is the same lock: nothing is granted anew, and it hears of it
+    let request = case.engine.state.locks.all().next().expect("it holds it").request.clone();
+    let (by, command) = (Origin::Task(TaskId(0), Attempt(1)), Command::Lock(request));
+    let turn = case.engine.decide(&Input { at: case.now, what: What::Command { by, command } });
+    assert!(turn.facts.is_empty());
+    assert!(matches!(&turn.effects[..], [Effect::Lock(news)] if news.fence == Some(1)), "{:?}", turn.effects);
+    assert!(case.ask(1, X).is_empty());
+    assert_eq!(case.give(0, X), [1]);
+}
+
+#[test]
+fn nobody_but_a_running_task_asks_and_only_for_what_there_is() {
+    let mut case = Case::with_priorities(&[0]);
+    let request = |resource, amount| {
+        let ticket = "t".into();
+        Command::Lock(Arc::new(LockRequest { resource, amount, ticket, holder: 0, within: Vec::new(), lease: None }))
+    };
+    let mut refused = |by: Origin, command: Command| {
+        let turn = case.engine.decide(&Input { at: Time(9_000), what: What::Command { by, command } });
+        turn.answer.expect("an answer").expect_err("refused").0
+    };
+    let own = Origin::Task(TaskId(0), Attempt(1));
+    assert!(refused(Origin::Operator, request(X, Amount(1))).contains("only a running task"));
+    assert!(refused(Origin::Task(TaskId(0), Attempt(2)), request(X, Amount(1))).contains("is over"));
+    assert!(refused(own.clone(), request(ResourceId(0), Amount(1))).contains("no lock and no pool"));
+    assert!(refused(own.clone(), request(ResourceId(99), Amount(1))).contains("no such resource"));
+    assert!(refused(own.clone(), request(X, Amount(u64::MAX))).contains("could never be granted"));
+    assert!(refused(own, Command::Unlock { ticket: "none".into() }).contains("no lock with the ticket"));
+}

@@ -46,7 +46,7 @@ pub enum MessageType {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Content {
-    /// What is to be done or was: `hello`, `command`, `ps`, `why`, `wait`, `progress`, `state`; in a response that of its query.
+    /// What is to be done or was: `hello`, `command`, `ps`, `why`, `wait`, `progress`, `state`, `message`, `lock`; in a response that of its query.
     pub action: String,
     /// What belongs to it.
     #[serde(default)]
@@ -103,6 +103,72 @@ pub enum Request {
     State(StateRequest),
     /// Say something, or hear what was said.
     Message(MessageRequest),
+    /// Ask for a lock, give one back, or hear who has which.
+    Lock(LockOrder),
+}
+
+/// What is asked of the locks: the parameters of `lock`, by a running task.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LockOrder {
+    /// `acquire`: an answer once it is granted; `release`, `renew`, `list`.
+    pub op: String,
+    /// In `acquire`: the resource, a lock or a pool.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub resource: String,
+    /// In `acquire`, of a lock: others may share it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
+    /// In `acquire`, of a pool: how much, in its unit; 1 if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amount: Option<f64>,
+    /// By which the task speaks of it, 1 to 64 visible letters: who asks again by the same one asks for the same.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub ticket: String,
+    /// Who will hold it, by a number of the task's own, for example a process; the task as a whole if absent.
+    #[serde(skip_serializing_if = "is_nobody")]
+    pub holder: u32,
+    /// Who waits until it is granted: with the processes that wait for those; the task as a whole if absent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub within: Vec<u32>,
+    /// In `acquire`: it is given back so long after the grant or the last renewal, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease_ms: Option<u64>,
+    /// In `acquire`: for so long it waits at most, in milliseconds; for ever if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
+}
+
+fn is_nobody(number: &u32) -> bool {
+    *number == 0
+}
+
+/// A lock: one of the `locks` in the answer to `list`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LockLine {
+    /// The resource.
+    pub resource: String,
+    /// `exclusive`, `shared`, or how much of a pool.
+    pub how: String,
+    /// Whose.
+    pub task: String,
+    /// Of which attempt.
+    pub attempt: u32,
+    /// By which the task speaks of it; empty for what it holds since its start.
+    pub ticket: String,
+    /// It is held; it waits otherwise.
+    pub held: bool,
+    /// Since when it is held or waits, in milliseconds since the Unix epoch.
+    pub since_ms: u64,
+    /// Of what is held by a lock: higher than that of every grant of the session before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<u64>,
+    /// When its lease ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<u64>,
+    /// Of what waits: its place in the line, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<usize>,
 }
 
 /// What is asked of the messages: the parameters of `message`.
@@ -274,7 +340,10 @@ impl Request {
             "progress" => serde_json::from_value(parameters).map(Self::Progress).map_err(wrong),
             "state" => serde_json::from_value(parameters).map(Self::State).map_err(wrong),
             "message" => serde_json::from_value(parameters).map(Self::Message).map_err(wrong),
-            other => Err(format!("there is no action `{other}`: command, ps, why, wait, progress, state, message")),
+            "lock" => serde_json::from_value(parameters).map(Self::Lock).map_err(wrong),
+            other => {
+                Err(format!("there is no action `{other}`: command, ps, why, wait, progress, state, message, lock"))
+            }
         }
     }
 }

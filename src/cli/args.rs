@@ -116,6 +116,8 @@ pub enum Verb {
     Msg(Msg),
     /// Read or change the shared state of a session, from within a task or from another terminal.
     State(State),
+    /// Ask for a lock while a task runs, and give it back.
+    Lock(Lock),
     /// Print the output of a task.
     Log(Log),
     /// Look at a session as it was, at any moment, on the same screen; nothing is changed.
@@ -146,6 +148,84 @@ pub struct Progress {
     /// What it is at, in a few words.
     #[arg(value_name = "TEXT")]
     pub text: Vec<String>,
+}
+
+/// `qd lock`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "NAME is a resource of the workflow: a Lock or a Pool. What is asked by `uses` is held from the start of a task; a lock is asked for while it runs, from within it, and is given back at its end at the latest. Exit code 75: not granted in time, or refused since it would deadlock: give back what you hold and try again.\n\nExamples:\n  qd lock run db -- ./migrate.sh\n  qd lock run --shared db -- ./read.sh\n  fence=$(qd lock acquire db --timeout 5m) || exit; ./write.sh --fence \"$fence\"; qd lock release db\n  qd lock list"
+)]
+pub struct Lock {
+    /// One JSON object instead of lines.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What.
+    #[command(subcommand)]
+    pub what: LockVerb,
+}
+
+/// How much of what is asked for, and for how long.
+#[derive(Debug, clap::Args)]
+pub struct LockAsked {
+    /// A lock or a pool of the workflow.
+    pub name: String,
+    /// Others may share it.
+    #[arg(long, conflicts_with = "amount")]
+    pub shared: bool,
+    /// So much of a pool [default: 1].
+    #[arg(long, value_name = "N")]
+    pub amount: Option<f64>,
+    /// Wait so long at most, for example 30s; 0s does not wait.
+    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    pub timeout: Option<u64>,
+    /// By which it is given back, if a process has several of one resource.
+    #[arg(long, value_name = "WORD")]
+    pub ticket: Option<String>,
+}
+
+/// What is done with a lock.
+#[derive(Debug, Subcommand)]
+pub enum LockVerb {
+    /// Wait for a lock and keep it; print its fence, a number that grows with each grant.
+    Acquire {
+        /// What.
+        #[command(flatten)]
+        asked: LockAsked,
+        /// Give it back after so long, unless it is renewed.
+        #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+        lease: Option<u64>,
+    },
+    /// Give a lock back.
+    Release {
+        /// Its resource.
+        name: String,
+        /// As it was asked for.
+        #[arg(long, value_name = "WORD")]
+        ticket: Option<String>,
+    },
+    /// Let its lease begin anew.
+    Renew {
+        /// Its resource.
+        name: String,
+        /// As it was asked for.
+        #[arg(long, value_name = "WORD")]
+        ticket: Option<String>,
+    },
+    /// Wait for a lock, run a command, and give it back; ends as the command does.
+    Run {
+        /// What.
+        #[command(flatten)]
+        asked: LockAsked,
+        /// The command; it finds the fence in QD_FENCE.
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<std::ffi::OsString>,
+    },
+    /// Who holds which, and who waits.
+    List {
+        /// Which session: the only one that runs, if there is one, or that of the task that asks.
+        #[arg(long, value_name = "NAME")]
+        session: Option<String>,
+    },
 }
 
 /// `qd msg`.
@@ -246,6 +326,11 @@ pub enum StateVerb {
         #[arg(long, conflicts_with = "until")]
         since: Option<u64>,
     },
+}
+
+/// In milliseconds.
+fn parse_span(text: &str) -> Result<u64, String> {
+    crate::workflow::duration(text).map(|span| span.0).map_err(|why| format!("{why}; for example 30s, 5m"))
 }
 
 fn parse_progress(text: &str) -> Result<(u64, u64), String> {

@@ -7,6 +7,7 @@ mod defect;
 mod events;
 mod inspect;
 mod live;
+mod lock;
 mod msg;
 mod replay;
 mod report;
@@ -71,6 +72,7 @@ fn dispatch(args: Args) -> Result<i32> {
         Some(Verb::Progress(progress)) => ctl::progress(&progress),
         Some(Verb::Msg(said)) => msg::say(&said),
         Some(Verb::State(asked)) => state::state(&asked),
+        Some(Verb::Lock(asked)) => lock::lock(&asked),
         Some(Verb::Why(why)) => inspect::why(&why),
         Some(Verb::Log(log)) => inspect::log(&log),
         Some(Verb::Replay(asked)) => replay::replay(&asked),

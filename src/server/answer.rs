@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::orders;
+use super::{locks, orders};
 use crate::bus::message::{
-    CoordinationMessage, ExecutionContext, MessageLine, MessageRequest, Progress, Request, StateLine, StateRequest,
-    TaskLine,
+    CoordinationMessage, ExecutionContext, MessageLine, MessageRequest, MessageType, Progress, Request, StateLine,
+    StateRequest, TaskLine,
 };
 use crate::engine::ids::{Attempt, TaskId};
 use crate::engine::message::{Command, Origin};
@@ -32,13 +32,20 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// What is asked of the loop is answered within this time, or its disk does not answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the client hears, if anything can be said.
+/// What the client hears, if anything can be said. `has_gone` is whether nobody listens any more.
 ///
 /// # Errors
 /// Why not.
-pub(super) fn to(handle: &Handle, request: Request, asked: &CoordinationMessage) -> Result<Value, String> {
+pub(super) fn to(
+    handle: &Handle,
+    request: Request,
+    asked: &CoordinationMessage,
+    has_gone: &dyn Fn() -> bool,
+) -> Result<Value, String> {
     let source = asked.metadata.source.as_str();
     match request {
+        Request::Lock(order) => locks::answer(handle, &order, asked, has_gone),
+        _ if asked.kind == MessageType::Sync => Err("a sync is about locks".into()),
         Request::Command(order) => {
             let frozen = picture(handle)?;
             let command = orders::command(&frozen.engine.state, &order, source)?;
@@ -66,7 +73,7 @@ pub(super) fn to(handle: &Handle, request: Request, asked: &CoordinationMessage)
 }
 
 /// Asks the loop, and waits until what it says is stored.
-fn send(handle: &Handle, by: Origin, command: Command) -> Result<Value, String> {
+pub(super) fn send(handle: &Handle, by: Origin, command: Command) -> Result<Value, String> {
     let (answer_to, answers) = channel();
     handle.send_as(by, command, 0, Some(answer_to));
     match answers.recv_timeout(PATIENCE) {
@@ -172,7 +179,7 @@ fn tell(handle: &Handle, progress: Progress, context: &ExecutionContext) -> Resu
 }
 
 /// The session as it is now.
-fn picture(handle: &Handle) -> Result<Arc<Frozen>, String> {
+pub(super) fn picture(handle: &Handle) -> Result<Arc<Frozen>, String> {
     let (to, picture) = channel();
     handle.picture(to);
     picture.recv_timeout(PATIENCE).map_err(|_| "the session has ended, or its disk does not answer".into())

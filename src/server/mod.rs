@@ -3,6 +3,7 @@
 //! by its inbox and never waits for anybody. Knows nothing of how a command is decided.
 
 mod answer;
+mod locks;
 pub mod orders;
 
 pub use answer::message_lines;
@@ -16,6 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
 use serde_json::{Value, json};
 
@@ -26,9 +28,11 @@ use crate::runtime::Handle;
 use crate::session::folder::Folder;
 
 /// No more clients than this at once.
-pub const MAX_CLIENTS: usize = 64;
+pub const MAX_CLIENTS: usize = 256;
 /// What a client says in one line is no longer than this, in bytes.
 pub const REQUEST_BYTES: usize = 64 << 10;
+/// The thread of a client has a stack of so many bytes: it may wait for long, and many may.
+const STACK: usize = 512 << 10;
 /// A client that takes nothing for so long is left.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// So long nobody is accepted after the machine had no descriptor or no thread for one.
@@ -98,7 +102,7 @@ fn accept_all(listener: &UnixListener, session: &Session) {
             let _ = serve(&stream, &one);
             one.clients.fetch_sub(1, Ordering::AcqRel);
         };
-        if thread::Builder::new().name("client".into()).spawn(talk).is_err() {
+        if thread::Builder::new().name("client".into()).stack_size(STACK).spawn(talk).is_err() {
             clients.fetch_sub(1, Ordering::AcqRel);
             thread::sleep(BREATH);
         }
@@ -108,6 +112,14 @@ fn accept_all(listener: &UnixListener, session: &Session) {
 /// The folder lets nobody else in; this is for a folder that somebody opened to others.
 fn is_ours(stream: &UnixStream) -> bool {
     socket_peercred(stream).is_ok_and(|peer| peer.uid == rustix::process::geteuid() || peer.uid.is_root())
+}
+
+/// The client has hung up, or its process has ended.
+fn has_gone(stream: &UnixStream) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut fds = [PollFd::new(stream, PollFlags::RDHUP)];
+    poll(&mut fds, Some(&now)).is_ok()
+        && fds[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
 }
 
 fn say(mut stream: &UnixStream, message: &CoordinationMessage) -> io::Result<()> {
@@ -137,10 +149,11 @@ fn serve(stream: &UnixStream, session: &Session) -> io::Result<()> {
             }
         };
         let result = match asked.kind {
-            MessageType::Query | MessageType::Notify => {
-                Request::of(&asked.content).and_then(|request| answer::to(&session.handle, request, &asked))
+            MessageType::Query | MessageType::Notify | MessageType::Sync => {
+                let request = Request::of(&asked.content);
+                request.and_then(|request| answer::to(&session.handle, request, &asked, &|| has_gone(stream)))
             }
-            MessageType::Sync | MessageType::Response => Err("only a query or a notify is understood".to_owned()),
+            MessageType::Response => Err("nothing was asked".to_owned()),
         };
         if asked.kind == MessageType::Notify && result.is_ok() {
             continue;

@@ -281,7 +281,8 @@ fn lock_row(frozen: &Frozen, id: ResourceId, at: Time) -> LockRow {
     row
 }
 
-pub(super) fn how(is_lock: bool, held: Amount) -> String {
+/// How some of a resource is held, in a word.
+pub fn how(is_lock: bool, held: Amount) -> String {
     match (is_lock, held) {
         (true, Amount::WHOLE_LOCK) => "exclusive".to_owned(),
         (true, _) => "shared".to_owned(),

@@ -62,6 +62,7 @@ pub use policy::MAX_RULES;
 pub use quick::quick;
 pub use retry::MAX_ATTEMPTS;
 pub use subworkflow::MAX_DEPTH;
+pub use units::duration;
 pub use ways::MAX_TRANSITIONS;
 
 use crate::engine::definition::Workflow;

@@ -40,7 +40,7 @@ fn scaled((value, places): (u128, u32), unit: u128) -> Option<u128> {
 ///
 /// # Errors
 /// Why not, in words.
-pub(super) fn duration(text: &str) -> Result<Span, String> {
+pub fn duration(text: &str) -> Result<Span, String> {
     let mut rest = text.trim();
     if rest.is_empty() {
         return Err("an empty text is no length of time".into());

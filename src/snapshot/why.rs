@@ -333,7 +333,10 @@ pub fn short(frozen: &Frozen, id: TaskId, reason: &Reason, at: Time) -> String {
         Reason::Rate { resource, at: fits, .. } => rate_words(state, *resource, *fits, at),
         Reason::Resource { resource, .. } => {
             let (line, count) = frozen.engine.line(*resource);
-            let place = line.iter().position(|other| *other == id).map(|n| format!(" {}/{count}", n + 1));
+            // What runs and waits for it comes first.
+            let ahead = state.locks.waiting_for(*resource).count();
+            let place = line.iter().position(|other| *other == id);
+            let place = place.map(|n| format!(" {}/{}", n + 1 + ahead, count + ahead));
             let entry = &state.resource(*resource).definition;
             if entry.limit {
                 let reached = if entry.kind == ResourceKind::Lock { "" } else { " reached" };

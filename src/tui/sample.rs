@@ -102,6 +102,7 @@ fn plain(index: usize, stage: &str, i: usize) -> TaskRow {
         late: false,
         told: None,
         troubled: false,
+        waits: false,
         counts_votes: false,
         reserved: false,
         adopted: false,

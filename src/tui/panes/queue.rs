@@ -218,7 +218,8 @@ fn note(pen: &mut Pen<'_>, scene: &Scene<'_>, line: Rect, columns: &Columns, row
             parts.push(w(format!("{share:.1}×{of}"), Meaning::Warn));
         }
     }
-    if row.troubled {
+    let is_first = row.troubled || row.waits;
+    if is_first {
         parts.push(w(&row.note, Meaning::Warn));
     }
     if let Some(agent) = row.agent.as_ref().filter(|_| matches!(row.phase, Phase::Running | Phase::Stopping)) {
@@ -234,7 +235,7 @@ fn note(pen: &mut Pen<'_>, scene: &Scene<'_>, line: Rect, columns: &Columns, row
         Phase::Succeeded | Phase::Skipped | Phase::Cancelled | Phase::Blocked => Meaning::Muted,
         _ => Meaning::Base,
     };
-    if !row.note.is_empty() && !row.troubled {
+    if !row.note.is_empty() && !is_first {
         parts.push(w(&row.note, text));
     }
     if row.reserved {

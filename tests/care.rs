@@ -40,6 +40,35 @@ fn a_value_reaches_shell_arguments_environment_and_folder_in_one_piece() {
 }
 
 #[test]
+fn a_command_says_what_it_publishes_and_the_last_word_counts_also_after_a_crash() {
+    let place = Place::with(&flow(
+        r#"Task(id: "say", publishes: { "n": Publish(Int), "files": Publish(List(Text)), "tag": Publish(Text) },
+                run: "Q=\"$QD_BIN\"; $Q publish n=1 tag=7; touch said; until [ -e go ]; do sleep 0.02; done; $Q publish n=2 files='[\"a b\", \"c\"]'"),
+           Task(id: "use", run: "echo ${task.say.out.n} ${task.say.out.tag} > used"),
+           Task(id: "each-{f}", foreach: { "f": "${task.say.out.files}" }, run: "touch 'made-{f}'"),
+           Task(id: "never", publishes: { "x": Publish }, run: "true"),
+           Task(id: "other", publishes: { "x": Publish }, run: "\"$QD_BIN\" publish x=1 y=2"),
+           Task(id: "wrong", publishes: { "z": Publish(Int) }, run: "\"$QD_BIN\" publish z=many"),
+           Task(id: "none", run: "\"$QD_BIN\" publish x=1")"#,
+    )
+    .replace(r#"id: "use","#, r#"id: "use", after: ["say"],"#)
+    .replace(r#"id: "each-{f}","#, r#"id: "each-{f}", after: ["say"],"#));
+    let run = place.begin();
+    place.await_file("said");
+    place.kill(run);
+    place.touch("go");
+    let out = place.ends(&["resume", "s"], 1);
+    assert_eq!(place.read("used"), "2 7\n", "{out}");
+    assert!(place.path("made-a b").exists() && place.path("made-c").exists());
+    let why = |task: &str| place.ends(&["why", "s", task], 0);
+    assert!(why("never").contains("it was never said"), "{}", why("never"));
+    assert!(why("other").contains("`y`, which is not declared"), "{}", why("other"));
+    assert!(why("wrong").contains("is no Int"), "{}", why("wrong"));
+    assert!(place.ends(&["log", "s", "none"], 0).contains("no task publishes by this"));
+    assert_eq!(fs::read_dir(place.path("state/sessions/s/care")).unwrap().count(), 0);
+}
+
+#[test]
 fn conditions_and_objectives_read_what_was_published_and_json_has_it_by_its_type() {
     let place = Place::with(
         &flow(

@@ -67,3 +67,17 @@ fn a_follower_says_that_the_console_is_gone_and_tells_what_was_stored() {
     place.touch("go");
     place.ends(&["resume", "s"], 1);
 }
+
+#[test]
+fn the_output_of_what_ended_before_it_was_known_to_run_is_found_again() {
+    let place = Place::with(r#"Workflow(stages: [Stage(id: "s", tasks: [Task(id: "t", run: "echo hello; touch ran")])])"#);
+    let mut run = std::process::Command::new(env!("CARGO_BIN_EXE_qd"));
+    place.surround(&mut run);
+    // Just after the spawn, before anything says that it runs.
+    let run = run.args(["run", "flow.ron", "--session", "s"]).env("QD_FAULT", "spawn:2").output().expect("qd runs");
+    assert_eq!(run.status.code(), Some(70), "{run:?}");
+    place.await_file("ran");
+    place.ends(&["resume", "s"], 0);
+    assert_eq!(place.started("s").len(), 1);
+    assert_eq!(place.ends(&["log", "s", "t"], 0), "hello\n");
+}

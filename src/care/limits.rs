@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Resource, pidfd_open};
 
 use super::cgroup::Group;
+use super::said::VARIABLE;
 use super::{Command, sys, tree};
 use crate::engine::care::{Findings, Limits};
 use crate::engine::message::Exit;
@@ -27,14 +28,23 @@ const DATA_MORE: u64 = 512 << 20;
 /// After its CPU time a process has so many seconds more before it is killed.
 const CPU_GRACE_S: u64 = 5;
 
-/// Runs it to its end. A control group is made in the folder `groups`, else in our own.
+/// What surrounds the command.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'p> {
+    /// A control group is made in this folder, else in our own.
+    pub groups: Option<&'p Path>,
+    /// Where it says what it publishes.
+    pub said: Option<&'p Path>,
+}
+
+/// Runs it to its end.
 ///
 /// # Errors
 /// It could not be executed.
-pub fn run(command: &Command, limits: &Limits, groups: Option<&Path>, findings: &mut Findings) -> io::Result<Exit> {
+pub fn run(command: &Command, limits: &Limits, place: Place<'_>, findings: &mut Findings) -> io::Result<Exit> {
     sys::keep_signals_out();
-    let group = limits.memory.and_then(|memory| Group::make(groups, memory));
-    let spawned = start(command, limits, group.as_ref());
+    let group = limits.memory.and_then(|memory| Group::make(place.groups, memory));
+    let spawned = start(command, limits, place, group.as_ref());
     let exit = spawned.and_then(|child| watch(child, limits, group.as_ref(), findings));
     sys::let_signals_in();
     let exit = exit?;
@@ -56,8 +66,12 @@ fn used_cpu_s() -> u64 {
     ticks / rustix::param::clock_ticks_per_second().max(1)
 }
 
-fn start(command: &Command, limits: &Limits, group: Option<&Group>) -> io::Result<Child> {
-    let before = || before(limits, group.and_then(|group| group.door().ok()));
+fn start(command: &Command, limits: &Limits, place: Place<'_>, group: Option<&Group>) -> io::Result<Child> {
+    let said = place.said.map(|path| (OsString::from(VARIABLE), path.as_os_str().to_owned()));
+    let before = || sys::Before {
+        env: said.clone().into_iter().collect(),
+        ..before(limits, group.and_then(|group| group.door().ok()))
+    };
     match sys::spawn(command.program.clone(), command.argv.clone(), before()) {
         // What the kernel does not take for a program a shell reads as a script.
         Err(error) if command.direct && error.raw_os_error() == Some(libc::ENOEXEC) => {
@@ -81,7 +95,7 @@ fn before(limits: &Limits, group: Option<File>) -> sys::Before {
         let most = memory.saturating_add(memory.max(DATA_MORE));
         (Resource::Data, most, most)
     });
-    sys::Before { limits: list, nice: limits.nice.map(i32::from), group, alone }
+    sys::Before { limits: list, nice: limits.nice.map(i32::from), group, alone, env: Vec::new() }
 }
 
 /// Waits for its end; looks at the tree meanwhile if anything of it is limited.

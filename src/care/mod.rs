@@ -17,6 +17,7 @@ pub mod order;
 mod publish;
 mod record;
 mod restore;
+pub mod said;
 mod sys;
 mod tree;
 
@@ -25,7 +26,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use self::order::Order;
-use crate::engine::care::Findings;
+use crate::engine::care::{Findings, Source};
 use crate::engine::message::{Exit, StartProblem};
 
 /// The hidden verb.
@@ -119,7 +120,14 @@ fn attempt(call: &Call, order: &Order, findings: &mut Findings) -> Exit {
             Err(message) => return refused(findings, message, None),
         }
     }
-    let exit = match limits::run(&call.command, &care.limits, order.groups.as_deref(), findings) {
+    let said = care.publishes.iter().any(|publish| publish.from == Source::Publish).then(|| said::path(&call.order));
+    if let Some(path) = &said
+        && let Err(error) = said::begin(path)
+    {
+        return refused(findings, format!("nothing could be published: {error}"), None);
+    }
+    let place = limits::Place { groups: order.groups.as_deref(), said: said.as_deref() };
+    let exit = match limits::run(&call.command, &care.limits, place, findings) {
         Ok(exit) => exit,
         Err(error) => {
             let code = if error.raw_os_error() == Some(libc::ENOENT) { 127 } else { 126 };
@@ -130,7 +138,7 @@ fn attempt(call: &Call, order: &Order, findings: &mut Findings) -> Exit {
     };
     if exit == Exit::Code(0) && findings.limit.is_none() && findings.memory.is_none() {
         judge::judge(care, &call.log, findings);
-        publish::publish(care, &call.log, findings);
+        publish::publish(care, &call.log, &said::path(&call.order), findings);
         if let Some(before) = before.filter(|_| findings.invalid.is_none()) {
             record::keep(&call.record, order, &before, findings);
         }

@@ -112,6 +112,7 @@ pub fn forget(folder: &Path, task: TaskId, attempt: Attempt) {
     let order = order_path(folder, task, attempt);
     // Left over they are in nobody's way: no number is used twice.
     let _ = fs::remove_file(order.with_extension("findings"));
+    let _ = fs::remove_file(super::said::path(&order));
     let _ = fs::remove_file(order);
 }
 

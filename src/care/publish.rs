@@ -1,24 +1,34 @@
-//! Takes the values that a task publishes from its output or from JSON files. Each is of its declared
+//! Takes the values that a task publishes from its output, from JSON files or from what it said. Each is of its declared
 //! type and bounded. A value that is missing or of another type fails the attempt. Knows nothing of who reads them.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::files;
 use super::judge::{fail, json_at, json_file, short};
+use super::said::{self, Said};
 use crate::engine::care::{Care, Findings, Publish, Source};
 use crate::engine::condition::{LIST_MAX, TEXT_VALUE_MAX, Type, Value};
 
 /// All values of a task together take at most so many bytes.
 const BYTES_MOST: usize = 256 * 1024;
 
-/// Takes all of them; none counts if one is wrong.
-pub fn publish(care: &Care, log: &Path, findings: &mut Findings) {
+/// Takes all of them, those that were said from the file `said`; none counts if one is wrong.
+pub fn publish(care: &Care, log: &Path, said: &Path, findings: &mut Findings) {
+    let words = match said_by(care, said) {
+        Ok(words) => words,
+        Err(why) => return fail(findings, why),
+    };
     let mut values = Vec::with_capacity(care.publishes.len());
     let mut bytes = 0;
     for publish in &care.publishes {
-        let value = take(publish, log).and_then(|value| {
+        let value = match &publish.from {
+            Source::Publish => heard(publish, &words),
+            _ => take(publish, log),
+        };
+        let value = value.and_then(|value| {
             bytes += size(&value);
             if bytes > BYTES_MOST {
                 Err(format!("all values together are longer than {BYTES_MOST} bytes"))
@@ -33,6 +43,28 @@ pub fn publish(care: &Care, log: &Path, findings: &mut Findings) {
     }
     if findings.invalid.is_none() {
         findings.published = values;
+    }
+}
+
+/// What was said; a name that is not declared to be is a mistake.
+fn said_by(care: &Care, said: &Path) -> Result<BTreeMap<String, Said>, String> {
+    let declared = |name: &str| care.publishes.iter().any(|one| one.name == name && one.from == Source::Publish);
+    if !care.publishes.iter().any(|one| one.from == Source::Publish) {
+        return Ok(BTreeMap::new());
+    }
+    let words = said::read(said)?;
+    match words.keys().find(|name| !declared(name)) {
+        Some(name) => Err(format!("publishes `{name}`, which is not declared as Publish")),
+        None => Ok(words),
+    }
+}
+
+fn heard(publish: &Publish, words: &BTreeMap<String, Said>) -> Result<Value, String> {
+    let said = words.get(&publish.name).ok_or("it was never said: qd publish NAME=VALUE")?;
+    match (&publish.of, &said.text) {
+        // What looks like a number is a text where a text is wanted.
+        (Type::Text, Some(text)) if !said.value.is_string() => typed(&Type::Text, &text.as_str().into()),
+        _ => typed(&publish.of, &said.value),
     }
 }
 
@@ -53,6 +85,7 @@ fn take(publish: &Publish, log: &Path) -> Result<Value, String> {
             let digest = files::digest(path).map_err(|error| format!("{} cannot be read: {error}", shown()))?;
             Ok(Value::from(digest.as_str()))
         }
+        Source::Publish => Err("it is said, not found".into()),
         Source::JsonFile { file, at } => typed(&publish.of, &json_at(&json_file(file)?, at)?),
     }
 }

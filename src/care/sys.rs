@@ -25,6 +25,8 @@ pub struct Before {
     pub group: Option<File>,
     /// A limit more if there is no group, or it is not let in.
     pub alone: Option<(Resource, u64, u64)>,
+    /// Variables besides ours.
+    pub env: Vec<(OsString, OsString)>,
 }
 
 /// Starts a child that executes `program` and nothing else: no PATH is searched and no shell stands in. Its signals are let
@@ -36,7 +38,10 @@ pub fn spawn(program: OsString, argv: Vec<OsString>, before: Before) -> io::Resu
     let text = |text: OsString| CString::new(text.into_vec()).map_err(io::Error::other);
     let program = text(program)?;
     let argv = argv.into_iter().map(text).collect::<io::Result<Vec<_>>>()?;
-    let variables = std::env::vars_os().map(|(name, value)| [name.into_vec(), value.into_vec()].join(&b'='));
+    let own = before.env.clone();
+    let inherited = std::env::vars_os().filter(|(name, _)| own.iter().all(|(own, _)| own != name));
+    let variables =
+        inherited.chain(own.iter().cloned()).map(|(name, value)| [name.into_vec(), value.into_vec()].join(&b'='));
     let env: Vec<CString> = variables.filter_map(|entry| CString::new(entry).ok()).collect();
     let execute = move || {
         let entered = before.group.as_ref().is_some_and(|mut door| door.write_all(b"0").is_ok());

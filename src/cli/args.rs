@@ -114,6 +114,8 @@ pub enum Verb {
     Progress(Progress),
     /// Say something to everybody who looks at the session, from within a task or from another terminal.
     Msg(Msg),
+    /// Publish values from within a task, for those after it.
+    Publish(Publish),
     /// Read or change the shared state of a session, from within a task or from another terminal.
     State(State),
     /// Ask for a lock while a task runs, and give it back.
@@ -148,6 +150,17 @@ pub struct Progress {
     /// What it is at, in a few words.
     #[arg(value_name = "TEXT")]
     pub text: Vec<String>,
+}
+
+/// `qd publish`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The task declares them: publishes: { \"files\": Publish(List(Text)), \"n\": Publish(Int) }. They count once it has ended well; of a name the last word counts. A value is a number, true, false, a JSON list or a text.\n\nExamples:\n  qd publish n=83\n  qd publish files='[\"a\", \"b\"]' tag=v1.2"
+)]
+pub struct Publish {
+    /// NAME=VALUE.
+    #[arg(required = true, value_name = "NAME=VALUE", value_parser = parse_publish)]
+    pub values: Vec<(String, String)>,
 }
 
 /// `qd lock`.
@@ -326,6 +339,11 @@ pub enum StateVerb {
         #[arg(long, conflicts_with = "until")]
         since: Option<u64>,
     },
+}
+
+fn parse_publish(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    if name.is_empty() { Err("which name?".into()) } else { Ok((name.to_owned(), value.to_owned())) }
 }
 
 /// In milliseconds.

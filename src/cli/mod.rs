@@ -9,6 +9,7 @@ mod inspect;
 mod live;
 mod lock;
 mod msg;
+mod publish;
 mod replay;
 mod report;
 mod resume;
@@ -72,6 +73,7 @@ fn dispatch(args: Args) -> Result<i32> {
         Some(Verb::Progress(progress)) => ctl::progress(&progress),
         Some(Verb::Msg(said)) => msg::say(&said),
         Some(Verb::State(asked)) => state::state(&asked),
+        Some(Verb::Publish(values)) => publish::publish(&values),
         Some(Verb::Lock(asked)) => lock::lock(&asked),
         Some(Verb::Why(why)) => inspect::why(&why),
         Some(Verb::Log(log)) => inspect::log(&log),

@@ -185,6 +185,8 @@ pub enum Source {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         file: Option<String>,
     },
+    /// What the command itself says while it runs, by `qd publish`; the last word counts.
+    Publish,
     /// The value at this pointer of a JSON file.
     JsonFile {
         /// Which file.

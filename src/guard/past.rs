@@ -109,6 +109,8 @@ pub enum Verdict {
     Ended {
         /// When, ms since the Unix epoch.
         at_ms: u64,
+        /// Its leader.
+        process: Process,
         /// How.
         exit: Exit,
         /// What it used.
@@ -180,9 +182,10 @@ impl PastGuard {
                 Record::NotStarted { .. } => verdict = Some(Verdict::NeverStarted),
                 Record::Unknown { .. } => verdict = Some(Verdict::Unknown { empty: false }),
                 Record::Reaped { .. } => verdict = Some(Verdict::Reaped { empty: false }),
-                Record::Ended { exit, usage, left, stopped, .. } => {
+                Record::Ended { process, exit, usage, left, stopped, .. } => {
+                    let process = *process;
                     let (at_ms, exit, usage, left, stopped) = (*at_ms, *exit, *usage, *left, *stopped);
-                    verdict = Some(Verdict::Ended { at_ms, exit, usage, left, empty: false, stopped, log });
+                    verdict = Some(Verdict::Ended { at_ms, process, exit, usage, left, empty: false, stopped, log });
                 }
                 Record::Empty { .. } => empty = true,
                 _ => {}

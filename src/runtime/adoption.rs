@@ -112,8 +112,11 @@ impl GuardAdoption {
                     self.mark(task, attempt, true, exited);
                 }
             }
-            Verdict::Ended { exit, usage, left, empty, log, stopped, .. } => {
+            Verdict::Ended { process, exit, usage, left, empty, log, stopped, .. } => {
                 if !exited {
+                    // If the console died before it had stored that it runs: its output is known by that.
+                    let process = Process { pid: process.pid, start_ticks: process.start_ticks };
+                    self.say(task, attempt, News::Started { process, log });
                     if stopped {
                         self.say(task, attempt, News::Stopped);
                     }

@@ -229,21 +229,27 @@ fn source(reader: &mut Reader, node: &Node<'_>) -> Option<(Source, Type)> {
         return digest(reader, node, items);
     }
     let places = match name {
-        "LastLine" => 0,
+        "LastLine" | "Publish" => 0,
         "JsonLine" => 1,
         "JsonFile" => 2,
         _ => {
             let finding = Finding::new(head(node), format!("a value is not published by {}", describe(node)));
-            let finding = finding.label("expected LastLine(…), JsonLine(…), JsonFile(…) or Digest");
-            reader.report(finding.help(
-                did_you_mean(name, ["LastLine", "JsonLine", "JsonFile", "Digest"]).unwrap_or_else(|| HOW.into()),
-            ));
+            let finding = finding.label("expected LastLine(…), JsonLine(…), JsonFile(…), Publish(…) or Digest");
+            reader.report(
+                finding.help(
+                    did_you_mean(name, ["LastLine", "JsonLine", "JsonFile", "Publish", "Digest"])
+                        .unwrap_or_else(|| HOW.into()),
+                ),
+            );
             return None;
         }
     };
     if items.len() < places || items.len() > places + 1 {
-        let wants =
-            ["LastLine(Type)", "JsonLine(\"/pointer\", Type)", "JsonFile(\"file\", \"/pointer\", Type)"][places];
+        let wants = match name {
+            "JsonLine" => "JsonLine(\"/pointer\", Type)".to_owned(),
+            "JsonFile" => "JsonFile(\"file\", \"/pointer\", Type)".to_owned(),
+            plain => format!("{plain}(Type)"),
+        };
         let finding = Finding::new(head(node), format!("`{name}` is written {wants}"));
         reader.report(finding.label("its parts do not fit").help("without a type the value is Text"));
         return None;
@@ -259,6 +265,7 @@ fn source(reader: &mut Reader, node: &Node<'_>) -> Option<(Source, Type)> {
     let from = match texts.as_slice() {
         [file, at] => Source::JsonFile { file: file.text.to_owned(), at: at.text.to_owned() },
         [at] => Source::JsonLine { at: at.text.to_owned() },
+        _ if name == "Publish" => Source::Publish,
         _ => Source::LastLine,
     };
     Some((from, of))

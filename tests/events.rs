@@ -70,7 +70,8 @@ fn a_follower_says_that_the_console_is_gone_and_tells_what_was_stored() {
 
 #[test]
 fn the_output_of_what_ended_before_it_was_known_to_run_is_found_again() {
-    let place = Place::with(r#"Workflow(stages: [Stage(id: "s", tasks: [Task(id: "t", run: "echo hello; touch ran")])])"#);
+    let place =
+        Place::with(r#"Workflow(stages: [Stage(id: "s", tasks: [Task(id: "t", run: "echo hello; touch ran")])])"#);
     let mut run = std::process::Command::new(env!("CARGO_BIN_EXE_qd"));
     place.surround(&mut run);
     // Just after the spawn, before anything says that it runs.

@@ -105,6 +105,31 @@ pub enum Request {
     Message(MessageRequest),
     /// Ask for a lock, give one back, or hear who has which.
     Lock(LockOrder),
+    /// What another console asks, as it asks its own.
+    Act(ActOrder),
+    /// How far tasks say that they have come.
+    Told,
+}
+
+/// What `qd attach` asks: the parameters of `act`. For a console of the same version; others use `command`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActOrder {
+    /// A command as the journal says it.
+    pub command: Value,
+}
+
+/// How far a task has come: one of the `told` in the answer to `told`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ToldLine {
+    /// Its number in the session.
+    pub task_id: u32,
+    /// So much of it.
+    pub done: u64,
+    /// Of so much.
+    pub of: u64,
+    /// What it is at.
+    pub text: String,
 }
 
 /// What is asked of the locks: the parameters of `lock`, by a running task.
@@ -340,10 +365,12 @@ impl Request {
             "progress" => serde_json::from_value(parameters).map(Self::Progress).map_err(wrong),
             "state" => serde_json::from_value(parameters).map(Self::State).map_err(wrong),
             "message" => serde_json::from_value(parameters).map(Self::Message).map_err(wrong),
+            "act" => serde_json::from_value(parameters).map(Self::Act).map_err(wrong),
+            "told" => Ok(Self::Told),
             "lock" => serde_json::from_value(parameters).map(Self::Lock).map_err(wrong),
-            other => {
-                Err(format!("there is no action `{other}`: command, ps, why, wait, progress, state, message, lock"))
-            }
+            other => Err(format!(
+                "there is no action `{other}`: command, ps, why, wait, progress, state, message, lock, act, told"
+            )),
         }
     }
 }

@@ -122,6 +122,8 @@ pub enum Verb {
     Lock(Lock),
     /// Print the output of a task.
     Log(Log),
+    /// Open another console on a session that runs in another terminal: the same screens, the same keys.
+    Attach(Attach),
     /// Look at a session as it was, at any moment, on the same screen; nothing is changed.
     Replay(Replay),
     /// Report on a session: its timeline, failures by cause, where time was lost.
@@ -618,6 +620,22 @@ pub struct Check {
 pub struct Replay {
     /// The session.
     pub session: String,
+    /// How it is shown.
+    #[command(flatten)]
+    pub show: Show,
+}
+
+/// `qd attach`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Any number of consoles may be attached at once; all see the same, and the action list says who did what. q leaves this\none alone: the session goes on."
+)]
+pub struct Attach {
+    /// The session [default: the only one that runs].
+    pub session: Option<String>,
+    /// Only look.
+    #[arg(long)]
+    pub read_only: bool,
     /// How it is shown.
     #[command(flatten)]
     pub show: Show,

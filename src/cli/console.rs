@@ -8,16 +8,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::args::{Color, Show};
-use super::replay::ReplayFeed;
+use super::replay::{ReadBack, ReplayFeed, read_back};
 use crate::agents::load::Sampler;
 use crate::engine::ids::{TaskId, Time};
 use crate::engine::message::{Command, Refusal};
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::guard::ConsoleSide;
-use crate::replay::Tape;
 use crate::runtime::{Asked, Handle};
-use crate::session::folder::Folder;
 use crate::snapshot::build::{Frozen, Load, build};
 use crate::snapshot::outputs::outputs;
 use crate::snapshot::record::Keeper;
@@ -83,7 +81,7 @@ struct LiveFeed {
     answer_to: Sender<(u64, std::result::Result<String, Refusal>)>,
     ticket: u64,
     /// What the session was so far, once it is read back.
-    reading: Option<Receiver<std::result::Result<Tape, String>>>,
+    reading: Option<ReadBack>,
     /// That is shown.
     replay: Option<Box<ReplayFeed>>,
     /// What there is to say.
@@ -124,11 +122,7 @@ impl LiveFeed {
         self.reading = None;
         match read {
             Ok(tape) => {
-                let session = (self.frozen.session.as_str(), self.frozen.log_dir.as_path());
-                let mut replay = ReplayFeed::new(tape, session, true);
-                replay.returns = true;
-                let _ = replay.steer(Step::End);
-                self.replay = Some(Box::new(replay));
+                self.replay = Some(Box::new(ReplayFeed::of_living(tape, &self.frozen)));
             }
             Err(why) => self.said.push(why),
         }
@@ -219,18 +213,8 @@ impl Feed for LiveFeed {
         if self.reading.is_some() {
             return None;
         }
-        let (to, reading) = channel();
-        let folder = self.frozen.log_dir.parent().map(Path::to_owned);
-        let run = move || {
-            let read = folder.ok_or_else(|| "it has no folder".to_owned()).and_then(|folder| {
-                let folder = Folder::recording(&folder).map_err(|error| error.to_string())?;
-                super::replay::facts(&folder).map(Tape::of).map_err(|error| error.to_string())
-            });
-            // Who asked may have left.
-            let _ = to.send(read);
-        };
-        match std::thread::Builder::new().name("rewind".into()).spawn(run) {
-            Ok(_) => self.reading = Some(reading),
+        match read_back(self.frozen.log_dir.parent().map(Path::to_owned)) {
+            Ok(reading) => self.reading = Some(reading),
             Err(error) => return Some(format!("no thread to read it back: {error}")),
         }
         Some("reading back what was".to_owned())

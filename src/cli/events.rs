@@ -52,15 +52,15 @@ pub(super) fn events(folder: &Folder, tasks: &[String], follow: bool, as_json: b
         if !lives {
             return teller.over(&mut out, folder);
         }
-        reader = next(folder, end.position)?;
+        reader = next(folder, end.position, LOOK_EVERY)?;
     }
 }
 
 /// What came behind `position`, as soon as there is something or the console is gone.
-fn next(folder: &Folder, position: Position) -> Result<Reader> {
+pub(super) fn next(folder: &Folder, position: Position, every: Duration) -> Result<Reader> {
     let gone = || Error::usage(format!("session {}: its journal is not the one that was read", folder.name()));
     loop {
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(every);
         let file = open_journal(folder)?;
         let size = file.metadata().map_err(|error| Error::usage(error.to_string()))?.len();
         if size != position.offset || living_holder(folder).is_none() {

@@ -1,6 +1,7 @@
 //! The command line: a file per verb. Builds the parts and wires them; knows everything, and nothing knows it.
 
 pub mod args;
+mod attach;
 mod console;
 mod ctl;
 mod defect;
@@ -77,6 +78,7 @@ fn dispatch(args: Args) -> Result<i32> {
         Some(Verb::Lock(asked)) => lock::lock(&asked),
         Some(Verb::Why(why)) => inspect::why(&why),
         Some(Verb::Log(log)) => inspect::log(&log),
+        Some(Verb::Attach(asked)) => attach::attach(&asked),
         Some(Verb::Replay(asked)) => replay::replay(&asked),
         Some(Verb::Report(report)) => report::report(&report),
         Some(Verb::Diff(diff)) => report::compare(&diff),

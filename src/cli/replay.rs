@@ -1,8 +1,9 @@
 //! `qd replay`: a session as it was, at any moment, on the same screen. Reads its journal and changes nothing.
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
 use super::args::Replay as Args;
@@ -63,6 +64,27 @@ pub(super) fn facts(folder: &Folder) -> Result<Vec<Stamped>> {
     }
     reader.finish().map_err(Error::from)?;
     Ok(facts)
+}
+
+/// What becomes of reading a session back on a thread of its own.
+pub(super) type ReadBack = Receiver<std::result::Result<Tape, String>>;
+
+/// Reads back what was, on a thread of its own.
+///
+/// # Errors
+/// The machine is out of threads.
+pub(super) fn read_back(folder: Option<PathBuf>) -> std::io::Result<ReadBack> {
+    let (to, reading) = channel();
+    let run = move || {
+        let read = folder.ok_or_else(|| "it has no folder".to_owned()).and_then(|folder| {
+            let folder = Folder::recording(&folder).map_err(|error| error.to_string())?;
+            facts(&folder).map(Tape::of).map_err(|error| error.to_string())
+        });
+        // Who asked may have left.
+        let _ = to.send(read);
+    };
+    std::thread::Builder::new().name("rewind".into()).spawn(run)?;
+    Ok(reading)
 }
 
 /// A recording as the screen sees it.
@@ -167,6 +189,16 @@ impl ReplayFeed {
             returns: self.returns,
             marks: self.tape.marks().iter().map(mark).collect(),
         }
+    }
+}
+
+impl ReplayFeed {
+    /// At the end of what was so far, of a session that lives.
+    pub fn of_living(tape: Tape, frozen: &Frozen) -> Self {
+        let mut replay = Self::new(tape, (frozen.session.as_str(), frozen.log_dir.as_path()), true);
+        replay.returns = true;
+        let _ = replay.steer(Step::End);
+        replay
     }
 }
 

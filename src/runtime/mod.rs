@@ -716,6 +716,7 @@ impl Runtime {
             rates: self.meter.rates(),
             load: self.shared.load.lock().expect("no holder panics").clone(),
             read_only: None,
+            attached: false,
             notes: self.notes.clone(),
         }
     }

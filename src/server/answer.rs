@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{locks, orders};
 use crate::bus::message::{
     CoordinationMessage, ExecutionContext, MessageLine, MessageRequest, MessageType, Progress, Request, StateLine,
-    StateRequest, TaskLine,
+    StateRequest, TaskLine, ToldLine,
 };
 use crate::engine::ids::{Attempt, TaskId};
 use crate::engine::message::{Command, Origin};
@@ -69,6 +69,19 @@ pub(super) fn to(
         Request::Progress(progress) => tell(handle, progress, &asked.content.context),
         Request::State(wanted) => state(handle, &wanted, asked),
         Request::Message(wanted) => message(handle, wanted, asked),
+        Request::Act(order) => {
+            let command = serde_json::from_value(order.command);
+            let command: Command = command.map_err(|error| format!("no command of this version: {error}"))?;
+            send(handle, Origin::Client(source.to_owned()), command)
+        }
+        Request::Told => {
+            let line = |(task, told): (&TaskId, &Told)| {
+                let Told { done, of, text } = told.clone();
+                ToldLine { task_id: task.0, done, of, text }
+            };
+            let lines: Vec<ToldLine> = picture(handle)?.told.iter().take(LISTED).map(line).collect();
+            Ok(json!({ "told": lines }))
+        }
     }
 }
 

@@ -59,6 +59,8 @@ pub struct Frozen {
     pub told: Arc<std::collections::BTreeMap<TaskId, super::Told>>,
     /// Not to be changed, and why.
     pub read_only: Option<String>,
+    /// The console of the session is another.
+    pub attached: bool,
     /// Notes of the program itself ("asleep 8 h", "recovered …"): when, text, bad.
     pub notes: Arc<Vec<(Time, String, bool)>>,
 }
@@ -183,6 +185,7 @@ fn header(frozen: &Frozen, at: Time) -> Header {
         undo: words(state.undo.back()),
         redo: words(state.redo.back()),
         replay: None,
+        attached: frozen.attached,
         read_only: frozen.read_only.clone(),
         log_dir: frozen.log_dir.clone(),
     }

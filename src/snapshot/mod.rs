@@ -244,6 +244,8 @@ pub struct Header {
     pub redo: Option<String>,
     /// Where in a recording this is, if it is one.
     pub replay: Option<Arc<ReplayStrip>>,
+    /// The console of the session is another: leaving this one changes nothing.
+    pub attached: bool,
     /// Recorded or read-only: keys that change anything answer this.
     pub read_only: Option<String>,
     /// The folder of the session's outputs: each is called by its number.

@@ -196,6 +196,9 @@ fn badges(scene: &Scene<'_>) -> Words {
     if header.guard_lost {
         words.push(w(" no guard: a crash would lose outcomes ", Meaning::Alarm));
     }
+    if header.attached {
+        words.push(w(" attached ", Meaning::Running));
+    }
     if header.read_only.is_some() && header.replay.is_none() {
         words.push(w(" read-only ", Meaning::Warn));
     }

@@ -255,7 +255,7 @@ fn quit(model: &mut Model, snapshot: &Snapshot) -> Vec<Request> {
     if snapshot.header.replay.as_ref().is_some_and(|strip| strip.returns) {
         return vec![Request::GoLive];
     }
-    if !alive(snapshot) || snapshot.header.read_only.is_some() {
+    if !alive(snapshot) || snapshot.header.read_only.is_some() || snapshot.header.attached {
         return leave(model, QuitHow::Leave);
     }
     model.dialog = Some(Dialog::Quit);

@@ -1,7 +1,6 @@
 //! The console as people meet it: the real binary at a real terminal, driven by a robot that types and reads the screen.
 //! It waits for what is on the screen or in a file, never for a time, so it is as steady on a busy machine as on an idle
 //! one. `QD_TEST_BLOCK_S` says for how long the terminal takes nothing in the test of that (6 s; CI: 30 s).
-//! `QD_PICTURES=1` draws `docs/screens/console.svg` from a run of the demo.
 
 mod common;
 
@@ -706,68 +705,6 @@ fn half_a_key_or_a_paste_without_an_end_does_not_stop_the_screen() {
     robot.keys("P");
     robot.shows("PAUSED");
     assert_eq!(stop(&mut robot), 3);
-}
-
-// ── a picture ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-#[test]
-fn a_picture_of_the_demo_is_drawn_from_its_real_screen() {
-    if std::env::var_os("QD_PICTURES").is_none() {
-        return;
-    }
-    for (theme, file, ground, ink) in [
-        ("dark", "docs/screens/console.svg", [0x12, 0x14, 0x18], [0xd6, 0xd9, 0xdf]),
-        ("light", "docs/screens/console-light.svg", [0xfa, 0xfa, 0xf7], [0x24, 0x26, 0x2b]),
-    ] {
-        let place = Place::new();
-        let args = ["run", DEMO, "--session", "release-2.4", "--theme", theme];
-        let mut robot = Robot::start(&place, WIDE, QD, &args, &[("COLORTERM", "truecolor")]);
-        robot.until("the tests", |lines| row_of(lines, "browser-tests").is_some());
-        robot.until("a failure and a lock", |lines| {
-            let text = lines.concat();
-            text.contains("lock db") || text.contains("retry 2/2")
-        });
-        robot.until("a retry", |lines| {
-            row_of(lines, "browser-tests").is_some_and(|at| lines[at].contains("delayed") || lines[at].contains('↶'))
-        });
-        robot.go_to("browser-tests");
-        std::thread::sleep(Duration::from_millis(200));
-        let svg = robot.ask(|screen| quarterdeck::tui::svg::render(&buffer(screen), ground, ink));
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("it is made");
-        std::fs::write(path, svg).expect("it is written");
-        stop(&mut robot);
-    }
-}
-
-/// The emulator's cells as the drawing's.
-fn buffer(screen: &vt100::Screen) -> ratatui::buffer::Buffer {
-    use ratatui::style::{Color, Modifier, Style};
-    let colour = |colour| match colour {
-        vt100::Color::Default => Color::Reset,
-        vt100::Color::Idx(n) => Color::Indexed(n),
-        vt100::Color::Rgb(r, g, b) => Color::Rgb(r, g, b),
-    };
-    let (rows, columns) = screen.size();
-    let mut buffer = ratatui::buffer::Buffer::empty(ratatui::layout::Rect::new(0, 0, columns.get(), rows.get()));
-    for y in 0..rows.get() {
-        for x in 0..columns.get() {
-            let Some(cell) = screen.cell(y, x).filter(|cell| !cell.is_wide_continuation()) else { continue };
-            let flags = [
-                (cell.bold(), Modifier::BOLD),
-                (cell.dim(), Modifier::DIM),
-                (cell.italic(), Modifier::ITALIC),
-                (cell.underline(), Modifier::UNDERLINED),
-                (cell.inverse(), Modifier::REVERSED),
-            ];
-            let modifiers = flags.iter().filter(|(on, _)| *on).fold(Modifier::empty(), |all, (_, flag)| all | *flag);
-            let style = Style::new().fg(colour(cell.fgcolor())).bg(colour(cell.bgcolor())).add_modifier(modifiers);
-            let place = &mut buffer[(x, y)];
-            place.set_symbol(if cell.has_contents() { cell.contents() } else { " " });
-            place.set_style(style);
-        }
-    }
-    buffer
 }
 
 #[test]

@@ -16,6 +16,8 @@ use crate::engine::ids::TaskId;
 use crate::snapshot::{Counts, Header, Mode, Row, Storage};
 use crate::text;
 
+mod pictures;
+
 const SIZES: [(u16, u16); 4] = [(160, 45), (120, 36), (80, 24), (40, 12)];
 
 fn at(size: (u16, u16)) -> (Model, Sample, Arc<Snapshot>) {

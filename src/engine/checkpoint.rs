@@ -26,7 +26,7 @@ use super::shared::Shared;
 use super::state::{Changes, ClassId, Done, Live, Past, Phase, Reservation, Resource, Saga, State, Transition};
 
 /// Form of what follows. Another one is not read.
-pub const CHECKPOINT_VERSION: u32 = 14;
+pub const CHECKPOINT_VERSION: u32 = 15;
 
 /// What was last said of a goal.
 type Said = Option<(bool, Time, Arc<str>)>;

@@ -1,7 +1,7 @@
 //! Messages of a session: what tasks, people and scripts say, for everybody who looks. Stored as facts; the last of them are
 //! kept in the State. Knows nothing of sockets and screens.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -56,15 +56,15 @@ pub struct Posts {
     pub last: VecDeque<Post>,
     /// How many there were in all.
     pub count: u64,
-    /// This task has said what it says, and is not yet done by it.
-    pub saying: Option<TaskId>,
+    /// These tasks have said what they say, and are not yet done by it: a crash came between. Others may speak first then.
+    pub saying: BTreeSet<TaskId>,
 }
 
 /// What a task that says something comes to.
 pub(super) fn arrive(state: &State, id: TaskId, message: &Message) -> Vec<Fact> {
     let settled = |outcome| Fact::Settled { task: id, outcome, why: None };
     // A crash after it was said, and before it was done.
-    if state.posts.saying == Some(id) {
+    if state.posts.saying.contains(&id) {
         return vec![settled(Outcome::Succeeded)];
     }
     match state.filled(Arc::clone(&message.text)) {
@@ -114,8 +114,8 @@ fn bounded(mut text: String) -> String {
 impl State {
     /// What it said counts for its end, which this is, and for no other.
     pub(super) fn has_said(&mut self, task: TaskId) {
-        if self.posts.saying == Some(task) {
-            Arc::make_mut(&mut self.posts).saying = None;
+        if self.posts.saying.contains(&task) {
+            Arc::make_mut(&mut self.posts).saying.remove(&task);
         }
     }
 
@@ -127,7 +127,7 @@ impl State {
             posts.last.pop_front();
         }
         if let Origin::Task(task, Attempt(0)) = by {
-            posts.saying = Some(*task);
+            posts.saying.insert(*task);
         }
         posts.last.push_back(Post { number: posts.count, at, by: by.clone(), priority, text: text.into() });
     }

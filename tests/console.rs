@@ -731,3 +731,30 @@ fn a_theme_of_ones_own_is_read_again_when_it_changes_and_what_is_wrong_is_told()
     robot.keys("q");
     assert_eq!(robot.end(), 0);
 }
+
+// ── the first time ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn who_starts_a_console_for_the_first_time_is_greeted_once_and_shown_around() {
+    let place = Place::with(&flow(1, &[task("one", FOR_EVER, "")]));
+    let start = |session: &str| {
+        Robot::start(&place, WIDE, QD, &["run", "flow.ron", "--session", session], &[("QD_WELCOME", "")])
+    };
+    let mut robot = start("t");
+    robot.shows("Welcome to Quarterdeck  1/6");
+    robot.keys(" ");
+    robot.shows("What you see  2/6");
+    robot.keys("h");
+    robot.shows("Welcome to Quarterdeck");
+    robot.send(b"\x1b");
+    robot.shows_no("Welcome");
+    assert_eq!(stop(&mut robot), 3);
+    let mut robot = start("u");
+    robot.row_says("one", "running");
+    robot.shows_no("Welcome");
+    robot.keys(":");
+    robot.keys("tour\r");
+    robot.shows("Welcome to Quarterdeck");
+    robot.keys("q");
+    assert_eq!(stop(&mut robot), 3);
+}

@@ -54,7 +54,11 @@ impl Place {
         command.args(["--default-signal=HUP,INT,QUIT,TERM", env!("CARGO_BIN_EXE_qd")]);
         let inherited: Vec<_> = std::env::vars_os().filter(|(name, _)| name == "PATH").collect();
         command.args(args).current_dir(self.0.path()).stdin(Stdio::null()).env_clear().envs(inherited);
-        command.env("QD_STATE_DIR", self.path("state")).env("HOME", self.0.path()).env("TMPDIR", self.0.path());
+        command
+            .env("QD_STATE_DIR", self.path("state"))
+            .env("HOME", self.0.path())
+            .env("TMPDIR", self.0.path())
+            .env("QD_WELCOME", "off");
         command.env("LC_ALL", "C.UTF-8").env("TERM", "xterm-256color").env("TZ", "UTC");
         command
     }

@@ -1,5 +1,7 @@
 //! The console's thread: a screen fed from the running session, and the sampler of CPU and memory beside it.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::fault;
 use crate::guard::ConsoleSide;
 use crate::runtime::{Asked, Handle};
+use crate::session::folder::Surroundings;
 use crate::snapshot::build::{Frozen, Load, build};
 use crate::snapshot::outputs::outputs;
 use crate::snapshot::record::Keeper;
@@ -32,9 +35,12 @@ const SAMPLED: usize = 256;
 /// The first picture comes within this time, or the screen begins empty.
 const FIRST_PICTURE: Duration = Duration::from_secs(2);
 
+/// This file says that somebody has started a console here.
+const WELCOMED: &str = "welcomed";
+
 /// Starts the screen on a thread of its own.
 pub fn start(handle: &Handle, show: &Show, side: Arc<ConsoleSide>) -> Result<JoinHandle<()>> {
-    let options = options(show)?;
+    let options = Options { greets: is_first_time(), ..options(show)? };
     let handle = handle.clone();
     start_sampler(handle.clone());
     let run = move || {
@@ -69,6 +75,17 @@ pub(super) fn options(show: &Show) -> Result<Options> {
     options.who = show.who();
     options.mouse &= !show.no_mouse;
     Ok(options)
+}
+
+/// Whether nobody has started a console here before; from now on somebody has. `QD_WELCOME=off` greets nobody.
+fn is_first_time() -> bool {
+    if std::env::var_os("QD_WELCOME").is_some_and(|value| value == "off") {
+        return false;
+    }
+    let Ok(state) = Surroundings::of_process().and_then(|around| around.state_root()) else { return false };
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&state);
+    // Where nothing can be kept it would greet each time: then rather never.
+    made.is_ok() && std::fs::File::create_new(state.join(WELCOMED)).is_ok()
 }
 
 /// A running session as the screen sees it.

@@ -54,6 +54,8 @@ pub enum Context {
     Question,
     /// The quit menu.
     Leaving,
+    /// The tour.
+    Tour,
     /// A popup with text.
     Popup,
     /// A popup with rows to choose from.
@@ -109,6 +111,8 @@ pub enum Act {
     CopyWhy,
     FirstFailed,
     Help,
+    /// Shows around.
+    Tour,
     Palette,
     Menu,
     Alerts,
@@ -226,6 +230,7 @@ pub static BINDINGS: &[Binding] = {
     use Context::*;
     &[
         bind(Anywhere, &["?", "<F1>"], Help, "show all keys").hint("keys"),
+        bind(Anywhere, &[], Act::Tour, "a tour of the console in a minute"),
         bind(Anywhere, &[":"], Palette, "find a command by its name").hint("cmd"),
         bind(Anywhere, &["."], Menu, "what can be done with the selected task"),
         bind(Anywhere, &["/"], Filter, "filter the queue: state:failed stage:build prio>40 lock:db tag:slow text")
@@ -382,6 +387,10 @@ pub static BINDINGS: &[Binding] = {
         bind(Leaving, &["s"], QuitStop, "stop now (SIGTERM, grace, SIGKILL), then quit").hint("stop"),
         bind(Leaving, &["<C-c>"], Interrupt, "stop now; once more: kill now"),
         bind(Leaving, &["<Esc>", "n", "q"], Back, "stay").hint("stay"),
+        bind(Context::Tour, &["<Space>", "<Enter>", "l", "<Right>", "j", "<Down>"], Down, "on").hint("on"),
+        bind(Context::Tour, &["h", "<Left>", "k", "<Up>"], Up, "back").hint("back"),
+        bind(Context::Tour, &["<Esc>", "q"], Back, "close").hint("close"),
+        bind(Context::Tour, &["<C-c>"], Interrupt, "quit menu"),
         bind(Popup, &["j", "<Down>"], Down, "down").hint("scroll"),
         bind(Popup, &["k", "<Up>"], Up, "up"),
         bind(Popup, &["<PageDown>", "<C-d>"], PageDown, "a page down"),
@@ -528,6 +537,7 @@ pub fn title(context: Context) -> &'static str {
         Context::Replay => "Replay",
         Context::Question => "A question",
         Context::Leaving => "The quit menu",
+        Context::Tour => "The tour",
         Context::Popup => "A popup with text",
         Context::Choice => "A list to choose from",
         Context::Field => "A field",
@@ -535,7 +545,7 @@ pub fn title(context: Context) -> &'static str {
 }
 
 /// Contexts in the order of help and docs.
-pub const CONTEXTS: [Context; 14] = [
+pub const CONTEXTS: [Context; 15] = [
     Context::Anywhere,
     Context::Task,
     Context::Agents,
@@ -547,6 +557,7 @@ pub const CONTEXTS: [Context; 14] = [
     Context::Replay,
     Context::Question,
     Context::Leaving,
+    Context::Tour,
     Context::Popup,
     Context::Choice,
     Context::Field,

@@ -44,7 +44,7 @@ use crate::engine::message::{Command, Refusal};
 use crate::snapshot::{Output, Snapshot, View};
 
 use log::Source;
-use model::{Model, Seek};
+use model::{Dialog, Model, Seek};
 use reader::Reader;
 use terminal::{Gone, Terminal};
 use theme::{Depth, Theme};
@@ -152,6 +152,8 @@ pub struct Options {
     pub zone: TimeZone,
     /// Who sits at the keys: whose votes are given.
     pub who: String,
+    /// It is started for the first time: a card greets.
+    pub greets: bool,
     /// Shell command that shows text on its standard input: `$PAGER`.
     pub pager: String,
     /// Shell command that edits the file it is given: `$VISUAL`, `$EDITOR`.
@@ -181,6 +183,7 @@ impl Options {
             mouse: true,
             zone: TimeZone::system(),
             who: "operator".to_owned(),
+            greets: false,
             pager: set("PAGER").unwrap_or_else(|| "less".into()),
             editor: set("VISUAL").or_else(|| set("EDITOR")).unwrap_or_else(|| "vi".into()),
         })
@@ -222,6 +225,7 @@ fn guarded(feed: &mut dyn Feed, options: &Options) -> io::Result<Left> {
     let title = feed.snapshot(&View::default()).header.workflow.clone();
     let mut terminal = Terminal::open(options.mouse, &title)?;
     let mut model = fresh(options, terminal.size());
+    model.dialog = options.greets.then_some(Dialog::Tour { page: 0 });
     let mut failures = 0;
     loop {
         match catch_unwind(AssertUnwindSafe(|| drive(feed, &mut terminal, &mut model, options))) {

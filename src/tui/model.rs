@@ -158,6 +158,7 @@ pub struct Toast {
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Dialog {
     Help { scroll: usize },
+    Tour { page: usize },
     Why { scroll: usize },
     Actions { scroll: usize },
     Shared { scroll: usize },
@@ -182,6 +183,7 @@ impl Dialog {
             | Self::Actions { .. }
             | Self::Shared { .. }
             | Self::Messages { .. } => Context::Popup,
+            Self::Tour { .. } => Context::Tour,
             Self::Alerts { .. } | Self::Menu { .. } | Self::Themes { .. } => Context::Choice,
             Self::Palette { .. } | Self::Filter { .. } | Self::Search { .. } | Self::Say { .. } => Context::Field,
             Self::Confirm { .. } => Context::Question,

@@ -861,3 +861,34 @@ fn a_replay_at_every_size() {
         assert!(drawn.is_ascii(), "{drawn}");
     }
 }
+
+// ── the tour ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn the_tour_page_by_page_is_as_high_on_each_and_fits_the_smallest() {
+    let (mut model, mut sample, mut snapshot) = at((120, 36));
+    model.dialog = Some(Dialog::Tour { page: 0 });
+    let mut all = String::new();
+    for page in 0..dialogs::tour::PAGES.len() {
+        assert!(matches!(model.dialog, Some(Dialog::Tour { page: at }) if at == page));
+        let drawn = screen(&model, &snapshot);
+        let frame = |line: &&str| line.contains('┏') || line.contains('┗');
+        let at: Vec<usize> = drawn.lines().enumerate().filter(|(_, l)| frame(l)).map(|(n, _)| n).collect();
+        assert!(at.contains(&11) && at.contains(&23), "{at:?} {drawn}");
+        all.push_str(&drawn.lines().skip(11).take(13).map(|line| format!("{line}\n")).collect::<String>());
+        update(&mut model, Message::Key(keymap::Key::Char(' ')), &snapshot);
+        settle(&mut sample, &mut model, &mut snapshot);
+    }
+    insta::assert_snapshot!("tour", all);
+    for size in [(80, 24), (40, 12)] {
+        let (mut model, _, snapshot) = at(size);
+        model.dialog = Some(Dialog::Tour { page: 0 });
+        insta::assert_snapshot!(format!("tour_{}", size_name(size)), screen(&model, &snapshot));
+        model.ascii = true;
+        for page in 0..dialogs::tour::PAGES.len() {
+            model.dialog = Some(Dialog::Tour { page });
+            let drawn = screen(&model, &snapshot);
+            assert!(drawn.is_ascii(), "{drawn}");
+        }
+    }
+}

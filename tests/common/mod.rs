@@ -120,6 +120,7 @@ impl Place {
             ("LANG", "C.UTF-8".into()),
             ("TZ", "UTC".into()),
             ("PS1", "prompt> ".into()),
+            ("QD_WELCOME", "off".into()),
         ]
     }
 

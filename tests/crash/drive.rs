@@ -61,7 +61,11 @@ impl Run {
         for name in ["QD_FAULT", "QD_FAULT_IN"] {
             command.env_remove(name);
         }
-        command.env("QD_STATE_DIR", self.root.join("state")).env(task::ROOT, &self.root).env(task::MARK, &self.mark);
+        command
+            .env("QD_STATE_DIR", self.root.join("state"))
+            .env(task::ROOT, &self.root)
+            .env(task::MARK, &self.mark)
+            .env("QD_WELCOME", "off");
         command
     }
 

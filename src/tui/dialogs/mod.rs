@@ -4,6 +4,7 @@
 pub mod help;
 mod lists;
 mod questions;
+pub mod tour;
 pub mod which_key;
 
 use ratatui::layout::Rect;
@@ -21,6 +22,7 @@ pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>) {
     let Some(dialog) = &scene.model.dialog else { return };
     match dialog {
         Dialog::Help { scroll } => help::draw(pen, scene, *scroll),
+        Dialog::Tour { page } => tour::draw(pen, scene, *page),
         Dialog::Why { scroll } => lists::why(pen, scene, *scroll),
         Dialog::Actions { scroll } => lists::actions(pen, scene, *scroll),
         Dialog::Shared { scroll } => lists::shared(pen, scene, *scroll),

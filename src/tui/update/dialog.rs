@@ -24,6 +24,7 @@ const PAGE: usize = 10;
 pub fn open(model: &mut Model, act: Act) -> bool {
     model.dialog = Some(match act {
         Act::Help => Dialog::Help { scroll: 0 },
+        Act::Tour => Dialog::Tour { page: 0 },
         Act::Why => Dialog::Why { scroll: 0 },
         Act::Actions => Dialog::Actions { scroll: 0 },
         Act::Shared => Dialog::Shared { scroll: 0 },
@@ -198,6 +199,7 @@ fn stepped(model: &mut Model, dialog: Dialog, step: Act, count: usize) -> Dialog
     let to = |row: usize| moved(step, row, count, PAGE);
     match dialog {
         Dialog::Help { scroll } => Dialog::Help { scroll: to(scroll) },
+        Dialog::Tour { page } => Dialog::Tour { page: to(page) },
         Dialog::Why { scroll } => Dialog::Why { scroll: to(scroll) },
         Dialog::Actions { scroll } => Dialog::Actions { scroll: to(scroll) },
         Dialog::Shared { scroll } => Dialog::Shared { scroll: to(scroll) },
@@ -226,6 +228,7 @@ fn rows(model: &Model, dialog: &Dialog, snapshot: &Snapshot) -> usize {
         Dialog::Actions { .. } => snapshot.actions.len(),
         Dialog::Shared { .. } => snapshot.shared.0.len() + 2,
         Dialog::Messages { .. } => super::super::dialogs::message_lines(snapshot, model.size.0),
+        Dialog::Tour { .. } => super::super::dialogs::tour::PAGES.len(),
         Dialog::Alerts { .. } => snapshot.alerts.len(),
         Dialog::Menu { .. } => menu(model, snapshot).len(),
         Dialog::Themes { .. } => BUILT_IN.len(),

@@ -450,6 +450,11 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
                     .into_owned(),
             )
         }
+        Fact::AtMeeting { .. } => ("◔", format!("barrier   {name}: {}", text::clean(&way(item)))),
+        Fact::MeetingOver { why: None, .. } => ("▸", format!("barrier   {}: all have come", way(item))),
+        Fact::MeetingOver { why: Some(why), .. } => {
+            ("▌", format!("barrier   {} is broken: {}", way(item), text::clean(why)))
+        }
         Fact::LockOver { end: LockEnd::Expired, .. } => {
             ("▲", format!("lease     {name}: that of {} ran out", way(item)))
         }
@@ -499,6 +504,12 @@ pub fn way_of(state: &State, fact: &Fact) -> Option<String> {
             Some(format!("{kind} {}", goal.name))
         }
         Fact::StateSet { by, .. } | Fact::Posted { by, .. } => Some(state.who(by)),
+        Fact::AtMeeting { barrier, task, .. } => {
+            let name = &state.barriers[barrier.index()].definition.name;
+            let come = state.waits_within(*task).map(|(_, come, of, _)| format!(" {come}/{of}"));
+            Some(format!("{name}{}", come.unwrap_or_default()))
+        }
+        Fact::MeetingOver { barrier, .. } => Some(state.barriers[barrier.index()].definition.name.clone()),
         Fact::LockAsked { request, .. } => Some(state.resource(request.resource).definition.words()),
         Fact::LockGranted { resource, .. }
         | Fact::LockRenewed { resource, .. }
@@ -836,6 +847,14 @@ fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
             line.value = value.as_ref().map(shared::to_json);
             "StateSet"
         }
+        Fact::AtMeeting { .. } => {
+            line.name = item.way.as_deref();
+            "AtMeeting"
+        }
+        Fact::MeetingOver { why, .. } => {
+            (line.name, line.message) = (item.way.as_deref(), why.as_deref());
+            "MeetingOver"
+        }
         Fact::LockAsked { request, .. } => {
             (line.name, line.amount) = (item.way.as_deref(), Some(request.amount.0));
             "LockAsked"
@@ -1019,6 +1038,8 @@ fn command_name(command: &Command) -> &'static str {
         Command::Lock(_) => "lock",
         Command::Unlock { .. } => "unlock",
         Command::RenewLock { .. } => "renew_lock",
+        Command::Meet { .. } => "meet",
+        Command::Leave { .. } => "leave",
         Command::HeedPauseWhile(true) => "heed_pause_while",
         Command::HeedPauseWhile(false) => "ignore_pause_while",
         Command::Compensate => "compensate",
@@ -1061,6 +1082,7 @@ pub fn task_of(fact: &Fact) -> Option<TaskId> {
         | Fact::Found { task, .. }
         | Fact::Ended { task, .. }
         | Fact::Due { task }
+        | Fact::AtMeeting { task, .. }
         | Fact::LockAsked { task, .. }
         | Fact::LockGranted { task, .. }
         | Fact::LockRenewed { task, .. }

@@ -4,7 +4,7 @@
 mod common;
 mod engine_support;
 
-use common::{Place, wait_for};
+use common::{Place, until, wait_for};
 use engine_support::flow::check;
 
 #[test]
@@ -195,4 +195,81 @@ fn a_broken_barrier_fails_those_before_it_and_says_who_is_missing() {
     let out = place.ends(&["run", "flow.ron", "--session", "s"], 0);
     assert!(out.contains("barrier   ready: goes on though: barrier ready is broken: the time is up"), "{out}");
     assert!(place.path("a-ran").exists() && place.path("b-ran").exists());
+}
+
+// ── barriers within ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Tasks that run these, and wait for each other at `met`.
+fn within(tasks: &[(&str, &str)], more: &str) -> Place {
+    let task = |(id, run): &(&str, &str)| {
+        let run = run.replace("WAIT", r#"\"$QD_BIN\" barrier wait met"#);
+        format!(r#"Task(id: "{id}", run: "{run}"),"#)
+    };
+    Place::with(&format!(
+        r#"Workflow(name: "within", grace: "200ms", agents: [Agent(name: "a", slots: 5)],
+           barriers: {{ "met": Barrier(parties: {}, inside: true{more}) }}, stages: [Stage(id: "s", tasks: [{}])])"#,
+        tasks.len(),
+        tasks.iter().map(task).collect::<String>()
+    ))
+}
+
+const MEET: [&str; 4] = ["run", "flow.ron", "--session", "s"];
+
+#[test]
+fn running_tasks_wait_for_each_other_round_by_round() {
+    let run =
+        "for i in 1 2 3; do echo $QD_TASK >> round-$i; WAIT || exit 1; [ $(wc -l < round-$i) = 3 ] || exit 9; done";
+    let place = within(&[("a", run), ("b", run), ("c", run)], "");
+    let out = place.ends(&MEET, 0);
+    assert_eq!(out.matches("barrier   met: all have come").count(), 3, "{out}");
+}
+
+#[test]
+fn a_barrier_within_breaks_when_one_ends_gives_up_or_the_time_is_up() {
+    let place = within(
+        &[("a", "WAIT; echo $? > a; exit 0"), ("b", "WAIT; echo $? > b; exit 0"), ("c", "exit 0")],
+        ", timeout: \"300ms\"",
+    );
+    let out = place.ends(&MEET, 0);
+    assert_eq!((place.read("a"), place.read("b")), ("1\n".to_owned(), "1\n".to_owned()), "{out}");
+    assert!(out.contains("the time is up, and 2 of 3 have come"), "{out}");
+
+    let place = within(
+        &[("a", "WAIT; echo $? > a; exit 0"), ("b", "WAIT & while [ ! -e a-waits ]; do sleep 0.02; done; exit 3")],
+        "",
+    );
+    let flow = place.read("flow.ron").replace("parties: 2", "parties: 3");
+    std::fs::write(place.path("flow.ron"), flow).expect("written");
+    let run = place.begin();
+    until("both wait", || place.journal("s").iter().filter(|line| line.contains("fact:AtMeeting(")).count() == 2);
+    let why = place.ends(&["ctl", "why", "a", "--session", "s"], 0);
+    assert!(why.contains("waits at barrier met") && why.contains("2 of 3 have come"), "{why}");
+    place.touch("a-waits");
+    run.wait_with_output().expect("it ends");
+    assert_eq!(place.read("a"), "1\n");
+    let out = place.ends(&["ctl", "events", "--session", "s"], 0);
+    assert!(out.contains("barrier   met is broken: b "), "{out}");
+
+    let place = within(&[("a", "WAIT; echo $? > a; exit 0"), ("b", "WAIT --timeout 100ms; echo $? > b; exit 0")], "");
+    let flow = place.read("flow.ron").replace("parties: 2", "parties: 3");
+    std::fs::write(place.path("flow.ron"), flow).expect("written");
+    place.ends(&MEET, 0);
+    assert_eq!((place.read("a"), place.read("b")), ("1\n".to_owned(), "1\n".to_owned()));
+}
+
+#[test]
+fn who_waits_within_goes_on_waiting_when_the_console_is_killed() {
+    let place = within(
+        &[("a", "WAIT && echo a >> met"), ("b", "until [ -e go ]; do sleep 0.02; done; WAIT && echo b >> met")],
+        "",
+    );
+    let run = place.begin();
+    until("a waits", || place.journal("s").iter().any(|line| line.contains("fact:AtMeeting(")));
+    place.kill(run);
+    let run = place.resume();
+    place.touch("go");
+    assert!(run.wait_with_output().expect("it ends").status.success());
+    assert_eq!(place.read("met").lines().count(), 2);
+    let came = place.journal("s").iter().filter(|line| line.contains("fact:AtMeeting(")).count();
+    assert_eq!(came, 2, "who asks again by its ticket has come once");
 }

@@ -244,8 +244,8 @@ fn the_socket_is_its_owners_alone_and_a_dead_one_or_a_link_is_replaced() {
 #[test]
 fn the_schema_of_the_protocol_is_what_the_types_say() {
     use quarterdeck::bus::message::{
-        ActOrder, CoordinationMessage, LockLine, LockOrder, MessageLine, MessageRequest, OneTask, Order, Progress,
-        StateLine, StateRequest, TaskLine, Tasks, ToldLine,
+        ActOrder, BarrierOrder, CoordinationMessage, LockLine, LockOrder, MessageLine, MessageRequest, OneTask, Order,
+        Progress, StateLine, StateRequest, TaskLine, Tasks, ToldLine,
     };
     let schema = serde_json::json!({
         "CoordinationMessage": schemars::schema_for!(CoordinationMessage),
@@ -255,6 +255,7 @@ fn the_schema_of_the_protocol_is_what_the_types_say() {
         "parameters of progress": schemars::schema_for!(Progress),
         "parameters of state": schemars::schema_for!(StateRequest),
         "parameters of message": schemars::schema_for!(MessageRequest),
+        "parameters of barrier": schemars::schema_for!(BarrierOrder),
         "parameters of act": schemars::schema_for!(ActOrder),
         "a line in the responses to told": schemars::schema_for!(ToldLine),
         "parameters of lock": schemars::schema_for!(LockOrder),

@@ -538,7 +538,7 @@ fn another_console_knows_who_holds_and_is_asked_again_by_who_waits() {
     let (by, command) = (Origin::Task(TaskId(0), Attempt(1)), Command::Lock(request));
     let turn = case.engine.decide(&Input { at: case.now, what: What::Command { by, command } });
     assert!(turn.facts.is_empty());
-    assert!(matches!(&turn.effects[..], [Effect::Lock(news)] if news.fence == Some(1)), "{:?}", turn.effects);
+    assert!(matches!(&turn.effects[..], [Effect::Tell(news)] if news[0].came == Some(1)), "{:?}", turn.effects);
     assert!(case.ask(1, X).is_empty());
     assert_eq!(case.give(0, X), [1]);
 }

@@ -46,7 +46,7 @@ pub enum MessageType {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Content {
-    /// What is to be done or was: `hello`, `command`, `ps`, `why`, `wait`, `progress`, `state`, `message`, `lock`; in a response that of its query.
+    /// What is to be done or was: `hello`, `command`, `ps`, `why`, `wait`, `progress`, `state`, `message`, `lock`, `barrier`; in a response that of its query.
     pub action: String,
     /// What belongs to it.
     #[serde(default)]
@@ -105,10 +105,25 @@ pub enum Request {
     Message(MessageRequest),
     /// Ask for a lock, give one back, or hear who has which.
     Lock(LockOrder),
+    /// Wait for others at a barrier.
+    Barrier(BarrierOrder),
     /// What another console asks, as it asks its own.
     Act(ActOrder),
     /// How far tasks say that they have come.
     Told,
+}
+
+/// Wait at a barrier within: the parameters of `barrier`, by a running task.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BarrierOrder {
+    /// Its name.
+    pub barrier: String,
+    /// Another for each wait, 1 to 64 visible letters: who asks again by the same one asks for the same.
+    pub ticket: String,
+    /// For so long it waits at most, in milliseconds; then the barrier breaks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
 }
 
 /// What `qd attach` asks: the parameters of `act`. For a console of the same version; others use `command`.
@@ -365,11 +380,12 @@ impl Request {
             "progress" => serde_json::from_value(parameters).map(Self::Progress).map_err(wrong),
             "state" => serde_json::from_value(parameters).map(Self::State).map_err(wrong),
             "message" => serde_json::from_value(parameters).map(Self::Message).map_err(wrong),
+            "barrier" => serde_json::from_value(parameters).map(Self::Barrier).map_err(wrong),
             "act" => serde_json::from_value(parameters).map(Self::Act).map_err(wrong),
             "told" => Ok(Self::Told),
             "lock" => serde_json::from_value(parameters).map(Self::Lock).map_err(wrong),
             other => Err(format!(
-                "there is no action `{other}`: command, ps, why, wait, progress, state, message, lock, act, told"
+                "there is no action `{other}`: command, ps, why, wait, progress, state, message, lock, barrier, act, told"
             )),
         }
     }

@@ -120,6 +120,8 @@ pub enum Verb {
     State(State),
     /// Ask for a lock while a task runs, and give it back.
     Lock(Lock),
+    /// Wait for other running tasks at a barrier.
+    Barrier(Barrier),
     /// Print the output of a task.
     Log(Log),
     /// Open another console on a session that runs in another terminal: the same screens, the same keys.
@@ -177,6 +179,33 @@ pub struct Lock {
     /// What.
     #[command(subcommand)]
     pub what: LockVerb,
+}
+
+/// `qd barrier`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The workflow declares it: barriers: { \"loaded\": Barrier(parties: 3, inside: true, timeout: \"10m\") }. Once as many have come all go on, and\nthe next round begins. Exit code 1: the barrier broke, since one of those that wait has ended or gave up, or the time was up.\n\nExamples:\n  ./load.sh && qd barrier wait loaded && ./check-together.sh"
+)]
+pub struct Barrier {
+    /// What.
+    #[command(subcommand)]
+    pub what: BarrierVerb,
+}
+
+/// What is done at a barrier.
+#[derive(Debug, Subcommand)]
+pub enum BarrierVerb {
+    /// Wait until all parties have come.
+    Wait {
+        /// Which.
+        name: String,
+        /// Wait so long at most, for example 30s; then it breaks for all.
+        #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+        timeout: Option<u64>,
+        /// Print the round as JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// How much of what is asked for, and for how long.

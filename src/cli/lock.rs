@@ -1,24 +1,26 @@
-//! `qd lock`: a running task asks for a lock and gives it back. Who asks waits also while the session is away, and asks again
+//! `qd lock` and `qd barrier`: a running task asks for a lock and gives it back, or waits for others. Who asks waits also while the session is away, and asks again
 //! when it is back: by its ticket it is the same request.
 
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::process::{ExitStatusExt, parent_id};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::args::{Lock, LockAsked, LockVerb};
+use super::args::{Barrier, BarrierVerb, Lock, LockAsked, LockVerb};
 use super::ctl::{self, Within};
 use super::shell::print;
 use crate::bus::client::{Client, Trouble};
-use crate::bus::message::{LockLine, LockOrder};
+use crate::bus::message::{BarrierOrder, LockLine, LockOrder};
 use crate::error::{Error, Result};
 use crate::text;
 
 /// Not granted in time, or refused since it would deadlock: try again (EX_TEMPFAIL).
 const TRY_AGAIN: i32 = 75;
+/// The barrier broke.
+const BROKEN: i32 = 1;
 /// So often it is looked whether a session that is away is back.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// What is to be given back is tried for so long: at the end of the attempt it is given back anyway.
@@ -53,13 +55,52 @@ pub fn lock(args: &Lock) -> Result<i32> {
     }
 }
 
+/// `qd barrier`.
+pub fn barrier(args: &Barrier) -> Result<i32> {
+    let BarrierVerb::Wait { name, timeout, json } = &args.what;
+    let Some(within) = ctl::within()? else {
+        let hint = "qd barrier wait is for the commands of a task, while they run";
+        return Err(Error::usage("no task waits").hint(hint));
+    };
+    let until = timeout.map(|ms| Instant::now() + Duration::from_millis(ms));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let ticket = format!("{}-{now:x}", std::process::id());
+    let mut is_away = false;
+    loop {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let wait_ms = left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
+        let order = BarrierOrder { barrier: name.clone(), ticket: ticket.clone(), wait_ms };
+        let parameters = ctl::to_value(&order)?;
+        match connect(&within).and_then(|mut client| client.ask("barrier", parameters)) {
+            Ok(answer) if *json => return Ok(ctl::print_json(&answer)),
+            Ok(_) => return Ok(0),
+            // The console has gone and the task goes on: it may come back.
+            Err(Trouble::Nobody | Trouble::Gone) if left.is_none_or(|left| !left.is_zero()) => {
+                if !std::mem::replace(&mut is_away, true) {
+                    say("barrier", "the session is away: waiting until it is back");
+                }
+                std::thread::sleep(LOOK_EVERY);
+            }
+            Err(Trouble::Refused(why)) if !why.starts_with("no barrier") && !why.contains("inside: true") => {
+                say("barrier", &format!("{name}: {why}"));
+                return Ok(BROKEN);
+            }
+            Err(trouble) => return Err(ctl::of(trouble, &within.folder)),
+        }
+    }
+}
+
 fn late(asked: &LockAsked) -> i32 {
     complain(&format!("{} was not granted in time", asked.name));
     TRY_AGAIN
 }
 
 fn complain(what: &str) {
-    let _ = std::io::stderr().write_all(format!("qd lock: {}\n", text::clean(what)).as_bytes());
+    say("lock", what);
+}
+
+fn say(verb: &str, what: &str) {
+    let _ = std::io::stderr().write_all(format!("qd {verb}: {}\n", text::clean(what)).as_bytes());
 }
 
 /// Of one process: another that asks for the same resource asks for another lock.

@@ -75,6 +75,7 @@ fn dispatch(args: Args) -> Result<i32> {
         Some(Verb::Msg(said)) => msg::say(&said),
         Some(Verb::State(asked)) => state::state(&asked),
         Some(Verb::Publish(values)) => publish::publish(&values),
+        Some(Verb::Barrier(asked)) => lock::barrier(&asked),
         Some(Verb::Lock(asked)) => lock::lock(&asked),
         Some(Verb::Why(why)) => inspect::why(&why),
         Some(Verb::Log(log)) => inspect::log(&log),

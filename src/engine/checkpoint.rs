@@ -19,6 +19,7 @@ use super::definition::{
 use super::fact::{Ending, Fact, Stamped, Target};
 use super::ids::{AgentId, Amount, FallbackId, ResourceId, Span, StageId, TaskId, Time};
 use super::locks::{Lock, Locks};
+use super::meetings::Meetings;
 use super::message::Command;
 use super::overload::Overload;
 use super::posts::Posts;
@@ -26,7 +27,7 @@ use super::shared::Shared;
 use super::state::{Changes, ClassId, Done, Live, Past, Phase, Reservation, Resource, Saga, State, Transition};
 
 /// Form of what follows. Another one is not read.
-pub const CHECKPOINT_VERSION: u32 = 15;
+pub const CHECKPOINT_VERSION: u32 = 16;
 
 /// What was last said of a goal.
 type Said = Option<(bool, Time, Arc<str>)>;
@@ -42,6 +43,7 @@ struct Stored {
     breaker: Tripped,
     shared: Shared,
     locks: (Vec<Lock>, u64, u64),
+    meetings: Meetings,
     posts: Posts,
     overload: Option<Overload>,
     ignores_overload: bool,
@@ -220,6 +222,7 @@ impl State {
             breaker: self.breaker.clone(),
             shared: (*self.shared).clone(),
             locks: (self.locks.all().cloned().collect(), self.locks.count, self.locks.fences),
+            meetings: (*self.meetings).clone(),
             posts: (*self.posts).clone(),
             overload: self.overload.clone(),
             ignores_overload: self.ignores_overload,
@@ -283,6 +286,7 @@ impl State {
         }
         state.breaker = stored.breaker.clone();
         state.shared = Arc::new(stored.shared.clone());
+        state.meetings = Arc::new(stored.meetings.clone());
         state.posts = Arc::new(stored.posts.clone());
         (state.overload, state.ignores_overload) = (stored.overload.clone(), stored.ignores_overload);
         state.loaded = true;

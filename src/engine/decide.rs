@@ -14,6 +14,7 @@ use super::graph::Graph;
 use super::ids::{Attempt, Span, TaskId, Time};
 use super::launch::launched;
 use super::locks;
+use super::meetings;
 use super::message::{
     Command, Effect, Exit, Input, MonitorOrder, News, Origin, Refusal, Report, StartOrder, StartProblem, StopReason,
     StopSignal, Survivor, Usage, What,
@@ -153,7 +154,11 @@ impl Engine {
         let watch =
             if self.state.closed().is_none() && !self.unsafe_to_start { self.dispatch.next_watch() } else { None };
         let lease = self.state.locks.next_lease();
-        [timer, watch, lease, self.state.breaker_timer(), self.arrivals.next_time()].into_iter().flatten().min()
+        let meeting = meetings::next_deadline(&self.state);
+        [timer, watch, lease, meeting, self.state.breaker_timer(), self.arrivals.next_time()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// After a crash: what has to be found out about attempts that were under way.
@@ -189,7 +194,10 @@ impl Engine {
 
     fn effect_before(&self, fact: &Fact) -> Option<Effect> {
         if let Fact::LockOver { lock, .. } = fact {
-            return self.state.lock(*lock).map(|lock| Effect::Lock(locks::news_of(lock, None)));
+            return self.state.lock(*lock).map(|lock| Effect::Tell(vec![locks::news_of(lock, None)]));
+        }
+        if let Fact::MeetingOver { barrier, round, why } = fact {
+            return Some(Effect::Tell(meetings::news(&self.state, *barrier, *round, why.as_deref())));
         }
         let (Fact::Ended { task, attempt, .. } | Fact::NotStarted { task, attempt, .. }) = fact else { return None };
         let agent = self.state.task(*task).live.as_ref()?.agent;
@@ -220,7 +228,7 @@ impl Engine {
                 }))
             }
             Fact::LockGranted { lock, fence, .. } => {
-                self.state.lock(*lock).map(|lock| Effect::Lock(locks::news_of(lock, Some(*fence))))
+                self.state.lock(*lock).map(|lock| Effect::Tell(vec![locks::news_of(lock, Some(*fence))]))
             }
             Fact::Running { task, attempt, log, .. } | Fact::Adopted { task, attempt, log, .. } => {
                 let monitor = self.state.definition(*task).monitor.clone()?;
@@ -265,7 +273,13 @@ impl Engine {
                 if matches!(one, Command::Lock(_) | Command::Unlock { .. } | Command::RenewLock { .. }) {
                     let (facts, news) = locks::intend(&self.state, by, one)?;
                     self.record_intent(turn, facts);
-                    turn.effects.extend(news.map(Effect::Lock));
+                    turn.effects.extend(news.map(|news| Effect::Tell(vec![news])));
+                    return Ok(());
+                }
+                if matches!(one, Command::Meet { .. } | Command::Leave { .. }) {
+                    let (facts, news) = meetings::intend(&self.state, by, one)?;
+                    self.record_intent(turn, facts);
+                    turn.effects.extend(news.map(|news| Effect::Tell(vec![news])));
                     return Ok(());
                 }
                 if let Some(each) = subworkflow::spread(&self.state, one) {
@@ -595,6 +609,7 @@ impl Engine {
             while self.decide_graph(turn) | self.decide_arrivals(turn) {}
             self.judge(turn);
             self.grant_locks(turn);
+            self.end_meetings(turn);
             self.start_what_fits(turn);
             if !self.state.changes.read.is_empty() && !self.unsafe_to_start {
                 // Somebody's condition reads that something has started.
@@ -616,6 +631,13 @@ impl Engine {
             self.state.changes.locks = false;
             let granted = locks::grants(&self.state);
             self.record_intent(turn, granted);
+        }
+    }
+
+    /// Those who wait for each other within go on, or hear why not.
+    fn end_meetings(&mut self, turn: &mut Turn) {
+        while let Some(fact) = meetings::next(&self.state).filter(|_| !self.unsafe_to_start) {
+            self.record(turn, fact);
         }
     }
 
@@ -854,7 +876,9 @@ fn intend(state: &State, command: &Command) -> Result<Intent, Refusal> {
         | Command::All(_)
         | Command::Lock(_)
         | Command::Unlock { .. }
-        | Command::RenewLock { .. } => refuse("cannot be part of another command"),
+        | Command::RenewLock { .. }
+        | Command::Meet { .. }
+        | Command::Leave { .. } => refuse("cannot be part of another command"),
     }
 }
 

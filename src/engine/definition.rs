@@ -464,6 +464,9 @@ pub struct BarrierDefinition {
     /// What becomes of those that stand before it when it breaks.
     #[serde(default, skip_serializing_if = "is_default")]
     pub on_broken: OnBroken,
+    /// Running tasks wait at it, and so many must come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inside: Option<u32>,
 }
 
 /// What becomes of those that stand before a barrier when one will not come, or the time is up.

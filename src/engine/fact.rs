@@ -396,6 +396,28 @@ pub enum Fact {
         why: String,
     },
 
+    /// A running task has come to a barrier within, and waits there.
+    AtMeeting {
+        /// Which.
+        barrier: BarrierId,
+        /// Task.
+        task: TaskId,
+        /// Attempt.
+        attempt: Attempt,
+        /// By which the task speaks of it.
+        ticket: Arc<str>,
+    },
+    /// All that wait at a barrier within go on.
+    MeetingOver {
+        /// Which.
+        barrier: BarrierId,
+        /// Which round of it this was, from 1.
+        round: u64,
+        /// Why, though not all have come: it broke.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+    },
+
     // ── transitions and phases ───────────────────────────────────────────────────────────────────────────────────
     /// A stage was over and this led on from it: its target is entered, all its tasks wait again.
     TransitionTaken {

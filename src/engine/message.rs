@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::care::{Care, Findings};
 use super::definition::{CommandSpec, Param, Sensor, Workflow};
-use super::ids::{AgentId, Amount, Attempt, FallbackId, PhaseId, ResourceId, Span, TaskId, Time};
-use super::locks::{LockNews, LockRequest};
+use super::ids::{AgentId, Amount, Attempt, BarrierId, FallbackId, PhaseId, ResourceId, Span, TaskId, Time};
+use super::locks::LockRequest;
 use super::monitors::{Observation, ProgressMonitor, Trouble};
 use super::overload::Figures;
 
@@ -190,6 +190,22 @@ pub enum Command {
         /// By which it asked for it.
         ticket: String,
     },
+    /// A running task comes to a barrier, and waits there for the others. Only by a task.
+    Meet {
+        /// Which.
+        barrier: BarrierId,
+        /// By which the task speaks of it.
+        ticket: Arc<str>,
+    },
+    /// It waits there no more: the barrier breaks.
+    Leave {
+        /// Which.
+        barrier: BarrierId,
+        /// By which it came.
+        ticket: Arc<str>,
+        /// Why.
+        why: String,
+    },
     /// Whether `PauseWhile` counts.
     HeedPauseWhile(bool),
     /// Stop the run and undo what was done.
@@ -351,8 +367,23 @@ pub enum Effect {
     Unwatch(u64),
     /// Watch the progress of an attempt, until it is reaped.
     Monitor(MonitorOrder),
-    /// Tell whoever waits for a lock.
-    Lock(LockNews),
+    /// Tell clients of running tasks what became of what they wait for.
+    Tell(Vec<WaitNews>),
+}
+
+/// What a client of a running task hears that waits for something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitNews {
+    /// Whose.
+    pub task: TaskId,
+    /// Of which attempt.
+    pub attempt: Attempt,
+    /// By which the task speaks of it; of a barrier with a blank before it.
+    pub ticket: Arc<str>,
+    /// It has come: the fence of a lock, the round of a barrier.
+    pub came: Option<u64>,
+    /// It will not, for this reason.
+    pub why: Option<Arc<str>>,
 }
 
 /// What a monitor needs to watch an attempt.

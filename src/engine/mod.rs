@@ -28,6 +28,7 @@ pub mod launch;
 mod limits;
 pub mod locks;
 pub mod majority;
+pub mod meetings;
 pub mod message;
 pub mod monitors;
 pub mod order;

@@ -225,7 +225,7 @@ impl Hands {
             Effect::Watch(watch) => self.watcher.watch(watch),
             Effect::Unwatch(watch) => self.watcher.unwatch(*watch),
             Effect::Monitor(order) => self.monitors.watch(order),
-            Effect::Lock(news) => self.waiters.tell(news),
+            Effect::Tell(news) => news.iter().for_each(|news| self.waiters.tell(news)),
         }
     }
 

@@ -45,7 +45,8 @@ pub(super) fn to(
     let source = asked.metadata.source.as_str();
     match request {
         Request::Lock(order) => locks::answer(handle, &order, asked, has_gone),
-        _ if asked.kind == MessageType::Sync => Err("a sync is about locks".into()),
+        Request::Barrier(order) => locks::meet(handle, &order, asked, has_gone),
+        _ if asked.kind == MessageType::Sync => Err("a sync is about locks and barriers".into()),
         Request::Command(order) => {
             let frozen = picture(handle)?;
             let command = orders::command(&frozen.engine.state, &order, source)?;

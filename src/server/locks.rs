@@ -1,4 +1,4 @@
-//! Locks of running tasks over the socket: who asks waits on its own thread until it is told, and gives up what it waits for
+//! Locks of running tasks and barriers within, over the socket: who asks waits on its own thread until it is told, and gives up what it waits for
 //! when its client has gone. Knows nothing of who is next.
 
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::answer::{picture, send};
-use crate::bus::message::{CoordinationMessage, LockLine, LockOrder};
+use crate::bus::message::{BarrierOrder, CoordinationMessage, LockLine, LockOrder};
 use crate::engine::definition::ResourceKind;
-use crate::engine::ids::{Amount, Attempt, ResourceId, Span, TaskId};
-use crate::engine::locks::{Lock, LockNews, LockRequest};
-use crate::engine::message::{Command, Origin};
+use crate::engine::ids::{Amount, Attempt, BarrierId, ResourceId, Span, TaskId};
+use crate::engine::locks::{Lock, LockRequest};
+use crate::engine::message::{Command, Origin, WaitNews};
 use crate::engine::state::State;
 use crate::runtime::Handle;
 use crate::snapshot::build::how;
@@ -44,7 +44,12 @@ pub(super) fn answer(
     match order.op.as_str() {
         "acquire" => {
             let request = request(&picture(handle)?.engine.state, order)?;
-            Asking { handle, by, task, attempt, ticket: &ticket }.acquire(request, order.wait_ms, has_gone)
+            let leave = |_| Command::Unlock { ticket: ticket.clone() };
+            let asking = Asking { handle, by, task, attempt, key: &ticket, leave: &leave };
+            match asking.wait_for(Command::Lock(Arc::new(request)), order.wait_ms, has_gone)? {
+                Some(fence) => Ok(json!({ "granted": true, "ticket": ticket, "fence": fence })),
+                None => Ok(json!({ "granted": false, "ticket": ticket })),
+            }
         }
         "release" => send(handle, by, Command::Unlock { ticket }),
         "renew" => send(handle, by, Command::RenewLock { ticket }),
@@ -92,38 +97,81 @@ fn unknown(state: &State, name: &str) -> String {
     }
 }
 
-/// One that asks.
+/// Waits at a barrier within.
+///
+/// # Errors
+/// Why not, or why the others did not come.
+pub(super) fn meet(
+    handle: &Handle,
+    order: &BarrierOrder,
+    asked: &CoordinationMessage,
+    has_gone: &dyn Fn() -> bool,
+) -> Result<Value, String> {
+    let context = &asked.content.context;
+    let (Some(task), Some(attempt)) = (context.task_id.map(TaskId), context.attempt.map(Attempt)) else {
+        return Err("only a running task waits at a barrier: it says which in `context`, by task_id and attempt".into());
+    };
+    let barrier = barrier(&picture(handle)?.engine.state, task, &order.barrier)?;
+    // A lock has no ticket with a blank.
+    let key = format!(" {}", order.ticket);
+    let ticket: Arc<str> = order.ticket.as_str().into();
+    let leave = |late: bool| {
+        let why = if late { "waits no longer" } else { "has gone" }.to_owned();
+        Command::Leave { barrier, ticket: ticket.clone(), why }
+    };
+    let command = Command::Meet { barrier, ticket: ticket.clone() };
+    let asking = Asking { handle, by: Origin::Task(task, attempt), task, attempt, key: &key, leave: &leave };
+    match asking.wait_for(command, order.wait_ms, has_gone)? {
+        Some(round) => Ok(json!({ "passed": true, "round": round })),
+        None => Err(format!("barrier {} is broken: the wait was over", order.barrier)),
+    }
+}
+
+/// By its name, or by that within the file that the task is of.
+fn barrier(state: &State, task: TaskId, name: &str) -> Result<BarrierId, String> {
+    let of = state.definitions.get(task.index()).map_or("", |definition| definition.id.as_str());
+    let find = |name: &str| state.barriers.iter().position(|barrier| barrier.definition.name == name);
+    let prefixes = of.match_indices('/').map(|(at, _)| &of[..=at]).collect::<Vec<_>>();
+    let within = prefixes.iter().rev().find_map(|prefix| find(&format!("{prefix}{name}")));
+    let help = || {
+        format!(
+            "no barrier is called {name}: declare it, barriers: {{ \"{name}\": Barrier(parties: 2, inside: true) }}"
+        )
+    };
+    within.or_else(|| find(name)).map(BarrierId::from).ok_or_else(help)
+}
+
+/// One that asks and waits.
 struct Asking<'a> {
     handle: &'a Handle,
     by: Origin,
     task: TaskId,
     attempt: Attempt,
-    ticket: &'a str,
+    /// By which it is told.
+    key: &'a str,
+    /// What is asked when it waits no longer: whether it is late, or gone.
+    leave: &'a dyn Fn(bool) -> Command,
 }
 
 impl Asking<'_> {
-    fn acquire(
+    /// What came; nothing if that takes too long.
+    fn wait_for(
         &self,
-        request: LockRequest,
+        command: Command,
         wait_ms: Option<u64>,
         has_gone: &dyn Fn() -> bool,
-    ) -> Result<Value, String> {
+    ) -> Result<Option<u64>, String> {
         let waiters = self.handle.waiters();
         // Before it is asked, so that no news is missed.
-        let news = waiters.wait(self.task, self.attempt, self.ticket);
-        let comes = send(self.handle, self.by.clone(), Command::Lock(Arc::new(request)))
-            .and_then(|_| self.wait(&news, wait_ms, has_gone));
-        waiters.leave(self.task, self.attempt, self.ticket, news);
-        match comes? {
-            Some(fence) => Ok(json!({ "granted": true, "ticket": self.ticket, "fence": fence })),
-            None => Ok(json!({ "granted": false, "ticket": self.ticket })),
-        }
+        let news = waiters.wait(self.task, self.attempt, self.key);
+        let comes = send(self.handle, self.by.clone(), command).and_then(|_| self.wait(&news, wait_ms, has_gone));
+        waiters.leave(self.task, self.attempt, self.key, news);
+        comes
     }
 
-    /// Until it is granted; nothing if that takes too long.
     fn wait(
         &self,
-        news: &Receiver<LockNews>,
+        news: &Receiver<WaitNews>,
         wait_ms: Option<u64>,
         has_gone: &dyn Fn() -> bool,
     ) -> Result<Option<u64>, String> {
@@ -132,15 +180,15 @@ impl Asking<'_> {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match news.recv_timeout(left.min(LOOK_EVERY)) {
-                Ok(LockNews { fence: Some(fence), .. }) => return Ok(Some(fence)),
-                Ok(_) => return Err("it was given up by another process of the task".into()),
+                Ok(WaitNews { came: Some(came), .. }) => return Ok(Some(came)),
+                Ok(WaitNews { why, .. }) => return Err(why.as_deref().unwrap_or("it will not come").to_owned()),
                 Err(RecvTimeoutError::Disconnected) => return Err("the attempt that asks is over".into()),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             let is_late = Instant::now() >= until;
             if is_late || has_gone() {
                 // Were it granted in this very moment, it would be given back.
-                let _ = send(self.handle, self.by.clone(), Command::Unlock { ticket: self.ticket.to_owned() });
+                let _ = send(self.handle, self.by.clone(), (self.leave)(is_late));
                 return if is_late { Ok(None) } else { Err("nobody waits for it any more".into()) };
             }
         }

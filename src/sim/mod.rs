@@ -224,7 +224,7 @@ impl Simulation {
                 | Effect::Reconcile(_)
                 | Effect::Unwatch(_)
                 | Effect::Monitor(_)
-                | Effect::Lock(_) => {}
+                | Effect::Tell(_) => {}
             }
         }
     }

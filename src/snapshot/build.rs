@@ -570,6 +570,10 @@ pub fn in_words(state: &State, command: &Command) -> String {
             let name = state.resources.get(request.resource.index()).map_or("?", |entry| &entry.definition.name);
             format!("lock {name}")
         }
+        Command::Meet { barrier, .. } | Command::Leave { barrier, .. } => {
+            let name = state.barriers.get(barrier.index()).map_or("?", |barrier| &barrier.definition.name);
+            format!("barrier {name}")
+        }
         Command::Unlock { ticket } => format!("give back the lock {ticket}"),
         Command::RenewLock { ticket } => format!("renew the lock {ticket}"),
         Command::HeedPauseWhile(true) => "let PauseWhile count".into(),

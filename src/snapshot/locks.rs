@@ -1,4 +1,4 @@
-//! Locks of running tasks in words: what each holds and waits for, and who is in line for a resource. Knows no terminal.
+//! Locks of running tasks in words, and barriers within: what each holds and waits for, and who is in line for a resource. Knows no terminal.
 
 use super::build::{Frozen, how};
 use super::why::duration;
@@ -23,6 +23,9 @@ fn place(state: &State, lock: &Lock) -> (usize, usize) {
 
 /// What a running task waits for, if it does: for its row.
 pub(super) fn waits_for(state: &State, id: TaskId) -> Option<String> {
+    if let Some((name, come, of, _)) = state.waits_within(id) {
+        return Some(format!("waits at barrier {name} {come}/{of}"));
+    }
     let lock = state.locks.of_task(id).find(|lock| lock.grant.is_none())?;
     let kind = if is_lock(state, lock.request.resource) { "lock" } else { "pool" };
     let (at, of) = place(state, lock);
@@ -50,7 +53,11 @@ pub(super) fn lines(frozen: &Frozen, id: TaskId, at: Time) -> Vec<WhyLine> {
             format!("has locked {name} ({how}) for {}, fence {}{lease}", duration(at.since(grant.at)), grant.fence);
         WhyLine { met: true, text, more: Vec::new() }
     };
-    state.locks.of_task(id).map(line).collect()
+    let barrier = state.waits_within(id).map(|(name, come, of, since)| {
+        let text = format!("waits at barrier {name} for {}: {come} of {of} have come", duration(at.since(since)));
+        WhyLine { met: false, text, more: Vec::new() }
+    });
+    barrier.into_iter().chain(state.locks.of_task(id).map(line)).collect()
 }
 
 /// Who holds some of a resource, and how: since its start, or by a lock (the first few).

@@ -402,7 +402,7 @@ pub struct TaskRow {
     pub told: Option<Told>,
     /// Its monitor sees something amiss: its note begins with what.
     pub troubled: bool,
-    /// It runs and waits for a lock: its note says for which.
+    /// It runs and waits for a lock or at a barrier: its note says for which.
     pub waits: bool,
     /// What is said to it is one vote among others, and may not decide it.
     pub counts_votes: bool,

@@ -344,7 +344,7 @@ pub(super) fn task_row(frozen: &Frozen, id: TaskId, at: Time) -> TaskRow {
         late,
         told: frozen.told.get(&id).filter(|_| live.is_some()).cloned(),
         troubled: live.is_some_and(|live| !live.troubles.is_empty()),
-        waits: live.is_some() && state.locks.of_task(id).any(|lock| lock.grant.is_none()),
+        waits: live.is_some() && super::locks::waits_for(state, id).is_some(),
         counts_votes: state.definition(id).task_type.gate().is_some(),
         reserved: state.reservations.values().any(|held| held.task == id),
         adopted: live.is_some_and(|live| live.adopted),

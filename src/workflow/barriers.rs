@@ -56,6 +56,13 @@ impl Barriers {
             let finding = Finding::new(*at, format!("no barrier is called `{}`", shown(text)));
             reader.report(finding.label("unknown").help(help));
         }
+        if let Some(barrier) = found.map(|index| &self.list[index]).filter(|barrier| barrier.inside.is_some()) {
+            let finding = Finding::new(*at, format!("at `{}` tasks wait while they run", shown(&barrier.name)));
+            reader.report(
+                finding.label("not before they start").help("without inside: true they wait before they start"),
+            );
+            return None;
+        }
         found.map(BarrierId::from)
     }
 
@@ -70,6 +77,9 @@ impl Barriers {
         for ((barrier, (parties, at)), members) in self.list.iter().zip(&self.parties).zip(&members) {
             let name = shown(&barrier.name);
             let count = members.len();
+            if barrier.inside.is_some() {
+                continue;
+            }
             if *parties > 0 && count != *parties as usize {
                 let waits = match count {
                     0 => "no task waits".to_owned(),
@@ -115,7 +125,7 @@ impl Barriers {
 }
 
 fn one(reader: &mut Reader, name: String, node: &Node<'_>) -> (Option<u32>, BarrierDefinition) {
-    let mut definition = BarrierDefinition { name, timeout: None, on_broken: OnBroken::default() };
+    let mut definition = BarrierDefinition { name, timeout: None, on_broken: OnBroken::default(), inside: None };
     let parties = match &node.kind {
         Kind::Number(_) => return (parties(reader, node), definition),
         Kind::Struct(Some(word), _) if word.text == "Barrier" => {
@@ -125,8 +135,21 @@ fn one(reader: &mut Reader, name: String, node: &Node<'_>) -> (Option<u32>, Barr
                 let choices = [("Fail", OnBroken::Fail), ("Continue", OnBroken::Continue)];
                 definition.on_broken = reader.choice(node, "on_broken", &choices).unwrap_or_default();
             }
+            let inside = fields.get("inside").map(|node| {
+                (node, reader.choice(node, "inside", &[("true", true), ("false", false)]).unwrap_or(false))
+            });
+            if let (Some((node, true)), Some(_)) = (inside, fields.get("on_broken")) {
+                let finding = Finding::new(node.at, "`on_broken` says nothing of a barrier within");
+                reader.report(
+                    finding.label("its tasks run").help("qd barrier wait ends with 1 then: the command decides"),
+                );
+            }
             match fields.get("parties") {
-                Some(node) => parties(reader, node),
+                Some(node) => {
+                    let count = parties(reader, node);
+                    definition.inside = count.filter(|_| inside.is_some_and(|(_, inside)| inside));
+                    count
+                }
                 None => {
                     let finding = Finding::new(head(node), "this barrier does not say for how many it waits");
                     reader.report(finding.label("`parties` is missing").help(HELP));

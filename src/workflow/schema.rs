@@ -207,7 +207,8 @@ pub(super) const DEGRADE: Shape = Shape { name: "Degrade", fields: &["env", "use
 
 pub(super) const ESCALATE: Shape = Shape { name: "Escalate", fields: &["text", "timeout", "on_timeout"], later: &[] };
 
-pub(super) const BARRIER: Shape = Shape { name: "Barrier", fields: &["parties", "timeout", "on_broken"], later: &[] };
+pub(super) const BARRIER: Shape =
+    Shape { name: "Barrier", fields: &["parties", "timeout", "on_broken", "inside"], later: &[] };
 
 pub(super) const COMPENSATION: Shape = Shape {
     name: "Compensation",

@@ -136,6 +136,8 @@ pub struct Checker {
     compensate_asked: bool,
     /// What running tasks ask, by number.
     locks: locks::Asked,
+    /// How many wait at the barrier within.
+    meeting: u32,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -154,6 +156,16 @@ impl Checker {
             Fact::Opened { .. } => {
                 self.ending = false;
                 self.forget_waiting();
+            }
+            Fact::AtMeeting { task, attempt, .. } => {
+                let seen = &self.seen[task.index()];
+                assert!(seen.attempt == attempt.0 && seen.live.is_some(), "an attempt that is over waits");
+                self.meeting += 1;
+            }
+            Fact::MeetingOver { why, .. } => {
+                let parties = self.barriers.iter().find_map(|(barrier, _)| barrier.inside).expect("one within");
+                assert!(why.is_some() || self.meeting == parties, "{} of {parties} go on", self.meeting);
+                self.meeting = 0;
             }
             Fact::LockAsked { task, attempt, request } => self.lock_is_asked(*task, *attempt, request),
             Fact::LockGranted { task, resource, lock, fence } => self.lock_is_granted(*task, *resource, *lock, *fence),

@@ -48,7 +48,7 @@ pub fn parse(text: &str) -> Workflow {
                 let words: Vec<&str> = rest.to_vec();
                 let timeout = words.iter().find_map(|word| word.parse().ok()).map(Span);
                 let on_broken = if words.contains(&"go") { OnBroken::Continue } else { OnBroken::Fail };
-                flow.barriers.push(BarrierDefinition { name: name.into(), timeout, on_broken });
+                flow.barriers.push(BarrierDefinition { name: name.into(), timeout, on_broken, inside: None });
             }
             "limit" => {
                 let kind = ResourceKind::Pool(amount(rest[0]));
@@ -558,7 +558,7 @@ impl Case {
                 Effect::Signal { task, attempt, signal: StopSignal::Kill, .. } => ("kill", *task, *attempt),
                 Effect::Reap { task, attempt, .. } => ("reap", *task, *attempt),
                 Effect::Reconcile(survivor) => ("reconcile", survivor.task, survivor.attempt),
-                Effect::Watch(_) | Effect::Unwatch(_) | Effect::Monitor(_) | Effect::Lock(_) => return None,
+                Effect::Watch(_) | Effect::Unwatch(_) | Effect::Monitor(_) | Effect::Tell(_) => return None,
             })
         };
         let wanted: Vec<_> = turn.facts.iter().filter_map(of_fact).collect();
@@ -661,6 +661,8 @@ impl Case {
             Fact::BreakerClosed => "breaker closed".into(),
             Fact::Posted { text, .. } => format!("says {text}"),
             Fact::StateSet { key, value, .. } => format!("state {key} {value:?}"),
+            Fact::AtMeeting { task, .. } => format!("meets {}", t(task)),
+            Fact::MeetingOver { why, .. } => format!("met{}", because(why)),
             Fact::LockAsked { task, request, .. } => format!("asks {} {}", t(task), request.ticket),
             Fact::LockGranted { task, fence, .. } => format!("gets {} {fence}", t(task)),
             Fact::LockRenewed { task, lock, .. } => format!("renews {} {lock}", t(task)),

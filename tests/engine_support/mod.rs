@@ -207,7 +207,7 @@ fn add_barrier(rng: &mut Rng, flow: &mut Workflow) {
     }
     let timeout = Some(Span(rng.below(30_000)));
     let on_broken = *rng.pick(&[OnBroken::Fail, OnBroken::Continue]);
-    flow.barriers.push(BarrierDefinition { name: "together".into(), timeout, on_broken });
+    flow.barriers.push(BarrierDefinition { name: "together".into(), timeout, on_broken, inside: None });
     members.into_iter().for_each(|index| flow.tasks[index].barrier = Some(BarrierId(0)));
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use quarterdeck::engine::decide::{Engine, Turn};
-use quarterdeck::engine::definition::{Param, Workflow};
+use quarterdeck::engine::definition::{BarrierDefinition, OnBroken, Param, Workflow};
 use quarterdeck::engine::explain::explain;
 use quarterdeck::engine::fact::{Fact, Stamped};
 use quarterdeck::engine::ids::*;
@@ -43,6 +43,8 @@ impl Run {
         let mut rng = Rng(seed);
         let mut workflow = random_workflow(&mut rng);
         add_controls(&mut rng, &mut workflow);
+        let (name, timeout, on_broken) = ("inside".into(), Some(Span(20_000)), OnBroken::default());
+        workflow.barriers.push(BarrierDefinition { name, timeout, on_broken, inside: Some(2) });
         Self::of(workflow, rng)
     }
 
@@ -162,7 +164,7 @@ impl Run {
         self.decide(What::Command { by, command: Command::SetState { key, value, expect } });
     }
 
-    /// A running task asks for a lock, gives one back, or renews one.
+    /// A running task asks for a lock, gives one back, or renews one; or waits for another.
     pub fn lock_step(&mut self, rng: &mut Rng) {
         let live = self.checker.live_attempts();
         if live.is_empty() {
@@ -172,7 +174,11 @@ impl Run {
         let by = Origin::Task(task, Attempt(attempt.0 + u32::from(rng.chance(5))));
         let held: Vec<Arc<str>> =
             self.engine.state.locks.of_task(task).map(|lock| lock.request.ticket.clone()).collect();
-        let command = match rng.below(10) {
+        let barrier = BarrierId::from(self.engine.state.barriers.len() - 1);
+        let ticket: Arc<str> = format!("m{}", rng.below(4)).into();
+        let command = match rng.below(13) {
+            10..12 => Command::Meet { barrier, ticket },
+            12 => Command::Leave { barrier, ticket, why: "gives up".into() },
             0..3 if !held.is_empty() => Command::Unlock { ticket: rng.pick(&held).to_string() },
             3 if !held.is_empty() => Command::RenewLock { ticket: rng.pick(&held).to_string() },
             _ => {

@@ -113,7 +113,7 @@ impl World {
                 }
                 Effect::Reconcile(_) => {}
                 // Its client hears it.
-                Effect::Lock(_) => {}
+                Effect::Tell(_) => {}
                 Effect::Monitor(order) => {
                     self.monitored.insert((order.task, order.attempt), order.noticed.iter().copied().collect());
                 }

@@ -19,7 +19,7 @@ pub(in crate::engine) use self::line::{circle, grants};
 use super::definition::ResourceKind;
 use super::fact::{Fact, Target};
 use super::ids::{Amount, Attempt, ResourceId, Span, TaskId, Time};
-use super::message::{Command, Origin, Refusal};
+use super::message::{Command, Origin, Refusal, WaitNews};
 use super::place::amount_in;
 use super::state::State;
 
@@ -94,19 +94,6 @@ pub struct Grant {
     pub fence: u64,
     /// Given back then, if it is not renewed.
     pub until: Option<Time>,
-}
-
-/// What a client that waits hears.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LockNews {
-    /// Whose.
-    pub task: TaskId,
-    /// Of which attempt.
-    pub attempt: Attempt,
-    /// Which.
-    pub ticket: Arc<str>,
-    /// The fence, if it is granted; otherwise it is over.
-    pub fence: Option<u64>,
 }
 
 /// All requests of a session.
@@ -197,7 +184,7 @@ impl Locks {
 }
 
 /// What a command about locks comes to; if it is granted already, what the client hears at once.
-pub(super) fn intend(state: &State, by: &Origin, command: &Command) -> Result<(Vec<Fact>, Option<LockNews>), Refusal> {
+pub(super) fn intend(state: &State, by: &Origin, command: &Command) -> Result<(Vec<Fact>, Option<WaitNews>), Refusal> {
     let Origin::Task(task, attempt) = *by else { return refuse("only a running task holds locks") };
     let find = |ticket: &str| state.locks.find(task, ticket);
     let none =
@@ -273,8 +260,9 @@ fn over(lock: &Lock, end: LockEnd) -> Fact {
     Fact::LockOver { task: lock.task, resource: lock.request.resource, lock: lock.number, end }
 }
 
-pub(super) fn news_of(lock: &Lock, fence: Option<u64>) -> LockNews {
-    LockNews { task: lock.task, attempt: lock.attempt, ticket: lock.request.ticket.clone(), fence }
+pub(super) fn news_of(lock: &Lock, fence: Option<u64>) -> WaitNews {
+    let why = fence.is_none().then(|| "it was given up by another process of the task".into());
+    WaitNews { task: lock.task, attempt: lock.attempt, ticket: lock.request.ticket.clone(), came: fence, why }
 }
 
 impl State {

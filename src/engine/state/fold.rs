@@ -247,6 +247,10 @@ impl State {
                 self.overload = Some(Overload { since: now, why: why.as_str().into() });
             }
             Fact::Posted { by, priority, text } => self.post(by, *priority, text),
+            Fact::AtMeeting { barrier, task, attempt, ticket } => {
+                self.come_to_meeting(*barrier, *task, *attempt, ticket);
+            }
+            Fact::MeetingOver { barrier, round, why } => self.end_meeting(*barrier, *round, why.as_deref()),
             Fact::LockAsked { task, attempt, request } => self.ask_lock(*task, *attempt, request),
             Fact::LockGranted { lock, fence, .. } => self.grant_lock(*lock, *fence),
             Fact::LockRenewed { lock, .. } => self.renew_lock(*lock),

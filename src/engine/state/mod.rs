@@ -42,6 +42,7 @@ use super::fact::{Ending, Target};
 use super::goals::RunGoal;
 use super::ids::{AgentId, PhaseId, ResourceId, Span, StageId, TaskId, Time, TransitionId};
 use super::locks::Locks;
+use super::meetings::Meetings;
 use super::message::Command;
 use super::order::Order;
 use super::overload::{Figures, Overload};
@@ -129,6 +130,8 @@ pub struct State {
     pub shared: Arc<Shared>,
     /// What running tasks ask of resources, and hold.
     pub locks: Arc<Locks>,
+    /// Running tasks that wait for each other.
+    pub meetings: Arc<Meetings>,
     /// What was said.
     pub posts: Arc<Posts>,
     /// The condition of `PauseWhile` holds.
@@ -226,6 +229,7 @@ impl PartialEq for State {
             && self.breaker == other.breaker
             && self.shared == other.shared
             && self.locks == other.locks
+            && self.meetings == other.meetings
             && self.posts == other.posts
             && self.overload == other.overload
             && self.ignores_overload == other.ignores_overload

@@ -394,3 +394,25 @@ fn a_gate_goes_on_where_it_was_after_a_kill() {
     assert!(place.path("shipped").exists());
     assert!(!place.path("asked-1").exists(), "what was answered is not asked again");
 }
+
+#[test]
+fn tasks_vote_on_a_gate_as_themselves() {
+    let place = Place::with(
+        r#"Workflow(agents: [Agent(name: "a", slots: 4)], stages: [
+            Stage(id: "build", tasks: [Task(id: "make", run: "true")]),
+            Stage(id: "try", tasks: [
+                Task(id: "smoke", run: "\"$QD_BIN\" vote yes ready --note 'all well'"),
+                Task(id: "load", run: "\"$QD_BIN\" vote abstain ready"),
+                Task(id: "stranger", run: "\"$QD_BIN\" vote no ready; echo $? > refused"),
+                Task(id: "for-ana", run: "\"$QD_BIN\" vote yes ready --as ana")]),
+            Stage(id: "ship", after: ["build"], tasks: [Task(id: "go", run: "touch shipped")])],
+           gates: [QualityGate(id: "ready", after: "build", checks: [Quorum(votes: 2, of: ["smoke", "load", "ana"])])])"#,
+    );
+    let out = place.ends(&["run", "flow.ron", "--session", "s"], 0);
+    assert!(place.path("shipped").exists(), "{out}");
+    assert!(
+        out.contains("voted     ready: smoke: yes (all well)") && out.contains("voted     ready: ana: yes"),
+        "{out}"
+    );
+    assert_eq!(place.read("refused"), "2\n", "it is not one of those that are asked");
+}

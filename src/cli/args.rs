@@ -114,6 +114,8 @@ pub enum Verb {
     Progress(Progress),
     /// Say something to everybody who looks at the session, from within a task or from another terminal.
     Msg(Msg),
+    /// Answer what asks: an approval, or a gate with a quorum; from within a task as that task.
+    Vote(Vote),
     /// Publish values from within a task, for those after it.
     Publish(Publish),
     /// Read or change the shared state of a session, from within a task or from another terminal.
@@ -154,6 +156,40 @@ pub struct Progress {
     /// What it is at, in a few words.
     #[arg(value_name = "TEXT")]
     pub text: Vec<String>,
+}
+
+/// `qd vote`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "A task votes as itself, if it is one of those that the quorum asks: Quorum(votes: 2, of: [\"lead\", \"smoke-test\"]).\n\nExamples:\n  ./smoke.sh && qd vote yes ready || qd vote no ready --note 'smoke test failed'\n  qd vote abstain ready --as ana"
+)]
+pub struct Vote {
+    /// yes, no, or abstain.
+    #[arg(value_enum)]
+    pub vote: Ballot,
+    /// Of which tasks or gates: names or globs.
+    #[arg(value_name = "TASK", required = true)]
+    pub tasks: Vec<String>,
+    /// A note that is kept with the vote.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub note: String,
+    /// Who votes [default: the task that asks, else $LOGNAME].
+    #[arg(long = "as", value_name = "WHO")]
+    pub who: Option<String>,
+    /// Which session: the only one that runs, if there is one, or that of the task that votes.
+    #[arg(long, value_name = "NAME")]
+    pub session: Option<String>,
+}
+
+/// A vote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Ballot {
+    /// Yes.
+    Yes,
+    /// No.
+    No,
+    /// Neither.
+    Abstain,
 }
 
 /// `qd publish`.

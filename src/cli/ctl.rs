@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::args::{Ctl, CtlVerb, Which};
+use super::args::{Ballot, Ctl, CtlVerb, Vote, Which};
 use super::live;
 use super::resume::replay;
 use super::shell::print;
@@ -234,6 +234,26 @@ pub(super) fn within() -> Result<Option<Within>> {
     let (task_id, attempt) = (Some(task_id), Some(attempt));
     let context = ExecutionContext { session: None, task: Some(task.clone()), task_id, attempt };
     Ok(Some(Within { folder, task, context }))
+}
+
+/// `qd vote`.
+pub fn vote(args: &Vote) -> Result<i32> {
+    let within = if args.session.is_none() { within()? } else { None };
+    let (folder, source) = match within {
+        Some(within) => (within.folder, args.who.clone().unwrap_or(within.task)),
+        None => (folder(args.session.as_deref())?, who(args.who.as_deref())),
+    };
+    let command = match args.vote {
+        Ballot::Yes => "approve",
+        Ballot::No => "reject",
+        Ballot::Abstain => "abstain",
+    };
+    let (tasks, note, by) = (args.tasks.clone(), args.note.clone(), Some(source.clone()));
+    let order = Order { command: command.into(), tasks, note, by, ..Order::default() };
+    let mut client = Client::connect(folder.fd(), &source).map_err(|trouble| of(trouble, &folder))?;
+    let answer = client.ask("command", to_value(&order)?).map_err(|trouble| of(trouble, &folder))?;
+    let done = answer.get("done").and_then(Value::as_str).unwrap_or_default();
+    Ok(print(format!("{}\n", text::clean(done)).as_bytes()))
 }
 
 /// `qd progress`: said from within a task. A task does not fail because nobody listens.

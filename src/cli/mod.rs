@@ -74,6 +74,7 @@ fn dispatch(args: Args) -> Result<i32> {
         Some(Verb::Progress(progress)) => ctl::progress(&progress),
         Some(Verb::Msg(said)) => msg::say(&said),
         Some(Verb::State(asked)) => state::state(&asked),
+        Some(Verb::Vote(vote)) => ctl::vote(&vote),
         Some(Verb::Publish(values)) => publish::publish(&values),
         Some(Verb::Barrier(asked)) => lock::barrier(&asked),
         Some(Verb::Lock(asked)) => lock::lock(&asked),

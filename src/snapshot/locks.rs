@@ -24,7 +24,7 @@ fn place(state: &State, lock: &Lock) -> (usize, usize) {
 /// What a running task waits for, if it does: for its row.
 pub(super) fn waits_for(state: &State, id: TaskId) -> Option<String> {
     if let Some((name, come, of, _)) = state.waits_within(id) {
-        return Some(format!("waits at barrier {name} {come}/{of}"));
+        return Some(format!("barrier {name} {come}/{of}"));
     }
     let lock = state.locks.of_task(id).find(|lock| lock.grant.is_none())?;
     let kind = if is_lock(state, lock.request.resource) { "lock" } else { "pool" };

@@ -38,8 +38,14 @@ impl Pen<'_> {
         let width = width.min(area.right() - x);
         let clean = text::clean(text);
         let fitted = text::fit(&clean, usize::from(width));
-        let (end, _) = self.buffer.set_stringn(x, y, fitted.as_ref(), usize::from(width), self.theme.of(meaning));
+        let (end, _) = self.buffer.set_stringn(x, y, fitted.as_ref(), usize::from(width), self.look(meaning));
         end - x
+    }
+
+    /// Plain text stands on the ground that is there: that of the screen, of a popup, of a selected row.
+    fn look(&self, meaning: Meaning) -> Style {
+        let style = self.theme.of(meaning);
+        if meaning == Meaning::Base { Style { bg: None, ..style } } else { style }
     }
 
     /// As [`text`](Self::text), in a look of its own: for output that brings its colours.

@@ -39,11 +39,12 @@ fn what_is_done_at_one_console_is_seen_at_all_and_told_with_who_did_it() {
     let bo = attach(&place, &["--as", "bo"]);
     ana.row_says("gate", "30 %");
     ana.go_to("second");
-    ana.keys("+");
+    ana.keys("++-+");
+    ana.row_says("second", " 10 ");
     for console in [&first, &ana, &bo] {
         console.order(&["gate", "second", "first"]);
     }
-    first.keys("u");
+    first.keys("uuuu");
     for console in [&first, &ana, &bo] {
         console.order(&["gate", "first", "second"]);
     }

@@ -48,6 +48,8 @@ pub struct Arrivals {
     goals: Goals,
     /// Whether the condition of `PauseWhile` is to be asked.
     pause_due: bool,
+    /// Those that wait though something was said to them: a crash may have come between that and what it comes to.
+    told: Vec<TaskId>,
 }
 
 impl Arrivals {
@@ -64,6 +66,25 @@ impl Arrivals {
             let all = (0..state.tasks.len()).map(TaskId::from);
             self.queue = all.filter(|id| state.task(*id).phase == Phase::Arrived).collect();
         }
+        if state.counts.of(super::state::Shown::Awaiting) > 0 {
+            let all = (0..state.tasks.len()).map(TaskId::from);
+            let is_told = |id: &TaskId| {
+                let task = state.task(*id);
+                task.phase == Phase::Awaiting && task.heard.as_ref().is_some_and(|heard| heard.is_answer())
+            };
+            self.told = all.filter(is_told).collect();
+        }
+    }
+
+    /// What was said before a crash, and had not come to anything.
+    pub fn next_told(&mut self, state: &State) -> Option<Vec<Fact>> {
+        while let Some(task) = self.told.pop() {
+            let facts = told(state, task);
+            if !facts.is_empty() {
+                return Some(facts);
+            }
+        }
+        None
     }
 
     /// The next to be decided, by what changed since.
@@ -217,6 +238,26 @@ fn settled(task: TaskId, approves: bool, why: String) -> Fact {
     Fact::Settled { task, outcome, why: Some(why) }
 }
 
+/// What the last word said to a task that waits comes to, as if it were said now.
+fn told(state: &State, id: TaskId) -> Vec<Fact> {
+    let task = state.task(id);
+    let Some(heard) = task.heard.as_deref().filter(|_| task.phase == Phase::Awaiting && !task.held) else {
+        return Vec::new();
+    };
+    if state.is_escalated(id) {
+        let vote = heard.votes.last().filter(|vote| !vote.abstains);
+        // That it was said stands in the journal.
+        return vote.map(|vote| super::fallback::answered(id, vote.clone()).split_off(1)).unwrap_or_default();
+    }
+    match &state.definition(id).task_type {
+        TaskType::Approval(_) => {
+            heard.votes.last().map(|vote| settled(id, vote.approves, vote.words())).into_iter().collect()
+        }
+        TaskType::QualityGate(gate) => gates::decide(state, id, gate, heard).into_iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// The time has come until which a task was awaiting.
 pub fn overdue(state: &State, id: TaskId) -> Fact {
     if let Some(fact) = super::fallback::overdue(state, id) {
@@ -287,6 +328,11 @@ pub struct Heard {
 }
 
 impl Heard {
+    /// Somebody voted, or a command was asked.
+    fn is_answer(&self) -> bool {
+        !self.votes.is_empty() || !self.checked.is_empty()
+    }
+
     /// The last word of each person counts.
     pub fn vote(&mut self, vote: Vote) {
         self.votes.retain(|earlier| earlier.by != vote.by);

@@ -119,6 +119,11 @@ impl Engine {
             }
             What::Tick => {}
         }
+        while !self.unsafe_to_start
+            && let Some(facts) = self.arrivals.next_told(&self.state)
+        {
+            self.record_intent(&mut turn, facts);
+        }
         self.fire_timers(&mut turn);
         self.settle(&mut turn);
         for _ in 0..SETTLED_MOST {

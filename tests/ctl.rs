@@ -271,3 +271,20 @@ fn the_schema_of_the_protocol_is_what_the_types_say() {
     }
     assert!(fs::read_to_string(path).unwrap_or_default() == made, "it is old: run this test with QD_WRITE_DOCS=1");
 }
+
+#[test]
+fn several_are_skipped_and_taken_up_again_whatever_their_order_in_the_file() {
+    let place = Place::with(&format!(
+        r#"Workflow(agents: [Agent(name: "a", slots: 1)], stages: [Stage(id: "s", tasks: [
+            Task(id: "first", run: "{}"), Task(id: "x", after: ["y"], run: "echo x >> ran"),
+            Task(id: "y", after: ["first"], run: "echo y >> ran")])])"#,
+        wait_for("go")
+    ));
+    let run = place.begin();
+    until("it runs", || place.journal("s").iter().any(|line| line.contains("fact:Running(")));
+    place.ends(&["ctl", "skip", "x", "y", "--session", "s"], 0);
+    place.ends(&["ctl", "undo", "--session", "s"], 0);
+    place.touch("go");
+    assert!(run.wait_with_output().expect("it ends").status.success());
+    assert_eq!(place.read("ran"), "y\nx\n");
+}

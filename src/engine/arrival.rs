@@ -245,7 +245,8 @@ fn told(state: &State, id: TaskId) -> Vec<Fact> {
         return Vec::new();
     };
     if state.is_escalated(id) {
-        let vote = heard.votes.last().filter(|vote| !vote.abstains);
+        // Not one that it was answered with before: who may be meant by neither is asked again.
+        let vote = heard.votes.last().filter(|vote| !vote.abstains && vote.at > task.since);
         // That it was said stands in the journal.
         return vote.map(|vote| super::fallback::answered(id, vote.clone()).split_off(1)).unwrap_or_default();
     }

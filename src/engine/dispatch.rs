@@ -460,11 +460,12 @@ impl Dispatch {
         self.restart(state, lane);
     }
 
-    /// Something is kept free for a task: when its window closes, others may have it.
+    /// Something is kept free for a task: when its window closes, others may have it; when it opens, none.
     pub fn kept(&mut self, state: &State, target: Target) {
         let class = state.reservations.get(&target).map(|held| state.class_of(held.task));
-        let closes = class.and_then(|class| class.window).and_then(|window| state.window(window).closes(state.now));
-        self.alarms.set(Alarm::Kept(target), closes);
+        let window = class.and_then(|class| class.window).map(|window| state.window(window));
+        let changes = window.and_then(|window| window.closes(state.now).or_else(|| window.opens(state.now)));
+        self.alarms.set(Alarm::Kept(target), changes);
     }
 
     /// At the end of a turn: when each lane is to be looked at again, if nothing but time passes.

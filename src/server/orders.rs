@@ -10,6 +10,9 @@ use crate::engine::state::{Shown, State};
 /// A client names no more tasks or globs than this at once.
 pub const PATTERNS: usize = 1_000;
 
+/// Of what there is instead, so many are named.
+const NAMED: usize = 20;
+
 /// The engine's command for an order.
 ///
 /// # Errors
@@ -35,9 +38,10 @@ pub(super) fn command(state: &State, order: &Order, source: &str) -> Result<Comm
         "limit" => {
             let name = order.resource.as_deref().ok_or("which resource?")?;
             let mut all = (0..state.resources.len()).map(ResourceId::from);
-            let resource = all
-                .find(|id| state.resource(*id).definition.name == name)
-                .ok_or_else(|| format!("no resource is called {name}"))?;
+            let resource = all.find(|id| state.resource(*id).definition.name == name).ok_or_else(|| {
+                let names = state.resources.iter().take(NAMED).map(|entry| entry.definition.name.as_str());
+                format!("no resource is called {name}; there are {}", names.collect::<Vec<_>>().join(", "))
+            })?;
             let agent = order.agent.as_ref().map(|_| agent(state, order)).transpose()?;
             let value = order.value.filter(|value| (0.0..=1e15).contains(value)).ok_or("how much? 0 or more")?;
             Some(Command::SetCapacity { resource, agent, amount: Amount((value * 1000.0).round() as u64) })

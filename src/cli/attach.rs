@@ -15,7 +15,7 @@ use super::args::Attach as Args;
 use super::console::options;
 use super::ctl;
 use super::events::next;
-use super::replay::{ReadBack, ReplayFeed, read_back};
+use super::replay::Rewind;
 use super::resume::replay;
 use crate::agents::load::Sampler;
 use crate::bus::client::{Client, Trouble};
@@ -125,8 +125,7 @@ struct AttachFeed {
     refused: Vec<Answer>,
     ticket: u64,
     shared: Arc<Shared>,
-    reading: Option<ReadBack>,
-    replay: Option<Box<ReplayFeed>>,
+    rewind: Rewind,
     left: bool,
 }
 
@@ -167,8 +166,7 @@ impl AttachFeed {
             refused: Vec::new(),
             ticket: 0,
             shared,
-            reading: None,
-            replay: None,
+            rewind: Rewind::default(),
             left: false,
         })
     }
@@ -196,12 +194,8 @@ impl AttachFeed {
             load.into_iter().for_each(|load| frozen.load = Arc::new(load));
             self.stale = true;
         }
-        if let Some(read) = self.reading.as_ref().and_then(|reading| reading.try_recv().ok()) {
-            self.reading = None;
-            match read {
-                Ok(tape) => self.replay = Some(Box::new(ReplayFeed::of_living(tape, &self.frozen))),
-                Err(why) => self.refused.push((0, Err(Refusal(why)))),
-            }
+        if let Some(read) = self.rewind.look(&self.frozen) {
+            self.refused.extend(read.err().map(|why| (0, Err(Refusal(why)))));
             self.stale = true;
         }
     }
@@ -232,7 +226,7 @@ impl AttachFeed {
 impl Feed for AttachFeed {
     fn snapshot(&mut self, view: &View) -> Arc<Snapshot> {
         self.hear();
-        if let Some(replay) = &mut self.replay {
+        if let Some(replay) = &mut self.rewind.replay {
             return replay.snapshot(view);
         }
         if self.stale && self.is_time() {
@@ -248,14 +242,14 @@ impl Feed for AttachFeed {
 
     fn changed(&mut self) -> bool {
         self.hear();
-        match &mut self.replay {
+        match &mut self.rewind.replay {
             Some(replay) => replay.changed(),
             None => self.stale && self.is_time(),
         }
     }
 
     fn send(&mut self, command: Command) -> u64 {
-        if let Some(replay) = &mut self.replay {
+        if let Some(replay) = &mut self.rewind.replay {
             return replay.send(command);
         }
         self.ticket += 1;
@@ -268,12 +262,12 @@ impl Feed for AttachFeed {
     }
 
     fn answers(&mut self) -> Vec<Answer> {
-        let replayed = self.replay.iter_mut().flat_map(|replay| replay.answers()).collect::<Vec<_>>();
+        let replayed = self.rewind.replay.iter_mut().flat_map(|replay| replay.answers()).collect::<Vec<_>>();
         self.answers.try_iter().chain(replayed).chain(self.refused.drain(..)).collect()
     }
 
     fn now(&self) -> Time {
-        self.replay.as_ref().map_or_else(|| self.clock.now(), |replay| replay.now())
+        self.rewind.replay.as_ref().map_or_else(|| self.clock.now(), |replay| replay.now())
     }
 
     fn suspend(&mut self) {
@@ -282,7 +276,7 @@ impl Feed for AttachFeed {
     }
 
     fn outputs(&mut self, stage: &str, most: usize) -> (Vec<Output>, usize) {
-        match &mut self.replay {
+        match &mut self.rewind.replay {
             Some(replay) => replay.outputs(stage, most),
             None => outputs(&self.frozen, stage, most),
         }
@@ -297,23 +291,15 @@ impl Feed for AttachFeed {
     }
 
     fn rewind(&mut self) -> Option<String> {
-        if self.reading.is_some() {
-            return None;
-        }
-        match read_back(self.frozen.log_dir.parent().map(Path::to_owned)) {
-            Ok(reading) => self.reading = Some(reading),
-            Err(error) => return Some(format!("no thread to read it back: {error}")),
-        }
-        Some("reading back what was".to_owned())
+        self.rewind.begin(&self.frozen)
     }
 
     fn go_live(&mut self) -> Option<String> {
-        self.replay = None;
-        Some("live".to_owned())
+        self.rewind.go_live()
     }
 
     fn steer(&mut self, step: Step) -> Option<String> {
-        self.replay.as_mut().and_then(|replay| replay.steer(step))
+        self.rewind.steer(step)
     }
 }
 

@@ -3,14 +3,13 @@
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::args::{Color, Show};
-use super::replay::{ReadBack, ReplayFeed, read_back};
+use super::replay::Rewind;
 use crate::agents::load::Sampler;
 use crate::engine::ids::{TaskId, Time};
 use crate::engine::message::{Command, Refusal};
@@ -97,10 +96,8 @@ struct LiveFeed {
     answers: Receiver<(u64, std::result::Result<String, Refusal>)>,
     answer_to: Sender<(u64, std::result::Result<String, Refusal>)>,
     ticket: u64,
-    /// What the session was so far, once it is read back.
-    reading: Option<ReadBack>,
-    /// That is shown.
-    replay: Option<Box<ReplayFeed>>,
+    /// What the session was so far, if that is looked at.
+    rewind: Rewind,
     /// What there is to say.
     said: Vec<String>,
 }
@@ -125,31 +122,15 @@ impl LiveFeed {
             answers,
             answer_to,
             ticket: 0,
-            reading: None,
-            replay: None,
+            rewind: Rewind::default(),
             said: Vec::new(),
         }
     }
 }
 
-impl LiveFeed {
-    /// Shows the recording once it is read back.
-    fn look_for_tape(&mut self) -> bool {
-        let Some(read) = self.reading.as_ref().and_then(|reading| reading.try_recv().ok()) else { return false };
-        self.reading = None;
-        match read {
-            Ok(tape) => {
-                self.replay = Some(Box::new(ReplayFeed::of_living(tape, &self.frozen)));
-            }
-            Err(why) => self.said.push(why),
-        }
-        true
-    }
-}
-
 impl Feed for LiveFeed {
     fn snapshot(&mut self, view: &View) -> Arc<Snapshot> {
-        if let Some(replay) = &mut self.replay {
+        if let Some(replay) = &mut self.rewind.replay {
             return replay.snapshot(view);
         }
         if self.handle.is_fresh()
@@ -171,17 +152,18 @@ impl Feed for LiveFeed {
 
     fn changed(&mut self) -> bool {
         fault::panic_at("screen");
-        if self.look_for_tape() {
+        if let Some(read) = self.rewind.look(&self.frozen) {
+            self.said.extend(read.err());
             return true;
         }
-        if let Some(replay) = &mut self.replay {
+        if let Some(replay) = &mut self.rewind.replay {
             return replay.changed();
         }
         self.handle.is_fresh() || self.handle.at_work_for().0 >= STUCK_MS
     }
 
     fn send(&mut self, command: Command) -> u64 {
-        if let Some(replay) = &mut self.replay {
+        if let Some(replay) = &mut self.rewind.replay {
             return replay.send(command);
         }
         self.ticket += 1;
@@ -190,13 +172,13 @@ impl Feed for LiveFeed {
     }
 
     fn answers(&mut self) -> Vec<(u64, std::result::Result<String, Refusal>)> {
-        let replayed = self.replay.iter_mut().flat_map(|replay| replay.answers()).collect::<Vec<_>>();
+        let replayed = self.rewind.replay.iter_mut().flat_map(|replay| replay.answers()).collect::<Vec<_>>();
         let said = self.said.drain(..).map(|why| (0, Err(Refusal(why))));
         self.answers.try_iter().chain(replayed).chain(said).collect()
     }
 
     fn now(&self) -> Time {
-        self.replay.as_ref().map_or_else(|| self.handle.clock.now(), |replay| replay.now())
+        self.rewind.replay.as_ref().map_or_else(|| self.handle.clock.now(), |replay| replay.now())
     }
 
     fn suspend(&mut self) {
@@ -206,7 +188,7 @@ impl Feed for LiveFeed {
     }
 
     fn outputs(&mut self, stage: &str, most: usize) -> (Vec<Output>, usize) {
-        if let Some(replay) = &mut self.replay {
+        if let Some(replay) = &mut self.rewind.replay {
             return replay.outputs(stage, most);
         }
         outputs(&self.frozen, stage, most)
@@ -227,23 +209,15 @@ impl Feed for LiveFeed {
     }
 
     fn rewind(&mut self) -> Option<String> {
-        if self.reading.is_some() {
-            return None;
-        }
-        match read_back(self.frozen.log_dir.parent().map(Path::to_owned)) {
-            Ok(reading) => self.reading = Some(reading),
-            Err(error) => return Some(format!("no thread to read it back: {error}")),
-        }
-        Some("reading back what was".to_owned())
+        self.rewind.begin(&self.frozen)
     }
 
     fn go_live(&mut self) -> Option<String> {
-        self.replay = None;
-        Some("live".to_owned())
+        self.rewind.go_live()
     }
 
     fn steer(&mut self, step: Step) -> Option<String> {
-        self.replay.as_mut().and_then(|replay| replay.steer(step))
+        self.rewind.steer(step)
     }
 }
 

@@ -67,13 +67,13 @@ pub(super) fn facts(folder: &Folder) -> Result<Vec<Stamped>> {
 }
 
 /// What becomes of reading a session back on a thread of its own.
-pub(super) type ReadBack = Receiver<std::result::Result<Tape, String>>;
+type ReadBack = Receiver<std::result::Result<Tape, String>>;
 
 /// Reads back what was, on a thread of its own.
 ///
 /// # Errors
 /// The machine is out of threads.
-pub(super) fn read_back(folder: Option<PathBuf>) -> std::io::Result<ReadBack> {
+fn read_back(folder: Option<PathBuf>) -> std::io::Result<ReadBack> {
     let (to, reading) = channel();
     let run = move || {
         let read = folder.ok_or_else(|| "it has no folder".to_owned()).and_then(|folder| {
@@ -85,6 +85,46 @@ pub(super) fn read_back(folder: Option<PathBuf>) -> std::io::Result<ReadBack> {
     };
     std::thread::Builder::new().name("rewind".into()).spawn(run)?;
     Ok(reading)
+}
+
+/// Looking back from a session that lives: it is read back, then shown in the place of what is.
+#[derive(Default)]
+pub(super) struct Rewind {
+    reading: Option<ReadBack>,
+    /// What is shown.
+    pub replay: Option<Box<ReplayFeed>>,
+}
+
+impl Rewind {
+    /// Begins to read; what there is to say of it.
+    pub fn begin(&mut self, frozen: &Frozen) -> Option<String> {
+        if self.reading.is_some() {
+            return None;
+        }
+        match read_back(frozen.log_dir.parent().map(Path::to_owned)) {
+            Ok(reading) => self.reading = Some(reading),
+            Err(error) => return Some(format!("no thread to read it back: {error}")),
+        }
+        Some("reading back what was".to_owned())
+    }
+
+    /// Shows it once it is read; why it cannot be, if so. Nothing while it is not.
+    pub fn look(&mut self, frozen: &Frozen) -> Option<std::result::Result<(), String>> {
+        let read = self.reading.as_ref()?.try_recv().ok()?;
+        self.reading = None;
+        Some(read.map(|tape| self.replay = Some(Box::new(ReplayFeed::of_living(tape, frozen)))))
+    }
+
+    /// Shows what is again; what there is to say of it.
+    pub fn go_live(&mut self) -> Option<String> {
+        self.replay = None;
+        Some("live".to_owned())
+    }
+
+    /// Moves in what is shown; what there is to say of it.
+    pub fn steer(&mut self, step: Step) -> Option<String> {
+        self.replay.as_mut().and_then(|replay| replay.steer(step))
+    }
 }
 
 /// A recording as the screen sees it.

@@ -25,6 +25,7 @@ use super::sensors::Sensors;
 use super::shared;
 use super::state::{Changed, Live, Phase, State};
 use super::subworkflow;
+use super::trial::{Trial, flat};
 
 /// How long a start waits that failed because the machine was out of something; doubled up to [`NO_ROOM_MAX`].
 const NO_ROOM: Span = Span(500);
@@ -56,9 +57,9 @@ pub struct Turn {
 }
 
 /// What a command comes to.
-struct Intent {
-    facts: Vec<Fact>,
-    inverse: Option<Command>,
+pub(super) struct Intent {
+    pub facts: Vec<Fact>,
+    pub inverse: Option<Command>,
 }
 
 /// What is due at once by what a turn has led to is looked at so often in the same turn.
@@ -275,14 +276,14 @@ impl Engine {
             }
             one => {
                 self.state.speaks(by)?;
-                if matches!(one, Command::Lock(_) | Command::Unlock { .. } | Command::RenewLock { .. }) {
-                    let (facts, news) = locks::intend(&self.state, by, one)?;
-                    self.record_intent(turn, facts);
-                    turn.effects.extend(news.map(|news| Effect::Tell(vec![news])));
-                    return Ok(());
-                }
-                if matches!(one, Command::Meet { .. } | Command::Leave { .. }) {
-                    let (facts, news) = meetings::intend(&self.state, by, one)?;
+                let among_tasks = match one {
+                    Command::Lock(_) | Command::Unlock { .. } | Command::RenewLock { .. } => {
+                        Some(locks::intend(&self.state, by, one)?)
+                    }
+                    Command::Meet { .. } | Command::Leave { .. } => Some(meetings::intend(&self.state, by, one)?),
+                    _ => None,
+                };
+                if let Some((facts, news)) = among_tasks {
                     self.record_intent(turn, facts);
                     turn.effects.extend(news.map(|news| Effect::Tell(vec![news])));
                     return Ok(());
@@ -705,86 +706,6 @@ impl Engine {
     }
 }
 
-/// Commands of one that were refused are tried so often.
-const MAX_ROUNDS_OF_TRIALS: usize = 64;
-
-/// What several commands came to.
-struct Tried {
-    done: Vec<Command>,
-    /// What takes each back, if all can be.
-    inverses: Option<Vec<Vec<Command>>>,
-    /// Why the first was refused of those that were.
-    refusal: Option<Refusal>,
-}
-
-/// A copy of the State on which several commands are tried one after the other.
-struct Trial {
-    state: State,
-    facts: Vec<Fact>,
-}
-
-impl Trial {
-    fn on(state: &State) -> Self {
-        Self { state: state.clone(), facts: Vec::new() }
-    }
-
-    /// Tries one more; returns what takes it back.
-    fn go(&mut self, command: &Command) -> Result<Option<Command>, Refusal> {
-        let intent = intend(&self.state, command)?;
-        for fact in &intent.facts {
-            self.state.apply(&Stamped { at: self.state.now, fact: fact.clone() });
-        }
-        self.facts.extend(intent.facts);
-        Ok(intent.inverse)
-    }
-
-    /// Tries each, and what is refused once more as long as that helps, from the other end.
-    fn go_each(&mut self, commands: Vec<Command>) -> Tried {
-        let mut tried = Tried { done: Vec::new(), inverses: Some(Vec::new()), refusal: None };
-        let mut open = commands;
-        for _ in 0..MAX_ROUNDS_OF_TRIALS {
-            let before = open.len();
-            let mut refused = Vec::new();
-            tried.refusal = None;
-            for command in open {
-                match self.go(&command) {
-                    Ok(inverse) => {
-                        match (inverse, &mut tried.inverses) {
-                            (Some(inverse), Some(inverses)) => inverses.push(flat(inverse)),
-                            _ => tried.inverses = None,
-                        }
-                        tried.done.push(command);
-                    }
-                    Err(why) => {
-                        tried.refusal.get_or_insert(why);
-                        refused.push(command);
-                    }
-                }
-            }
-            // Only this can be refused for what another of them changes.
-            let may_help = refused.iter().any(|command| matches!(command, Command::Unskip { .. }));
-            if refused.len() == before || !may_help {
-                break;
-            }
-            refused.reverse();
-            open = refused;
-        }
-        tried
-    }
-
-    /// What they come to together. The copy is gone then: what is written next is not shared with it.
-    fn facts(self) -> Vec<Fact> {
-        self.facts
-    }
-}
-
-fn flat(command: Command) -> Vec<Command> {
-    match command {
-        Command::All(commands) => commands,
-        one => vec![one],
-    }
-}
-
 fn plain(fact: Fact) -> Result<Intent, Refusal> {
     Ok(Intent { facts: vec![fact], inverse: None })
 }
@@ -794,7 +715,7 @@ fn back(fact: Fact, inverse: Command) -> Result<Intent, Refusal> {
 }
 
 /// What a command would come to now, and what takes it back; or why it cannot be done.
-fn intend(state: &State, command: &Command) -> Result<Intent, Refusal> {
+pub(super) fn intend(state: &State, command: &Command) -> Result<Intent, Refusal> {
     if let Some(task) = task_of(command)
         && task.index() >= state.tasks.len()
     {

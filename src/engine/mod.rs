@@ -40,5 +40,6 @@ pub mod shared;
 pub mod state;
 pub mod subworkflow;
 pub mod table;
+mod trial;
 pub mod values;
 pub mod window;

@@ -1,5 +1,5 @@
-//! Clients that wait for a lock or at a barrier, by attempt and ticket: what became of it is pushed to them as soon as it is stored. Knows
-//! nothing of who is next.
+//! Clients that wait for a lock or at a barrier, by attempt and ticket: what became of it is pushed to them as soon as it is
+//! stored. Knows nothing of who is next.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};

@@ -1,5 +1,5 @@
-//! Locks of running tasks and barriers within, over the socket: who asks waits on its own thread until it is told, and gives up what it waits for
-//! when its client has gone. Knows nothing of who is next.
+//! Locks of running tasks and barriers within, over the socket: who asks waits on its own thread until it is told, and gives up
+//! what it waits for when its client has gone. Knows nothing of who is next.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};

@@ -402,7 +402,8 @@ fn tasks_vote_on_a_gate_as_themselves() {
             Stage(id: "build", tasks: [Task(id: "make", run: "true")]),
             Stage(id: "try", tasks: [
                 Task(id: "smoke", run: "\"$QD_BIN\" vote yes ready --note 'all well'"),
-                Task(id: "load", run: "\"$QD_BIN\" vote abstain ready"),
+                // whose word comes after the second yes is told that it is too late
+                Task(id: "load", run: "\"$QD_BIN\" vote abstain ready || true"),
                 Task(id: "stranger", run: "\"$QD_BIN\" vote no ready; echo $? > refused"),
                 Task(id: "for-ana", run: "\"$QD_BIN\" vote yes ready --as ana")]),
             Stage(id: "ship", after: ["build"], tasks: [Task(id: "go", run: "touch shipped")])],

@@ -203,7 +203,7 @@ fn a_broken_barrier_fails_those_before_it_and_says_who_is_missing() {
 fn within(tasks: &[(&str, &str)], more: &str) -> Place {
     let task = |(id, run): &(&str, &str)| {
         let run = run.replace("WAIT", r#"\"$QD_BIN\" barrier wait met"#);
-        format!(r#"Task(id: "{id}", run: "{run}"),"#)
+        format!(r#"Task(id: "{id}", timeout: "20s", run: "{run}"),"#)
     };
     Place::with(&format!(
         r#"Workflow(name: "within", grace: "200ms", agents: [Agent(name: "a", slots: 5)],

@@ -104,10 +104,12 @@ impl Lines {
 
 /// Plain lines tell of it (a definition each would be noise).
 pub fn is_told(fact: &Fact) -> bool {
+    if let Fact::TaskAdded(definition) = fact {
+        return definition.added_by.is_some();
+    }
     !matches!(
         fact,
-        Fact::TaskAdded(_)
-            | Fact::ResourceAdded(_)
+        Fact::ResourceAdded(_)
             | Fact::AgentAdded(_)
             | Fact::StageAdded(_)
             | Fact::FallbackAdded(_)
@@ -364,6 +366,13 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
             let s = if *tasks == 1 { "" } else { "s" };
             ("▸", format!("undoes    {}: {tasks} task{s}, what ended last first", way(item)))
         }
+        Fact::TaskAdded(definition) => {
+            let by = definition.added_by.as_deref()?;
+            ("▸", format!("adds      {name} (by {})", text::clean(by)))
+        }
+        Fact::TaskEdited { .. } => ("▸", format!("changes   {name}")),
+        Fact::TaskRemoved { .. } => ("⊘", format!("removes   {name}")),
+        Fact::TaskRestored { .. } => ("▸", format!("restores  {name}")),
         Fact::Agreed { why, .. } => ("✓", format!("agrees    {name}: {}", text::clean(why))),
         Fact::Made { tasks, .. } => {
             ("▸", format!("makes     {name}: {tasks} task{} of a list", if *tasks == 1 { "" } else { "s" }))
@@ -684,6 +693,9 @@ fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
             line.task = Some(&definition.id);
             "TaskAdded"
         }
+        Fact::TaskEdited { .. } => "TaskEdited",
+        Fact::TaskRemoved { .. } => "TaskRemoved",
+        Fact::TaskRestored { .. } => "TaskRestored",
         Fact::Loaded { tasks } => {
             line.tasks = Some(*tasks);
             "Loaded"
@@ -1022,6 +1034,10 @@ fn command_name(command: &Command) -> &'static str {
         Command::Retry { .. } => "retry",
         Command::Skip { .. } => "skip",
         Command::Unskip { .. } => "unskip",
+        Command::Add(_) => "add",
+        Command::Edit { .. } => "edit",
+        Command::Remove { .. } => "remove",
+        Command::Restore { .. } => "restore",
         Command::Fallback { .. } => "fallback",
         Command::Pause => "pause",
         Command::Resume => "resume",
@@ -1061,6 +1077,9 @@ pub fn task_of(fact: &Fact) -> Option<TaskId> {
         | Fact::Excused { task, .. }
         | Fact::Enough { task, .. }
         | Fact::Made { task, .. }
+        | Fact::TaskEdited { task, .. }
+        | Fact::TaskRemoved { task }
+        | Fact::TaskRestored { task }
         | Fact::Agreed { task, .. }
         | Fact::Voted { task, .. }
         | Fact::Sensed { task, .. }

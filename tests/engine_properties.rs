@@ -17,15 +17,21 @@ use quarterdeck::engine::state::Phase;
 const FOUND: &[u64] = &[10, 158, 662, 1165, 1883, 2114, 2280, 4103, 9136, 5197, 3942, 4790];
 /// So many of these found it before there were locks: they do what they did then.
 const BEFORE_LOCKS: usize = 9;
+/// And so many before a workflow could be changed while it runs.
+const BEFORE_SURGERY: usize = 12;
 
 fn chaos(seed: u64, steps: u64) -> Run {
     let mut run = Run::begin_with_all(seed);
     let every = if is_large_campaign() { 40 } else { 8 };
     let mut locks = (!FOUND[..BEFORE_LOCKS].contains(&seed)).then_some(Rng(seed ^ 0x10c4));
+    let mut surgery = (!FOUND[..BEFORE_SURGERY].contains(&seed)).then_some(Rng(seed ^ 0x5c_4191));
     for step in 0..steps {
         run.random_step();
         if let Some(rng) = locks.as_mut().filter(|_| step % 2 == 0) {
             run.lock_step(rng);
+        }
+        if let Some(rng) = surgery.as_mut().filter(|_| step % 4 == 1) {
+            run.surgery_step(rng);
         }
         if step % every == seed % every {
             run.compare_with_replay();

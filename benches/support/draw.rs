@@ -248,6 +248,7 @@ fn workflow(count: usize, own_class: bool) -> Workflow {
             barrier: None,
             monitor: None,
             made_by: None,
+            added_by: None,
         }
     };
     let agent = |n| AgentDefinition {

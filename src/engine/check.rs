@@ -60,6 +60,9 @@ fn tasks(state: &State) -> Verdict {
         if task.join.as_ref().is_some_and(|join| join.settled && !join.is_enough()) {
             return say("settled only if it is enough");
         }
+        if task.removed && (task.phase != Phase::Skipped || task.attempt > 0) {
+            return say("removed only if it never ran");
+        }
         if task.held && !task.phase.is_open() {
             return say("held only while open");
         }
@@ -115,11 +118,11 @@ fn indexes(state: &State) -> Verdict {
     for id in ids(state) {
         let (task, definition) = (state.task(id), state.definition(id));
         let how = shown(task);
-        counts.0[how as usize] += 1;
-        stage_counts[definition.stage.index()].0[how as usize] += 1;
+        counts.0[how as usize] += u32::from(!task.removed);
+        stage_counts[definition.stage.index()].0[how as usize] += u32::from(!task.removed);
         live += u32::from(task.phase.is_live());
         excused += u32::from(task.excused);
-        display.insert(display_key(&state.settings, definition.stage, id, task));
+        display.extend((!task.removed).then(|| display_key(&state.settings, definition.stage, id, task)));
         sensors.extend(senses(definition, task).map(|_| id));
         troubled.extend(is_troubled(task).then_some(id));
         timers.extend(timer(&state.settings, &definition.timeout, task).map(|at| (at, id)));

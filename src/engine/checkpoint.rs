@@ -27,7 +27,7 @@ use super::shared::Shared;
 use super::state::{Changes, ClassId, Done, Live, Past, Phase, Reservation, Resource, Saga, State, Transition};
 
 /// Form of what follows. Another one is not read.
-pub const CHECKPOINT_VERSION: u32 = 16;
+pub const CHECKPOINT_VERSION: u32 = 17;
 
 /// What was last said of a goal.
 type Said = Option<(bool, Time, Arc<str>)>;
@@ -66,8 +66,12 @@ struct Stored {
     barriers: Vec<(BarrierDefinition, Option<Arc<str>>)>,
     sagas: Vec<Saga>,
     completed: Vec<TaskId>,
-    /// What fallbacks and later tasks made, besides those of the first tasks as they are declared.
+    /// All of them, in the order in which they were made: what runs now need not be what was declared.
     classes: Vec<(Requirements, Option<Span>)>,
+    /// Some task has, or had, a condition.
+    has_conditions: bool,
+    /// Names under which something was or may be published.
+    metrics: Vec<String>,
     tasks: Vec<StoredTask>,
     retries: u64,
     by_fallback: u32,
@@ -157,6 +161,8 @@ struct StoredTask {
     #[serde(default, skip_serializing_if = "is_default")]
     join: Option<(u32, u32, bool)>,
     kept: Option<Arc<Kept>>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    removed: bool,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -210,6 +216,7 @@ impl State {
                 passed: task.passed,
                 join: task.join.as_ref().map(|join| (join.unmet, join.dead, join.settled)),
                 kept: task.kept.clone(),
+                removed: task.removed,
             }
         };
         let stored = Stored {
@@ -245,9 +252,10 @@ impl State {
             classes: self
                 .classes
                 .iter()
-                .skip(self.declared)
                 .map(|class| (class.requirements.clone(), class.estimate))
                 .collect(),
+            has_conditions: self.has_conditions,
+            metrics: self.metric_names(),
             tasks: (0..self.tasks.len()).map(task).collect(),
             retries: self.retries,
             by_fallback: self.by_fallback,
@@ -360,8 +368,6 @@ impl State {
         let stages = stages.chain(transitions).chain(phases).chain(goals);
         let fallbacks = stored.fallbacks.iter().cloned().map(Fact::FallbackAdded);
         let barriers = stored.barriers.iter().map(|(definition, _)| Fact::BarrierAdded(definition.clone()));
-        let (first, later) = stored.definitions.split_at(stored.first_tasks.min(stored.definitions.len()));
-        let tasks = first.iter().cloned().map(Fact::TaskAdded);
         let settings = std::iter::once(Fact::Configured(Box::new(stored.settings.clone())));
         for fact in settings
             .chain(resources)
@@ -370,17 +376,18 @@ impl State {
             .chain(fallbacks)
             .chain(windows)
             .chain(barriers)
-            .chain(tasks)
         {
             self.apply(&Stamped { at: stored.now, fact });
         }
-        (self.declared, self.first_tasks) = (self.classes.len(), stored.first_tasks);
         for (requirements, estimate) in &stored.classes {
             self.class_for(requirements, *estimate);
         }
-        for definition in later {
+        stored.metrics.iter().for_each(|name| self.add_metric(name));
+        self.first_tasks = stored.first_tasks;
+        for definition in &stored.definitions {
             self.apply(&Stamped { at: stored.now, fact: Fact::TaskAdded(definition.clone()) });
         }
+        self.has_conditions |= stored.has_conditions;
     }
 
     fn restore_rounds(&mut self, stored: &Stored) {
@@ -451,7 +458,9 @@ impl State {
             (join.unmet, join.dead, join.settled) = stored;
         }
         task.kept = stored.kept;
+        task.removed = stored.removed;
         self.index(id);
+        self.enter_barrier(id);
     }
 
     fn count_stages(&mut self) {

@@ -25,6 +25,7 @@ use super::sensors::Sensors;
 use super::shared;
 use super::state::{Changed, Live, Phase, State};
 use super::subworkflow;
+use super::surgery;
 use super::trial::{Trial, flat};
 
 /// How long a start waits that failed because the machine was out of something; doubled up to [`NO_ROOM_MAX`].
@@ -293,6 +294,7 @@ impl Engine {
                 }
                 let mut intent = intend(&self.state, one)?;
                 shared::sign(&mut intent.facts, by);
+                surgery::sign(&self.state, &mut intent.facts, by);
                 if matches!(by, Origin::Task(..)) {
                     // What tasks do among themselves is no action of a person, and not taken back by one.
                     self.record_intent(turn, intent.facts);
@@ -326,7 +328,8 @@ impl Engine {
             let back = Trial::on(&trial.state).go_each(inverses.into_iter().rev().flatten().collect());
             back.refusal.is_none().then_some(Command::All(back.done))
         });
-        let facts = trial.facts();
+        let mut facts = trial.facts();
+        surgery::sign(&self.state, &mut facts, by);
         self.record(turn, Fact::Commanded { by: by.clone(), command: Command::All(tried.done), inverse });
         self.record_intent(turn, facts);
         Ok(())
@@ -796,6 +799,9 @@ pub(super) fn intend(state: &State, command: &Command) -> Result<Intent, Refusal
         }
         Command::Post { .. } => posts::intend(command).map(|facts| Intent { facts, inverse: None }),
         Command::SetState { .. } => shared::intend(state, command).map(|(facts, inverse)| Intent { facts, inverse }),
+        Command::Add(_) | Command::Edit { .. } | Command::Remove { .. } | Command::Restore { .. } => {
+            surgery::intend(state, command)
+        }
         Command::Load(_)
         | Command::Undo
         | Command::Redo
@@ -857,6 +863,9 @@ fn intend_cancel(state: &State, task: TaskId, signal: StopSignal) -> Result<Inte
 }
 
 fn intend_unskip(state: &State, task: TaskId) -> Result<Intent, Refusal> {
+    if state.task(task).removed {
+        return refuse(format!("{} was removed", state.name(task)));
+    }
     let inverse = match state.task(task).phase {
         Phase::Cancelled if state.task(task).attempt > 0 => {
             return refuse(format!("{} ran before: retry it", state.name(task)));
@@ -912,6 +921,9 @@ fn task_of(command: &Command) -> Option<TaskId> {
         | Command::Skip { task }
         | Command::Unskip { task }
         | Command::Vote { task, .. }
+        | Command::Edit { task, .. }
+        | Command::Remove { task }
+        | Command::Restore { task }
         | Command::Fallback { task } => Some(*task),
         _ => None,
     }

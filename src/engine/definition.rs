@@ -450,6 +450,9 @@ pub struct TaskDefinition {
     /// It was added for an element of the list of this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_by: Option<TaskId>,
+    /// It was added while the workflow ran: by this person or attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub added_by: Option<Arc<str>>,
 }
 
 /// Where tasks wait for one another before they start.

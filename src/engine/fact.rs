@@ -468,6 +468,23 @@ pub enum Fact {
         /// How many, and what the others did.
         why: String,
     },
+    /// A task that waited is another one from now on.
+    TaskEdited {
+        /// Which.
+        task: TaskId,
+        /// What it is from now on.
+        definition: Arc<TaskDefinition>,
+    },
+    /// A task that had not begun is no part of the workflow any more.
+    TaskRemoved {
+        /// Which.
+        task: TaskId,
+    },
+    /// It is part of it again.
+    TaskRestored {
+        /// Which.
+        task: TaskId,
+    },
     /// All tasks of a list are known: they were added before this.
     Made {
         /// The one that stands for them.

@@ -89,7 +89,7 @@ pub(super) fn retried_with(state: &State, id: TaskId) -> Vec<TaskId> {
         return Vec::new();
     }
     let is_over = |run: &TaskId| !state.task(*run).phase.is_open() && !state.task(*run).phase.is_live();
-    let again = |run: &TaskId| is_over(run) && !state.is_in_saga(*run);
+    let again = |run: &TaskId| is_over(run) && !state.is_in_saga(*run) && !state.task(*run).removed;
     state.definition(id).after.iter().copied().filter(again).collect()
 }
 

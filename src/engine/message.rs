@@ -6,11 +6,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::care::{Care, Findings};
-use super::definition::{CommandSpec, Param, Sensor, Workflow};
+use super::definition::{CommandSpec, Param, Sensor, TaskDefinition, Workflow};
 use super::ids::{AgentId, Amount, Attempt, BarrierId, FallbackId, PhaseId, ResourceId, Span, TaskId, Time};
 use super::locks::LockRequest;
 use super::monitors::{Observation, ProgressMonitor, Trouble};
 use super::overload::Figures;
+use super::surgery::Added;
 
 /// One thing that happens to the engine, with its time.
 #[derive(Debug, Clone)]
@@ -116,6 +117,25 @@ pub enum Command {
     },
     /// Undo a skip or a cancel of a task that never ran: it waits again.
     Unskip {
+        /// Which task.
+        task: TaskId,
+    },
+    /// Add tasks to the workflow under way.
+    Add(Arc<Added>),
+    /// A task that waits is another one from now on.
+    Edit {
+        /// Which task.
+        task: TaskId,
+        /// What it is from now on, whole.
+        definition: Arc<TaskDefinition>,
+    },
+    /// A task that has not begun is no part of the workflow any more: what waits for it goes on without.
+    Remove {
+        /// Which task.
+        task: TaskId,
+    },
+    /// It is part of it again.
+    Restore {
         /// Which task.
         task: TaskId,
     },

@@ -39,6 +39,7 @@ pub mod sensors;
 pub mod shared;
 pub mod state;
 pub mod subworkflow;
+pub mod surgery;
 pub mod table;
 mod trial;
 pub mod values;

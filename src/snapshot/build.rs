@@ -537,6 +537,16 @@ pub fn in_words(state: &State, command: &Command) -> String {
         Command::Retry { task } => format!("retry {}", name(task)),
         Command::Skip { task } => format!("skip {}", name(task)),
         Command::Unskip { task } => format!("requeue {}", name(task)),
+        Command::Add(added) => {
+            let first = added.tasks.first().map_or("?", |task| task.id.as_str());
+            match added.tasks.len() {
+                1 => format!("add {first}"),
+                many => format!("add {first} and {} more", many - 1),
+            }
+        }
+        Command::Edit { task, .. } => format!("edit {}", name(task)),
+        Command::Remove { task } => format!("remove {}", name(task)),
+        Command::Restore { task } => format!("bring {} back", name(task)),
         Command::Fallback { task } => format!("fallback of {}", name(task)),
         Command::Vote { task, abstains: true, .. } => format!("abstain from {}", name(task)),
         Command::Vote { task, approves: true, .. } => format!("approve {}", name(task)),

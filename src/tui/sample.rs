@@ -630,6 +630,7 @@ pub fn frozen(name: impl Fn(&str) -> String) -> Frozen {
             barrier: None,
             monitor: None,
             made_by: None,
+            added_by: None,
             id: name(&row.name),
             stage: StageId::from(stage),
             task_type: TaskType::Run(Arc::new(command)),

@@ -554,6 +554,7 @@ impl Lowering<'_, '_> {
             barrier: None,
             monitor: None,
             made_by: None,
+            added_by: None,
         }
     }
 

@@ -92,6 +92,7 @@ fn task(id: String, spec: CommandSpec) -> TaskDefinition {
         barrier: None,
         monitor: None,
         made_by: None,
+        added_by: None,
     }
 }
 

@@ -64,6 +64,8 @@ struct Seen {
     passed: bool,
     /// When what its sensor sees was last said, since it awaits.
     said: Option<Time>,
+    /// It is no part of the workflow any more.
+    removed: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -337,6 +339,10 @@ impl Checker {
             Fact::TaskAdded(task) => {
                 match task.made_by {
                     Some(by) => self.is_made(by, task),
+                    None if task.added_by.is_some() => {
+                        assert!(self.tasks.iter().all(|other| other.id != task.id), "two are called {}", task.id);
+                        assert!(!self.is_compensated(task.stage), "{} is added to what is undone", task.id);
+                    }
                     None if self.loaded => self.undo_is_added(TaskId::from(self.tasks.len()), task),
                     None => {}
                 }
@@ -364,6 +370,30 @@ impl Checker {
                 }
                 let seen = self.idle(*task);
                 (seen.at_rest, seen.held, seen.satisfied, seen.succeeded_once) = (true, false, true, true);
+            }
+            Fact::TaskEdited { task, definition } => {
+                assert_eq!(definition.id, self.tasks[task.index()].id, "a task keeps its name");
+                assert!(!self.is_called_off(*task), "{task} is compensated and changed");
+                let seen = self.idle(*task);
+                assert!(!seen.at_rest && !seen.satisfied && seen.awaits.is_none(), "{task} is changed when it is over");
+                assert!(seen.on.is_none(), "{task} is changed in the middle of a fallback");
+                (seen.admitted, seen.vote, seen.votes) = (false, None, BTreeMap::new());
+                seen.not_before = Time(0);
+                self.tasks[task.index()] = (**definition).clone();
+            }
+            Fact::TaskRemoved { task } => {
+                let seen = self.idle(*task);
+                assert!(seen.attempt == 0 && !seen.at_rest && !seen.satisfied, "{task} has begun and is removed");
+                (seen.by_rule, seen.skipped, seen.removed) = (false, true, true);
+                (seen.satisfied, seen.at_rest, seen.held) = (true, true, false);
+            }
+            Fact::TaskRestored { task } => {
+                self.disturb();
+                let seen = self.idle(*task);
+                assert!(std::mem::take(&mut seen.removed), "{task} was not removed");
+                (seen.skipped, seen.satisfied, seen.at_rest) = (false, false, false);
+                (seen.admitted, seen.awaits, seen.vote) = (false, None, None);
+                (seen.votes, seen.checked, seen.at_barrier) = (BTreeMap::new(), BTreeMap::new(), false);
             }
             Fact::Made { task, tasks } => self.all_are_made(*task, *tasks),
             Fact::Loaded { tasks } => {
@@ -480,6 +510,7 @@ impl Checker {
                     waits && seen.at_rest && !seen.satisfied
                 });
                 let seen = self.idle(*task);
+                assert!(!seen.removed, "{task} was removed and is run");
                 if again && seen.ended_well {
                     (seen.succeeded_once, seen.on, seen.taken) = (false, None, 0);
                 }
@@ -820,7 +851,7 @@ impl Checker {
         for task in self.of_stage(way.to).collect::<Vec<_>>() {
             let seen = &mut self.seen[task];
             assert!(seen.live.is_none(), "{task} is live and is run again");
-            if before > 0 || (seen.satisfied && seen.by_rule) {
+            if !seen.removed && (before > 0 || (seen.satisfied && seen.by_rule)) {
                 *seen = Seen { attempt: seen.attempt, held: seen.held && !seen.at_rest, ..Seen::default() };
             }
         }

@@ -14,6 +14,7 @@ use quarterdeck::engine::ids::*;
 use quarterdeck::engine::message::*;
 use quarterdeck::engine::monitors::*;
 use quarterdeck::engine::overload::Figures;
+use quarterdeck::engine::surgery::Added;
 
 use super::checker::Checker;
 use super::{command, replay, task, through_ron};
@@ -500,6 +501,20 @@ impl Case {
                 let expect = words.get(3).map(|version| number(version));
                 Command::SetState { key: words[1].to_owned(), value, expect }
             }
+            "add" | "edit" => {
+                let state = &self.engine.state;
+                let tasks = state.definitions.iter().map(|task| (**task).clone()).collect();
+                let mut task = one_task(&Workflow { tasks, ..(*self.flow).clone() }, words[1], &words[2..]);
+                if words[0] == "edit" {
+                    let id = self.id(words[1]);
+                    task.added_by.clone_from(&state.definition(id).added_by);
+                    return Command::Edit { task: id, definition: Arc::new(task) };
+                }
+                let (base, windows_base) = (state.tasks.len() as u32, state.windows.len() as u32);
+                Command::Add(Arc::new(Added { base, windows_base, windows: Vec::new(), tasks: vec![task] }))
+            }
+            "remove" => Command::Remove { task: task() },
+            "restore" => Command::Restore { task: task() },
             "ignore" | "heed" => Command::HeedPauseWhile(words[0] == "heed"),
             "compensate" => Command::Compensate,
             "approve" | "reject" | "abstain" => {
@@ -617,7 +632,14 @@ impl Case {
             Fact::Agreed { task, like, .. } => format!("agreed {} like {}", t(task), t(like)),
             Fact::Made { task, tasks } => format!("made {} {tasks}", t(task)),
             Fact::CompensationsAdded { tasks, .. } => format!("compensations {tasks}"),
-            Fact::TaskAdded(task) if task.compensates.is_some() || task.made_by.is_some() => format!("add {}", task.id),
+            Fact::TaskAdded(task)
+                if task.compensates.is_some() || task.made_by.is_some() || task.added_by.is_some() =>
+            {
+                format!("add {}", task.id)
+            }
+            Fact::TaskEdited { task, .. } => format!("edited {}", t(task)),
+            Fact::TaskRemoved { task } => format!("removed {}", t(task)),
+            Fact::TaskRestored { task } => format!("restored {}", t(task)),
             Fact::FallbackAdded(_) | Fact::TaskAdded(_) | Fact::Loaded { .. } | Fact::Commanded { .. } => return None,
             Fact::Found { task, findings, .. } => format!("found {} {:?}", t(task), findings.published),
             Fact::Undone => "undone".into(),

@@ -91,6 +91,7 @@ pub fn task(id: &str) -> TaskDefinition {
         barrier: None,
         monitor: None,
         made_by: None,
+        added_by: None,
     }
 }
 

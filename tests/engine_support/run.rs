@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use quarterdeck::engine::decide::{Engine, Turn};
-use quarterdeck::engine::definition::{BarrierDefinition, OnBroken, Param, Workflow};
+use quarterdeck::engine::definition::{BarrierDefinition, Join, OnBroken, Param, Rest, Workflow};
 use quarterdeck::engine::explain::explain;
 use quarterdeck::engine::fact::{Fact, Stamped};
 use quarterdeck::engine::ids::*;
@@ -12,10 +12,11 @@ use quarterdeck::engine::locks::LockRequest;
 use quarterdeck::engine::message::*;
 use quarterdeck::engine::overload::Figures;
 use quarterdeck::engine::state::{Phase, State};
+use quarterdeck::engine::surgery::Added;
 
 use super::checker::Checker;
 use super::world::World;
-use super::{Rng, add_controls, random_workflow, replay, through_ron};
+use super::{Rng, add_controls, random_workflow, replay, task, through_ron};
 
 /// A run of the real engine in a random world, checked after every turn.
 pub struct Run {
@@ -195,6 +196,69 @@ impl Run {
             }
         };
         self.decide(What::Command { by, command });
+    }
+
+    /// Somebody changes the workflow: what is asked may be nonsense.
+    pub fn surgery_step(&mut self, rng: &mut Rng) {
+        let state = &self.engine.state;
+        let any = |rng: &mut Rng| TaskId(rng.below(state.tasks.len() as u64) as u32);
+        let stage = |rng: &mut Rng| StageId(rng.below(state.stages.len() as u64) as u32);
+        let after = |rng: &mut Rng| {
+            let mut after: Vec<TaskId> = (0..rng.below(3)).map(|_| any(rng)).collect();
+            after.sort_unstable();
+            after.dedup();
+            after
+        };
+        let command = match rng.below(8) {
+            0..3 => {
+                let (base, windows_base) = (state.tasks.len() as u32, state.windows.len() as u32);
+                let count = 1 + rng.below(2) as u32;
+                let tasks = (0..count).map(|n| {
+                    let like = state.definition(any(rng));
+                    let id = if rng.chance(5) { like.id.clone() } else { format!("new-{}", base + n) };
+                    let mut task = task(&id);
+                    if rng.chance(60) {
+                        task.requirements.clone_from(&like.requirements);
+                        (task.timeout, task.retry) = (like.timeout, like.retry.clone());
+                        task.entry.clone_from(&like.entry);
+                        (task.monitor, task.fallback) = (like.monitor.clone(), like.fallback.clone());
+                    }
+                    task.compensation = rng.maybe(20, |_| Arc::new(super::flow::compensation(&id, false)));
+                    (task.stage, task.after, task.priority) = (stage(rng), after(rng), rng.below(5) as i32);
+                    if n > 0 && rng.chance(50) {
+                        task.after.push(TaskId(base));
+                    }
+                    task
+                });
+                let tasks = tasks.collect();
+                Command::Add(Arc::new(Added { base: base - u32::from(rng.chance(3)), windows_base, windows: Vec::new(), tasks }))
+            }
+            3..6 => {
+                let id = any(rng);
+                let mut task = (**state.definition(id)).clone();
+                if rng.chance(50) {
+                    (task.after, task.join) = (after(rng), Join::default());
+                    if task.after.len() > 1 && rng.chance(40) {
+                        task.join.enough = Some(1);
+                        task.join.rest = *rng.pick(&[Rest::LetRun, Rest::Cancel]);
+                    }
+                }
+                if rng.chance(30) {
+                    task.stage = stage(rng);
+                }
+                if rng.chance(30) {
+                    task.requirements.clone_from(&state.definition(any(rng)).requirements);
+                }
+                if rng.chance(20) {
+                    task.entry.clone_from(&state.definition(any(rng)).entry);
+                }
+                (task.priority, task.timeout) = (rng.below(5) as i32, rng.maybe(50, |rng| Span(1 + rng.below(9_000))));
+                Command::Edit { task: id, definition: Arc::new(task) }
+            }
+            6 => Command::Remove { task: any(rng) },
+            _ => Command::Restore { task: any(rng) },
+        };
+        self.command(command);
     }
 
     /// A gate that asks people, if there is one.

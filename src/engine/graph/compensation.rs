@@ -132,5 +132,6 @@ fn compensation_of(state: &State, task: TaskId, stage: StageId, before: Option<T
         barrier: None,
         monitor: None,
         made_by: None,
+        added_by: None,
     }
 }

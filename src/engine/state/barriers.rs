@@ -13,7 +13,7 @@ impl State {
     }
 
     /// A new member stands to its barrier as it does.
-    pub(super) fn enter_barrier(&mut self, id: TaskId) {
+    pub(in crate::engine) fn enter_barrier(&mut self, id: TaskId) {
         let Some((barrier, stand)) = self.barrier_stand(id) else { return };
         let entry = &mut Arc::make_mut(&mut self.barriers)[barrier.index()];
         entry.members.push(id);

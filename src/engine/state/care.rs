@@ -98,8 +98,17 @@ impl State {
         }
     }
 
+    /// All names under which something can be published, in the order of their numbers.
+    pub(in crate::engine) fn metric_names(&self) -> Vec<String> {
+        let mut names = vec![String::new(); self.metrics.len()];
+        for (name, id) in self.metric_ids.iter() {
+            names[*id as usize] = name.to_string();
+        }
+        names
+    }
+
     /// A name under which something can be published.
-    pub(super) fn add_metric(&mut self, name: &str) {
+    pub(in crate::engine) fn add_metric(&mut self, name: &str) {
         if !self.metric_ids.contains_key(name) {
             let id = self.metrics.push(None) as u32;
             Arc::make_mut(&mut self.metric_ids).insert(name.into(), id);

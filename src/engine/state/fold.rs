@@ -178,6 +178,18 @@ impl State {
                     t.because = Some(why.as_str().into());
                 });
             }
+            Fact::TaskEdited { task, definition } => self.redefine(*task, definition),
+            Fact::TaskRemoved { task } => self.edit(*task, |t| {
+                t.stand(Phase::Skipped, now);
+                (t.removed, t.because) = (true, Some("removed".into()));
+            }),
+            Fact::TaskRestored { task } => {
+                let arrives = self.arrives(*task);
+                self.edit(*task, |t| {
+                    (t.removed, t.heard) = (false, None);
+                    t.arrive(arrives, now);
+                });
+            }
             Fact::Made { task, tasks } => self.wait_for_made(*task, *tasks),
             Fact::CompensationsAdded { phase, tasks } => self.compensations_known(*phase, *tasks),
             Fact::Starting { task, attempt, agent } => self.start(*task, *attempt, *agent),

@@ -16,6 +16,15 @@ struct Delta {
     by: By,
 }
 
+/// A task on its way from one definition to another.
+pub(super) struct TakenOut {
+    deltas: Vec<Delta>,
+    /// Its stage was this.
+    of: StageId,
+    /// It counted as one that never can be.
+    dead: i32,
+}
+
 /// What it waits for that changed: how many more are not done, how many more never can be.
 #[derive(Clone, Copy)]
 enum By {
@@ -56,11 +65,19 @@ impl State {
         self.name_task(id);
         self.wait_for_all(id, &definition);
         self.index(id);
+        self.enter_barrier(id);
+        let mut deltas = Vec::new();
+        self.stage_changed(id, 1, 0, &mut deltas);
+        self.follow(deltas);
+        self.join_now(id, &definition);
+    }
+
+    /// What it waits for has come to pass in part, or never can.
+    fn join_now(&mut self, id: TaskId, definition: &TaskDefinition) {
+        let mut deltas = Vec::new();
         if self.changes.asked && self.changes.noted {
             self.changes.read.push(Changed::Task(id));
         }
-        let mut deltas = Vec::new();
-        self.stage_changed(id, 1, 0, &mut deltas);
         for before in &definition.after {
             let keys = self.keys(*before);
             let (unmet, dead) = (-i32::from(keys.satisfied), i32::from(keys.dead));
@@ -72,6 +89,55 @@ impl State {
         let dead = died.count() as i32;
         deltas.push(Delta { task: id, by: By::Stages { unmet: 0, dead } });
         self.follow(deltas);
+    }
+
+    /// A task that waits leaves every index, so that its definition can be changed: what follows for others as if it
+    /// could come to pass.
+    pub(super) fn take_out(&mut self, id: TaskId) -> TakenOut {
+        let keys = self.keys(id);
+        self.count(&keys, -1);
+        self.display.exchange(keys.row(), None);
+        self.timers.exchange(keys.timer.map(|at| (at, id)), None);
+        self.deadlines.exchange(keys.deadline.map(|at| (at, id)), None);
+        self.sensors.exchange(keys.senses.map(|_| id), None);
+        self.reready(id, keys.ready, None);
+        let mut deltas = Vec::new();
+        let dead = i32::from(keys.dead);
+        if keys.dead {
+            let by = By::Task { unmet: 0, dead: -dead, unended: dead };
+            deltas.extend(self.dependents.at(id.index()).iter().map(|task| Delta { task: *task, by }));
+        }
+        // Its stage counts it until it is put in: one that stays there opens nothing meanwhile.
+        TakenOut { deltas, of: self.definition(id).stage, dead }
+    }
+
+    /// It enters them again, in the stage of its new definition.
+    pub(super) fn put_in(&mut self, id: TaskId, moved: bool, taken: &mut TakenOut) {
+        let definition = self.definition(id).clone();
+        let held = self.task(id).held;
+        let barrier = self.barrier_stand(id);
+        let now = self.now;
+        let task = self.wait_for_all(id, &definition);
+        task.dead = 0;
+        task.stand(Phase::Waiting, now);
+        // A delay before its next attempt ends: who changes it wants to see what it does now.
+        (task.due, task.held) = (None, held);
+        if let (Some((barrier, was)), Some((_, is))) = (barrier, self.barrier_stand(id))
+            && was != is
+        {
+            self.moved_at_barrier(barrier, was, is);
+        }
+        self.index(id);
+        let mut deltas = std::mem::take(&mut taken.deltas);
+        if moved {
+            self.stage_counts(taken.of, -1, -taken.dead, &mut deltas);
+            self.stage_changed(id, 1, 0, &mut deltas);
+        } else if taken.dead != 0 {
+            self.stage_changed(id, 0, -taken.dead, &mut deltas);
+        }
+        // Those that wait for it first: what follows from its own death would overtake that it may live.
+        self.follow(deltas);
+        self.join_now(id, &definition);
     }
 
     /// What waits for it may go on; it never can as things are.
@@ -176,7 +242,10 @@ impl State {
 
     /// A task of a stage was done (or not any more): stages after it may open or close.
     fn stage_changed(&mut self, id: TaskId, unmet: i32, dead: i32, deltas: &mut Vec<Delta>) {
-        let stage_id = self.definition(id).stage;
+        self.stage_counts(self.definition(id).stage, unmet, dead, deltas);
+    }
+
+    fn stage_counts(&mut self, stage_id: StageId, unmet: i32, dead: i32, deltas: &mut Vec<Delta>) {
         let stage = self.stages.at_mut(stage_id.index());
         let (was_over, was_dead, was_settled) = (stage.remaining == 0, stage.dead > 0, stage.is_settled());
         stage.remaining = stage.remaining.checked_add_signed(unmet).expect("counted");
@@ -224,6 +293,7 @@ impl State {
             satisfied: task.phase.is_satisfied(),
             dead,
             excused: task.excused,
+            removed: task.removed,
             barrier: self.barrier_stand(id),
             hopeless: task.join.as_ref().is_some_and(|join| join.dead > join.spare),
             enough: task.join.as_ref().is_some_and(|join| join.is_enough() && !join.settled),
@@ -241,8 +311,7 @@ impl State {
             self.changes.arrived.push(id);
         }
         self.count(&keys, 1);
-        self.enter_barrier(id);
-        self.display.insert(keys.display);
+        self.display.exchange(None, keys.row());
         self.timers.exchange(None, keys.timer.map(|at| (at, id)));
         self.deadlines.exchange(None, keys.deadline.map(|at| (at, id)));
         self.sensors.exchange(None, keys.senses.map(|_| id));
@@ -252,11 +321,12 @@ impl State {
 
     /// Moves a task in those indexes in which its place changed.
     fn reindex(&mut self, id: TaskId, before: &Keys, after: &Keys) {
-        if (before.shown, before.live, before.excused) != (after.shown, after.live, after.excused) {
+        let counted = |keys: &Keys| (keys.shown, keys.live, keys.excused, keys.removed);
+        if counted(before) != counted(after) {
             self.count(before, -1);
             self.count(after, 1);
         }
-        self.display.exchange(Some(before.display), Some(after.display));
+        self.display.exchange(before.row(), after.row());
         self.timers.exchange(before.timer.map(|at| (at, id)), after.timer.map(|at| (at, id)));
         self.deadlines.exchange(before.deadline.map(|at| (at, id)), after.deadline.map(|at| (at, id)));
         self.sensors.exchange(before.senses.map(|_| id), after.senses.map(|_| id));
@@ -265,6 +335,9 @@ impl State {
     }
 
     fn count(&mut self, keys: &Keys, by: i32) {
+        if keys.removed {
+            return;
+        }
         let add = |count: &mut u32| *count = count.checked_add_signed(by).expect("counted");
         add(&mut self.counts.0[keys.shown as usize]);
         add(&mut self.stages.at_mut(keys.display.stage.index()).counts.0[keys.shown as usize]);
@@ -385,6 +458,8 @@ struct Keys {
     satisfied: bool,
     dead: bool,
     excused: bool,
+    /// It is no part of the workflow any more.
+    removed: bool,
     /// Enough of what it waits for is done, and nothing has followed from that yet.
     enough: bool,
     /// So many of those that its join waits for never can be that it never can have enough.
@@ -398,6 +473,11 @@ struct Keys {
 }
 
 impl Keys {
+    /// Its place on the screen, if it has one.
+    fn row(&self) -> Option<DisplayKey> {
+        (!self.removed).then_some(self.display)
+    }
+
     /// It failed for good, and that counts.
     fn has_failed(&self) -> bool {
         self.shown == Shown::Failed && !self.excused

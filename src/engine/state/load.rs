@@ -126,18 +126,12 @@ impl State {
             passed: false,
             join: joining(definition),
             kept: None,
+            removed: false,
         });
-        let stage_asks = self.stage(definition.stage).definition.when.is_some();
-        let gate_asks = definition.task_type.gate().is_some_and(|gate| gate.has_conditions());
-        let task_asks = definition.entry.as_ref().is_some_and(|entry| entry.when.is_some());
-        self.has_conditions |= stage_asks || task_asks || gate_asks;
-        for publish in definition.care.iter().flat_map(|care| &care.publishes) {
-            self.add_metric(&publish.name);
-        }
+        self.declare(definition);
         if definition.task_type.template().is_none() && self.class(class).window.is_some() {
             Arc::make_mut(&mut self.windowed).push(id);
         }
-        self.compensable += u32::from(definition.compensation.is_some());
         self.stages.at_mut(definition.stage.index()).tasks.push(id);
         if self.loaded {
             self.join_in(id);
@@ -228,7 +222,7 @@ impl State {
 
     /// Everything is known: who waits for whom is counted, and what waits for nothing is ready.
     pub(super) fn load(&mut self) {
-        (self.loaded, self.declared, self.first_tasks) = (true, self.classes.len(), self.tasks.len());
+        (self.loaded, self.first_tasks) = (true, self.tasks.len());
         self.started = self.now;
         self.name_tasks();
         for index in 0..self.stages.len() {
@@ -248,6 +242,7 @@ impl State {
                 task.phase = if arrives { Phase::Arrived } else { Phase::Ready };
             }
             self.index(id);
+            self.enter_barrier(id);
         }
         // Transitions that can never be taken are found at once.
         let leaving: Vec<StageId> = self.transitions.iter().map(|transition| transition.definition.from).collect();
@@ -259,7 +254,10 @@ impl State {
     /// A task enters as if nothing that it waits for had happened.
     pub(super) fn wait_for_all(&mut self, id: TaskId, definition: &TaskDefinition) -> &mut Task {
         for before in &definition.after {
-            self.dependents.at_mut(before.index()).push(id);
+            // In their order, which is that of their numbers unless one was changed.
+            let dependents = self.dependents.at_mut(before.index());
+            let at = dependents.iter().rposition(|other| *other < id).map_or(0, |at| at + 1);
+            dependents.insert(at, id);
         }
         let closed = u32::from(self.stage(definition.stage).is_closed());
         let deadline = definition.deadline.map(|deadline| match deadline {
@@ -324,7 +322,7 @@ fn needed(definition: &TaskDefinition) -> u32 {
     definition.join.enough.map_or(all, |enough| enough.min(all))
 }
 
-fn joining(definition: &TaskDefinition) -> Option<Box<Joining>> {
+pub(super) fn joining(definition: &TaskDefinition) -> Option<Box<Joining>> {
     if definition.join == Join::default() {
         return None;
     }

@@ -27,6 +27,7 @@ mod indexes;
 mod load;
 mod records;
 mod rounds;
+mod surgery;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -109,8 +110,6 @@ pub struct State {
     pub dependents: Table<SmallVec<[TaskId; 2]>>,
     /// Requirement classes.
     pub classes: Table<Class>,
-    /// So many classes are those of the tasks as they are declared; fallbacks and later tasks make more.
-    pub(super) declared: usize,
     /// So many tasks were there from the start; others were added since.
     pub(super) first_tasks: usize,
     class_ids: Arc<BTreeMap<(Requirements, Option<Span>), ClassId>>,

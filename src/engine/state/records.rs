@@ -122,6 +122,8 @@ pub struct Task {
     pub join: Option<Box<Joining>>,
     /// What is kept of its findings, if care is taken of it.
     pub kept: Option<Arc<Kept>>,
+    /// It is no part of the workflow any more: neither shown nor counted.
+    pub removed: bool,
 }
 
 /// What a task with a [`Join`](crate::engine::definition::Join) has of those that it waits for: what is left of these
@@ -450,6 +452,11 @@ impl Tally {
     /// How many are shown so.
     pub fn of(&self, shown: Shown) -> usize {
         self.0[shown as usize] as usize
+    }
+
+    /// How many there are.
+    pub fn all(&self) -> usize {
+        self.0.iter().map(|count| *count as usize).sum()
     }
 }
 

@@ -53,7 +53,7 @@ impl State {
         for task in tasks {
             let entry = self.task(task);
             let by_rule = entry.phase == Phase::Skipped && entry.because.is_some();
-            if !is_first || by_rule {
+            if (!is_first || by_rule) && !entry.removed {
                 self.run_again(task, false);
             }
         }

@@ -55,7 +55,7 @@ impl Checker {
         !is_target || ways.any(|(_, taken)| *taken > 0)
     }
 
-    fn is_compensated(&self, stage: StageId) -> bool {
+    pub(super) fn is_compensated(&self, stage: StageId) -> bool {
         self.sagas.iter().any(|saga| saga.stages.contains(&stage))
     }
 

@@ -368,7 +368,7 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
         }
         Fact::TaskAdded(definition) => {
             let by = definition.added_by.as_deref()?;
-            ("▸", format!("adds      {name} (by {})", text::clean(by)))
+            ("▸", format!("adds      {} (by {})", text::clean(&definition.id), text::clean(by)))
         }
         Fact::TaskEdited { .. } => ("▸", format!("changes   {name}")),
         Fact::TaskRemoved { .. } => ("⊘", format!("removes   {name}")),

@@ -24,7 +24,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("sensors", &["engine"]),
     ("bus", &[]),
     // Beside the loop: it asks by a handle and answers from pictures.
-    ("server", &["bus", "engine", "runtime", "session", "snapshot"]),
+    ("server", &["bus", "engine", "runtime", "session", "snapshot", "workflow"]),
     ("predict", &["engine", "sim", "session", "error"]),
     ("snapshot", &["engine", "predict", "error"]),
     // A recording: facts and the States they give.

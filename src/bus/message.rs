@@ -312,7 +312,7 @@ pub struct OneTask {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Order {
-    /// `prio`, `hold`, `release`, `cancel`, `kill`, `retry`, `skip`, `unskip`, `fallback`, `approve`, `reject`, `abstain`, `pause`,
+    /// `prio`, `hold`, `release`, `cancel`, `kill`, `retry`, `skip`, `unskip`, `fallback`, `add`, `edit`, `remove`, `restore`, `approve`, `reject`, `abstain`, `pause`,
     /// `resume`, `drain`, `stop`, `stop-now`, `detach`, `compensate`, `close-breaker`, `ignore-pause-while`, `heed-pause-while`, `slots`, `limit`, `max-running`, `undo`, `redo`.
     pub command: String,
     /// On which tasks: names or globs.
@@ -333,6 +333,15 @@ pub struct Order {
     /// A note that is kept with the answer.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub note: String,
+    /// In `add`: a task, or a list of tasks, as a workflow file says it, each with its `stage`. In `edit`: fields of a task.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub text: String,
+    /// In `add`: the stage of those that name none; that of the task that speaks if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+    /// In `add`: tasks that wait, and are to wait for the new ones too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<String>,
 }
 
 /// What `ps` tells of a task.

@@ -116,6 +116,8 @@ pub enum Verb {
     Msg(Msg),
     /// Answer what asks: an approval, or a gate with a quorum; from within a task as that task.
     Vote(Vote),
+    /// Add a task to the workflow while it runs, from within a task or beside it.
+    Spawn(Spawn),
     /// Publish values from within a task, for those after it.
     Publish(Publish),
     /// Read or change the shared state of a session, from within a task or from another terminal.
@@ -528,6 +530,30 @@ pub enum CtlVerb {
     Unskip(Which),
     /// Do their next fallback now.
     Fallback(Which),
+    /// Add tasks to the workflow while it runs.
+    #[command(after_help = "Example:\n  echo 'Task(id: \"smoke\", run: \"make smoke\", after: [\"deploy\"])' | qd ctl add --stage test")]
+    Add {
+        /// A file with a task or a list of tasks, as a workflow says them; standard input if absent or `-`.
+        file: Option<PathBuf>,
+        /// Their stage, if they name none.
+        #[arg(long, value_name = "STAGE")]
+        stage: Option<String>,
+        /// A task that waits is to wait for them too; may be given several times.
+        #[arg(long, value_name = "TASK")]
+        before: Vec<String>,
+    },
+    /// Change a task that waits.
+    #[command(after_help = "Examples:\n  qd ctl edit deploy 'after: [\"build\", \"smoke\"]'\n  qd ctl edit test 'stage: \"late\", timeout: \"5m\", retry: None'")]
+    Edit {
+        /// Its name.
+        task: String,
+        /// The fields that are to be others, as a workflow says them; `None` for one that is to be absent.
+        fields: String,
+    },
+    /// Take tasks out of the workflow that have not begun: what waits for them goes on without.
+    Remove(Which),
+    /// Put removed tasks back.
+    Restore(Which),
     /// Say yes to what they ask.
     Approve(Answer),
     /// Say no to what they ask.
@@ -580,6 +606,38 @@ pub enum CtlVerb {
     Undo,
     /// Do again what was taken back.
     Redo,
+}
+
+/// `qd spawn`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples, within a task:\n  for f in *.png; do qd spawn \"opt-$f\" --before pack -- optipng \"$f\"; done\n  qd spawn big --with 'needs: [\"gpu\"], timeout: \"1h\"' -- ./train\n  qd spawn --file more.ron"
+)]
+pub struct Spawn {
+    /// The name of the new task.
+    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    pub name: Option<String>,
+    /// Its command and words.
+    #[arg(last = true, value_name = "COMMAND", conflicts_with = "file")]
+    pub command: Vec<String>,
+    /// It waits for this task; may be given several times, also with globs.
+    #[arg(long, value_name = "TASK")]
+    pub after: Vec<String>,
+    /// A task that waits is to wait for it too; may be given several times.
+    #[arg(long, value_name = "TASK")]
+    pub before: Vec<String>,
+    /// Its stage; within a task the stage of that task if absent.
+    #[arg(long, value_name = "STAGE")]
+    pub stage: Option<String>,
+    /// More fields, as a workflow says them.
+    #[arg(long, value_name = "FIELDS", conflicts_with = "file")]
+    pub with: Option<String>,
+    /// A task or a list of tasks from this file, `-` for standard input.
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Which session, if this is not said within a task; the only one that runs if absent.
+    #[arg(long, value_name = "NAME")]
+    pub session: Option<String>,
 }
 
 /// `qd run`.

@@ -62,7 +62,7 @@ pub fn ctl(args: &Ctl) -> Result<i32> {
             }
         }
         verb => {
-            let answer = ask("command", to_value(&order(verb, &source))?)?;
+            let answer = ask("command", to_value(&order(verb, &source)?)?)?;
             let done = answer.get("done").and_then(Value::as_str).unwrap_or_default();
             if args.json { Ok(print_json(&answer)) } else { Ok(print(format!("{}\n", text::clean(done)).as_bytes())) }
         }
@@ -118,7 +118,7 @@ pub(super) fn to_value(of: &impl serde::Serialize) -> Result<Value> {
 }
 
 /// A verb as the protocol says it.
-fn order(verb: &CtlVerb, source: &str) -> Order {
+fn order(verb: &CtlVerb, source: &str) -> Result<Order> {
     let plain = |command: &str| Order { command: command.to_owned(), ..Order::default() };
     let on = |command: &str, which: &Which| Order { tasks: which.tasks.clone(), ..plain(command) };
     let say = |command: &str, answer: &super::args::Answer| Order {
@@ -127,7 +127,7 @@ fn order(verb: &CtlVerb, source: &str) -> Order {
         by: Some(source.to_owned()),
         ..plain(command)
     };
-    match verb {
+    Ok(match verb {
         CtlVerb::Prio { value, which } => Order { value: Some(f64::from(*value)), ..on("prio", which) },
         CtlVerb::Hold(which) => on("hold", which),
         CtlVerb::Release(which) => on("release", which),
@@ -137,6 +137,17 @@ fn order(verb: &CtlVerb, source: &str) -> Order {
         CtlVerb::Skip(which) => on("skip", which),
         CtlVerb::Unskip(which) => on("unskip", which),
         CtlVerb::Fallback(which) => on("fallback", which),
+        CtlVerb::Remove(which) => on("remove", which),
+        CtlVerb::Restore(which) => on("restore", which),
+        CtlVerb::Add { file, stage, before } => {
+            let text = super::spawn::read(file.as_deref())?;
+            Order { text, stage: stage.clone(), before: before.clone(), ..plain("add") }
+        }
+        CtlVerb::Edit { task, fields } => {
+            let bare = !fields.trim_start().starts_with(['(', 'T']);
+            let text = if bare { format!("Task({})", fields.trim()) } else { fields.clone() };
+            Order { tasks: vec![task.clone()], text, ..plain("edit") }
+        }
         CtlVerb::Approve(answer) => say("approve", answer),
         CtlVerb::Reject(answer) => say("reject", answer),
         CtlVerb::Abstain(answer) => say("abstain", answer),
@@ -164,7 +175,7 @@ fn order(verb: &CtlVerb, source: &str) -> Order {
         | CtlVerb::Events { .. }
         | CtlVerb::Why { .. }
         | CtlVerb::Wait { .. } => plain(""),
-    }
+    })
 }
 
 /// An answer as a line.

@@ -150,7 +150,7 @@ pub fn live(open: Open, show: Show, side: ConsoleSide) -> Result<i32> {
     for command in open.first_commands {
         handle.send(command, 0, None);
     }
-    let server = Server::start(&open.folder, &handle);
+    let server = Server::start(&open.folder, &handle, super::run::machine);
     if let Err(error) = &server {
         handle.note(format!("no socket, qd ctl cannot reach this session: {error}"), true);
     }

@@ -16,6 +16,7 @@ mod report;
 mod resume;
 mod run;
 mod shell;
+mod spawn;
 mod state;
 mod votes;
 
@@ -74,6 +75,7 @@ fn dispatch(args: Args) -> Result<i32> {
         Some(Verb::Progress(progress)) => ctl::progress(&progress),
         Some(Verb::Msg(said)) => msg::say(&said),
         Some(Verb::State(asked)) => state::state(&asked),
+        Some(Verb::Spawn(new)) => spawn::spawn(&new),
         Some(Verb::Vote(vote)) => ctl::vote(&vote),
         Some(Verb::Publish(values)) => publish::publish(&values),
         Some(Verb::Barrier(asked)) => lock::barrier(&asked),

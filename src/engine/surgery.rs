@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::{Name, Read};
 use super::decide::{Intent, word};
-use super::definition::{TaskDefinition, TaskType, WindowDefinition};
+use super::definition::{Join, TaskDefinition, TaskType, WindowDefinition};
 use super::fact::Fact;
 use super::foreach::TASKS_MOST;
 use super::ids::{StageId, TaskId};
@@ -36,6 +36,9 @@ pub struct Added {
     pub windows: Vec<WindowDefinition>,
     /// The tasks.
     pub tasks: Vec<TaskDefinition>,
+    /// Tasks that wait and are to wait for these too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<TaskId>,
 }
 
 /// Who has added tasks stands in them.
@@ -62,7 +65,7 @@ pub(super) fn intend(state: &State, command: &Command) -> Result<Intent, Refusal
 }
 
 fn add(state: &State, added: &Added) -> Result<Intent, Refusal> {
-    let Added { base, windows_base, windows, tasks } = added;
+    let Added { base, windows_base, windows, tasks, before } = added;
     if tasks.is_empty() {
         return refuse("there is no task to add");
     }
@@ -93,12 +96,29 @@ fn add(state: &State, added: &Added) -> Result<Intent, Refusal> {
     for task in tasks {
         stage_is_open(state, task.stage)?;
         let known = task.after.iter().copied().filter(|id| id.index() < state.tasks.len());
-        no_circle(state, task, None, known)?;
+        no_circle(state, task, before, known)?;
     }
     let facts = windows.iter().cloned().map(Fact::WindowAdded);
-    let facts = facts.chain(tasks.iter().map(|task| Fact::TaskAdded(Arc::new(task.clone())))).collect();
-    let back = (0..tasks.len()).rev().map(|index| Command::Remove { task: TaskId::from(*base as usize + index) });
-    Ok(Intent { facts, inverse: Some(together(back.collect())) })
+    let mut facts: Vec<Fact> =
+        facts.chain(tasks.iter().map(|task| Fact::TaskAdded(Arc::new(task.clone())))).collect();
+    let mut back = Vec::new();
+    let new = || (0..tasks.len()).map(|index| TaskId::from(*base as usize + index));
+    for task in before {
+        if task.index() >= state.tasks.len() {
+            return refuse("there is no such task");
+        }
+        can_be_changed(state, *task)?;
+        let own = state.definition(*task);
+        let mut definition = (**own).clone();
+        definition.after.extend(new());
+        if let Some(enough) = &mut definition.join.enough {
+            *enough = enough.saturating_add(tasks.len() as u32);
+        }
+        facts.push(Fact::TaskEdited { task: *task, definition: Arc::new(definition) });
+        back.push(Command::Edit { task: *task, definition: Arc::clone(own) });
+    }
+    back.extend(new().rev().map(|task| Command::Remove { task }));
+    Ok(Intent { facts, inverse: Some(together(back)) })
 }
 
 fn together(mut commands: Vec<Command>) -> Command {
@@ -138,10 +158,13 @@ fn edit(state: &State, task: TaskId, definition: &Arc<TaskDefinition>) -> Result
     if (&definition.barrier, &definition.compensates, &definition.made_by) != kept {
         return refuse("that cannot be changed of a task that is there");
     }
+    if matches!(definition.task_type, TaskType::Foreach(_)) && definition.join != Join::default() {
+        return refuse("one that makes tasks of a list waits for all of them");
+    }
     if definition.stage != own.stage {
         stage_is_open(state, definition.stage)?;
     }
-    no_circle(state, definition, Some(task), definition.after.iter().copied())?;
+    no_circle(state, definition, &[task], definition.after.iter().copied())?;
     let fact = Fact::TaskEdited { task, definition: Arc::clone(definition) };
     Ok(Intent { facts: vec![fact], inverse: Some(Command::Edit { task, definition: Arc::clone(own) }) })
 }
@@ -221,11 +244,12 @@ fn stage_is_open(state: &State, stage: StageId) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What it waits for does not wait for it: by tasks, by stages, or by its own condition.
+/// What it waits for does not wait for it: by tasks, by stages, or by its own condition. `own` is itself, if it is there, or who
+/// is to wait for it.
 fn no_circle(
     state: &State,
     task: &TaskDefinition,
-    own: Option<TaskId>,
+    own: &[TaskId],
     after: impl Iterator<Item = TaskId>,
 ) -> Result<(), Refusal> {
     let after: BTreeSet<TaskId> = after.chain(asked(state, task)).collect();
@@ -234,7 +258,7 @@ fn no_circle(
     }
     // A stage waits for all its tasks, and so for the new one; what stands before its own stage does not, as far as that
     // is not changed.
-    let moved = own.is_some_and(|own| state.definition(own).stage != task.stage);
+    let moved = own.iter().any(|own| state.definition(*own).stage != task.stage);
     let before = if moved { state.stage(task.stage).definition.after.clone() } else { Vec::new() };
     let mut open: Vec<TaskId> = after.into_iter().collect();
     let mut stages: Vec<StageId> = before;
@@ -246,21 +270,18 @@ fn no_circle(
                 return circle(&format!("stage {}", state.stage_name(stage)));
             }
             if seen_stages.insert(stage) {
-                open.extend(state.stage(stage).tasks.iter().filter(|id| Some(**id) != own));
+                open.extend(state.stage(stage).tasks.iter().filter(|id| state.name(**id) != task.id));
                 stages.extend(&state.stage(stage).definition.after);
             }
         }
         let Some(id) = open.pop() else { return Ok(()) };
-        if Some(id) == own {
+        if own.contains(&id) {
             return circle(state.name(id));
         }
         if !seen.insert(id) || !state.task(id).phase.is_open() {
             continue;
         }
         let definition = state.definition(id);
-        if Some(true) == own.map(|own| definition.after.contains(&own)) {
-            return circle(state.name(id));
-        }
         open.extend(&definition.after);
         open.extend(asked(state, definition));
         stages.extend(&state.stage(definition.stage).definition.after);
@@ -271,7 +292,10 @@ fn no_circle(
 fn asked(state: &State, task: &TaskDefinition) -> Vec<TaskId> {
     let Some(when) = task.entry.as_ref().and_then(|entry| entry.when.as_ref()) else { return Vec::new() };
     let of = |read: &Read| match read {
-        Read::One(Name::Task(id, _) | Name::Out(id, _)) => state.named(id),
+        Read::One(Name::Task(id, _) | Name::Out(id, _)) => {
+            // before the first condition there are no tasks by name
+            state.named(id).or_else(|| all(state).find(|task| *state.name(*task) == **id))
+        }
         _ => None,
     };
     when.reads().iter().filter_map(of).collect()

@@ -62,7 +62,7 @@ impl State {
             StageField::Failed => Value::Bool(failed),
             StageField::Done => Value::Bool(is_over),
             StageField::Failures => number(count(Shown::Failed)),
-            StageField::Total => number(stage.tasks.len()),
+            StageField::Total => number(stage.counts.all()),
             StageField::Succeeded => number(count(Shown::Succeeded)),
         })
     }

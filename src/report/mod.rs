@@ -126,7 +126,7 @@ impl Report {
             until,
             over,
             stand: stand.filter(|(_, count)| *count > 0).collect(),
-            tasks: state.tasks.len(),
+            tasks: state.counts.all(),
             failures: failures(state, &last_words),
             bill: bill(&record, until),
             goals: goals.collect(),

@@ -73,6 +73,9 @@ pub(super) fn to(
         Request::Act(order) => {
             let command = serde_json::from_value(order.command);
             let command: Command = command.map_err(|error| format!("no command of this version: {error}"))?;
+            if names_definitions(&command) {
+                return Err("tasks are added and changed by their text: see `command`".into());
+            }
             send(handle, Origin::Client(source.to_owned()), command)
         }
         Request::Told => {
@@ -83,6 +86,15 @@ pub(super) fn to(
             let lines: Vec<ToldLine> = picture(handle)?.told.iter().take(LISTED).map(line).collect();
             Ok(json!({ "told": lines }))
         }
+    }
+}
+
+/// It holds what a client is not believed: ids and definitions that nobody has checked.
+fn names_definitions(command: &Command) -> bool {
+    match command {
+        Command::Add(_) | Command::Edit { .. } => true,
+        Command::All(all) => all.iter().any(names_definitions),
+        _ => false,
     }
 }
 
@@ -98,7 +110,7 @@ pub(super) fn send(handle: &Handle, by: Origin, command: Command) -> Result<Valu
 }
 
 /// Who asks: an attempt of a task, or a client by its name.
-fn speaker(asked: &CoordinationMessage) -> Origin {
+pub(super) fn speaker(asked: &CoordinationMessage) -> Origin {
     let context = &asked.content.context;
     match (context.task_id, context.attempt) {
         (Some(task), Some(attempt)) => Origin::Task(TaskId(task), Attempt(attempt)),

@@ -5,6 +5,7 @@
 mod answer;
 mod locks;
 pub mod orders;
+mod surgery;
 
 pub use answer::message_lines;
 
@@ -26,6 +27,7 @@ use crate::bus::frame::{self, Frame};
 use crate::bus::message::{CoordinationMessage, MessageType, PROTOCOL, Request};
 use crate::runtime::Handle;
 use crate::session::folder::Folder;
+use crate::workflow::Machine;
 
 /// No more clients than this at once.
 pub const MAX_CLIENTS: usize = 256;
@@ -49,6 +51,8 @@ struct Session {
     handle: Handle,
     name: Arc<str>,
     clients: Arc<AtomicUsize>,
+    /// What the machine has, for tasks that are added.
+    machine: fn() -> Machine,
 }
 
 impl Server {
@@ -56,7 +60,7 @@ impl Server {
     ///
     /// # Errors
     /// There can be no socket there.
-    pub fn start(folder: &Folder, handle: &Handle) -> io::Result<Self> {
+    pub fn start(folder: &Folder, handle: &Handle, machine: fn() -> Machine) -> io::Result<Self> {
         let own = folder.fd().try_clone_to_owned()?;
         match folder.remove_file(address::SOCKET) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -65,7 +69,7 @@ impl Server {
         let path = address::within(own.as_fd());
         let listener = UnixListener::bind(&path)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-        let session = Session { handle: handle.clone(), name: folder.name().into(), clients: Arc::default() };
+        let session = Session { handle: handle.clone(), name: folder.name().into(), clients: Arc::default(), machine };
         thread::Builder::new().name("server".into()).spawn(move || accept_all(&listener, &session))?;
         Ok(Self { folder: own })
     }
@@ -151,7 +155,12 @@ fn serve(stream: &UnixStream, session: &Session) -> io::Result<()> {
         let result = match asked.kind {
             MessageType::Query | MessageType::Notify | MessageType::Sync => {
                 let request = Request::of(&asked.content);
-                request.and_then(|request| answer::to(&session.handle, request, &asked, &|| has_gone(stream)))
+                request.and_then(|request| match request {
+                    Request::Command(order) if surgery::is_one(&order) => {
+                        surgery::answer(&session.handle, &order, &asked, session.machine)
+                    }
+                    request => answer::to(&session.handle, request, &asked, &|| has_gone(stream)),
+                })
             }
             MessageType::Response => Err("nothing was asked".to_owned()),
         };

@@ -73,6 +73,8 @@ pub(super) fn command(state: &State, order: &Order, source: &str) -> Result<Comm
             "skip" => Command::Skip { task },
             "unskip" => Command::Unskip { task },
             "fallback" => Command::Fallback { task },
+            "remove" => Command::Remove { task },
+            "restore" => Command::Restore { task },
             "approve" | "reject" | "abstain" => {
                 let (approves, abstains) = (order.command == "approve", order.command == "abstain");
                 Command::Vote { task, approves, abstains, by: by.clone(), note: note.clone() }
@@ -114,7 +116,8 @@ pub(super) fn one(state: &State, name: &str) -> Result<TaskId, String> {
 /// # Errors
 /// A name of no task, a glob that matches none.
 pub fn tasks(state: &State, patterns: &[String], none_is_all: bool) -> Result<Vec<TaskId>, String> {
-    let all = || (0..state.tasks.len()).map(TaskId::from);
+    // what was removed is meant only by its whole name
+    let all = || (0..state.tasks.len()).map(TaskId::from).filter(|id| !state.task(*id).removed);
     if patterns.is_empty() {
         return if none_is_all {
             Ok(all().collect())

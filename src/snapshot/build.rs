@@ -335,7 +335,7 @@ fn phase_line(state: &State, phase: &RunPhase) -> PhaseLine {
     PhaseLine {
         name: phase.definition.name.clone(),
         done: sum(&[Shown::Succeeded, Shown::Skipped]),
-        total: phase.definition.stages.iter().map(|stage| state.stage(*stage).tasks.len()).sum(),
+        total: phase.definition.stages.iter().map(|stage| state.stage(*stage).counts.all()).sum(),
         running: sum(&[Shown::Running, Shown::Stopping]),
         failed: phase.failed as usize,
         ended: phase.ended,

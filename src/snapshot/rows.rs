@@ -98,7 +98,7 @@ impl<'a> Listing<'a> {
 
     fn push(&mut self, stage: StageId, list: Option<Vec<TaskId>>, collapsed: bool, filtered: bool) {
         let first_row = self.total();
-        let all = self.state.stage(stage).tasks.len();
+        let all = self.state.stage(stage).counts.all();
         let matching = list.as_ref().map_or(all, Vec::len);
         self.matching += matching;
         if filtered && matching == 0 {
@@ -166,9 +166,10 @@ fn picked(state: &State, view: &View, stage: Option<StageId>) -> Vec<TaskId> {
         }
         return list;
     }
+    let passes = |id: &TaskId| !state.task(*id).removed && filter.passes(state, *id);
     let mut list: Vec<TaskId> = match stage {
-        Some(stage) => state.stage(stage).tasks.iter().copied().filter(|id| filter.passes(state, *id)).collect(),
-        None => (0..state.tasks.len()).map(TaskId::from).filter(|id| filter.passes(state, *id)).collect(),
+        Some(stage) => state.stage(stage).tasks.iter().copied().filter(passes).collect(),
+        None => (0..state.tasks.len()).map(TaskId::from).filter(|id| passes(id)).collect(),
     };
     let deadline = |id: &TaskId| state.task(*id).deadline.unwrap_or(Time(u64::MAX));
     match view.sort {

@@ -17,6 +17,7 @@ mod fallbacks;
 mod foreach;
 mod gate;
 mod goals;
+pub mod graft;
 mod join;
 mod kind;
 mod limits;

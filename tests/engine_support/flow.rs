@@ -511,7 +511,7 @@ impl Case {
                     return Command::Edit { task: id, definition: Arc::new(task) };
                 }
                 let (base, windows_base) = (state.tasks.len() as u32, state.windows.len() as u32);
-                Command::Add(Arc::new(Added { base, windows_base, windows: Vec::new(), tasks: vec![task] }))
+                Command::Add(Arc::new(Added { base, windows_base, windows: Vec::new(), tasks: vec![task], before: Vec::new() }))
             }
             "remove" => Command::Remove { task: task() },
             "restore" => Command::Restore { task: task() },

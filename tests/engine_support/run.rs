@@ -231,7 +231,9 @@ impl Run {
                     task
                 });
                 let tasks = tasks.collect();
-                Command::Add(Arc::new(Added { base: base - u32::from(rng.chance(3)), windows_base, windows: Vec::new(), tasks }))
+                let before = (0..rng.below(3).saturating_sub(1)).map(|_| any(rng)).collect();
+                let base = base - u32::from(rng.chance(3));
+                Command::Add(Arc::new(Added { base, windows_base, windows: Vec::new(), tasks, before }))
             }
             3..6 => {
                 let id = any(rng);

@@ -66,6 +66,7 @@ impl Graph {
             // It may have become one that never can have enough: what it would have excused counts then.
             let before = &state.definition(task).after;
             self.phases.extend(before.iter().filter_map(|task| state.stage(state.definition(*task).stage).phase));
+            self.fallen.extend(before.iter().filter(|task| state.task(**task).phase == Phase::Failed));
         }
         while let Some(task) = self.fallen.pop_first() {
             if let Some(why) = joins::excuse(state, task) {

@@ -217,7 +217,9 @@ impl State {
         }
         // Also one that is cancelled excuses failures, as long as enough of those before it can still come to pass.
         let is_lost = after.hopeless && !before.hopeless;
-        if is_lost || (after.enough && !before.enough) {
+        // The runs of one that is skipped or cancelled are outvoted by nobody.
+        let is_off = before.outvotes && !after.outvotes;
+        if is_lost || is_off || (after.enough && !before.enough) {
             self.changes.enough.push(id);
         }
         if after.shown == Shown::Failed && before.shown != Shown::Failed {
@@ -294,6 +296,7 @@ impl State {
             dead,
             excused: task.excused,
             removed: task.removed,
+            outvotes: task.phase.is_open() && definition.task_type.majority().is_some(),
             barrier: self.barrier_stand(id),
             hopeless: task.join.as_ref().is_some_and(|join| join.dead > join.spare),
             enough: task.join.as_ref().is_some_and(|join| join.is_enough() && !join.settled),
@@ -464,6 +467,8 @@ struct Keys {
     enough: bool,
     /// So many of those that its join waits for never can be that it never can have enough.
     hopeless: bool,
+    /// It waits for runs of which the most decide.
+    outvotes: bool,
     /// How it stands to its barrier.
     barrier: Option<(BarrierId, Stand)>,
     display: DisplayKey,

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::State;
+use super::{Phase, State};
 use super::load::joining;
 use crate::engine::definition::TaskDefinition;
 use crate::engine::ids::{StageId, TaskId};
@@ -32,6 +32,10 @@ impl State {
         }
         self.compensable -= u32::from(old.compensation.is_some());
         self.declare(new);
+        if self.has_conditions && self.by_name.len() < self.tasks.len() {
+            // The first condition came with it.
+            self.name_tasks();
+        }
         let task = self.tasks.at_mut(id.index());
         task.class = class;
         if new.priority != old.priority {
@@ -40,6 +44,14 @@ impl State {
         task.join = joining(new);
         task.heard = None;
         self.put_in(id, moved, &mut deltas);
+        if self.changes.noted {
+            // A failure that it could have excused may count now.
+            let is_failed = |before: &TaskId| self.task(*before).phase == Phase::Failed;
+            for before in old.after.iter().copied().filter(is_failed).collect::<Vec<_>>() {
+                self.changes.phases.extend(self.stage(self.definition(before).stage).phase);
+                self.changes.fallen.push(before);
+            }
+        }
     }
 
     /// What of a new or changed definition counts for the whole workflow.

@@ -279,12 +279,20 @@ fn a_person_changes_a_run_and_a_crash_forgets_nothing_of_it() {
         words.iter().for_each(|word| assert!(err.contains(word), "{word:?} is not in:\n{err}"));
         assert!(!err.contains("error: error"), "{err}");
     };
-    place.ends(&["ctl", "edit", "late", r#"run: "echo as edited > late", uses: { "db": Exclusive }, timeout: "5m""#], 0);
+    place
+        .ends(&["ctl", "edit", "late", r#"run: "echo as edited > late", uses: { "db": Exclusive }, timeout: "5m""#], 0);
     place.ends(&["ctl", "remove", "gone"], 0);
-    std::fs::write(place.path("more.ron"), r#"[Task(id: "more-{n}", foreach: { "n": [1, 2] }, exec: ["touch", "more-{n}"], after: ["late"]),
-        Task(id: "sum", after: ["more-*"], run: "ls more-1 more-2 > sum", stage: "end")]"#).unwrap();
+    std::fs::write(
+        place.path("more.ron"),
+        r#"[Task(id: "more-{n}", foreach: { "n": [1, 2] }, exec: ["touch", "more-{n}"], after: ["late"]),
+        Task(id: "sum", after: ["more-*"], run: "ls more-1 more-2 > sum", stage: "end")]"#,
+    )
+    .unwrap();
     place.ends(&["ctl", "add", "more.ron", "--stage", "main"], 0);
-    place.ends(&["spawn", "beside", "--after", "more-*", "--stage", "end", "--with", "priority: 4", "--", "touch", "beside"], 0);
+    place.ends(
+        &["spawn", "beside", "--after", "more-*", "--stage", "end", "--with", "priority: 4", "--", "touch", "beside"],
+        0,
+    );
 
     refused(&["ctl", "edit", "late", "aftr: []"], &["`aftr`", "did you mean `after`?", "task:1:6"]);
     refused(&["ctl", "edit", "late", r#"after: ["firts"]"#], &["no task is called `firts`", "did you mean `first`?"]);

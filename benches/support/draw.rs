@@ -249,6 +249,7 @@ fn workflow(count: usize, own_class: bool) -> Workflow {
             monitor: None,
             made_by: None,
             added_by: None,
+            preemptible: false,
         }
     };
     let agent = |n| AgentDefinition {

@@ -531,7 +531,9 @@ pub enum CtlVerb {
     /// Do their next fallback now.
     Fallback(Which),
     /// Add tasks to the workflow while it runs.
-    #[command(after_help = "Example:\n  echo 'Task(id: \"smoke\", run: \"make smoke\", after: [\"deploy\"])' | qd ctl add --stage test")]
+    #[command(
+        after_help = "Example:\n  echo 'Task(id: \"smoke\", run: \"make smoke\", after: [\"deploy\"])' | qd ctl add --stage test"
+    )]
     Add {
         /// A file with a task or a list of tasks, as a workflow says them; standard input if absent or `-`.
         file: Option<PathBuf>,
@@ -543,7 +545,9 @@ pub enum CtlVerb {
         before: Vec<String>,
     },
     /// Change a task that waits.
-    #[command(after_help = "Examples:\n  qd ctl edit deploy 'after: [\"build\", \"smoke\"]'\n  qd ctl edit test 'stage: \"late\", timeout: \"5m\", retry: None'")]
+    #[command(
+        after_help = "Examples:\n  qd ctl edit deploy 'after: [\"build\", \"smoke\"]'\n  qd ctl edit test 'stage: \"late\", timeout: \"5m\", retry: None'"
+    )]
     Edit {
         /// Its name.
         task: String,

@@ -7,7 +7,9 @@ use super::condition::Value;
 use super::definition::{Requirements, ResourceKind, Trigger};
 use super::ids::{AgentId, Amount, PhaseId, ResourceId, StageId, TaskId, TransitionId};
 use super::locks::Locks;
-use super::state::{Phase, Shown, State, Tally, display_key, free_key, is_troubled, rank, senses, shown, timer};
+use super::state::{
+    Phase, Shown, State, Tally, display_key, free_key, is_troubled, preemptible, rank, senses, shown, timer,
+};
 
 type Verdict = Result<(), String>;
 
@@ -115,6 +117,7 @@ fn indexes(state: &State) -> Verdict {
     let (mut live, mut excused) = (0, 0);
     let mut sensors = BTreeSet::new();
     let mut troubled = BTreeSet::new();
+    let mut preempt = BTreeSet::new();
     for id in ids(state) {
         let (task, definition) = (state.task(id), state.definition(id));
         let how = shown(task);
@@ -125,6 +128,7 @@ fn indexes(state: &State) -> Verdict {
         display.extend((!task.removed).then(|| display_key(&state.settings, definition.stage, id, task)));
         sensors.extend(senses(definition, task).map(|_| id));
         troubled.extend(is_troubled(task).then_some(id));
+        preempt.extend(preemptible(definition, task).map(|priority| (priority, id)));
         timers.extend(timer(&state.settings, &definition.timeout, task).map(|at| (at, id)));
         let over = task.phase.is_satisfied() || task.phase.is_dead();
         deadlines.extend(task.deadline.filter(|_| !over).map(|at| (at, id)));
@@ -140,6 +144,7 @@ fn indexes(state: &State) -> Verdict {
     }
     same("ready", &state.ready.iter().copied().collect(), &ready)?;
     same("sensors", &state.sensors.iter().copied().collect(), &sensors)?;
+    same("preemptible", &state.preemptible.iter().copied().collect(), &preempt)?;
     same("troubled", &state.troubled.iter().copied().collect(), &troubled)?;
     same("timers", &state.timers.iter().copied().collect(), &timers)?;
     same("display", &state.display.iter().copied().collect(), &display)?;

@@ -249,11 +249,7 @@ impl State {
             },
             sagas: (*self.sagas).clone(),
             completed: (*self.completed).clone(),
-            classes: self
-                .classes
-                .iter()
-                .map(|class| (class.requirements.clone(), class.estimate))
-                .collect(),
+            classes: self.classes.iter().map(|class| (class.requirements.clone(), class.estimate)).collect(),
             has_conditions: self.has_conditions,
             metrics: self.metric_names(),
             tasks: (0..self.tasks.len()).map(task).collect(),
@@ -369,13 +365,8 @@ impl State {
         let fallbacks = stored.fallbacks.iter().cloned().map(Fact::FallbackAdded);
         let barriers = stored.barriers.iter().map(|(definition, _)| Fact::BarrierAdded(definition.clone()));
         let settings = std::iter::once(Fact::Configured(Box::new(stored.settings.clone())));
-        for fact in settings
-            .chain(resources)
-            .chain(agents)
-            .chain(stages)
-            .chain(fallbacks)
-            .chain(windows)
-            .chain(barriers)
+        for fact in
+            settings.chain(resources).chain(agents).chain(stages).chain(fallbacks).chain(windows).chain(barriers)
         {
             self.apply(&Stamped { at: stored.now, fact });
         }

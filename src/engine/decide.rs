@@ -20,7 +20,9 @@ use super::message::{
     StopSignal, Survivor, Usage, What,
 };
 use super::monitors;
+use super::place::Closed;
 use super::posts;
+use super::preempt;
 use super::sensors::Sensors;
 use super::shared;
 use super::state::{Changed, Live, Phase, State};
@@ -548,7 +550,9 @@ impl Engine {
             StopReason::Fallback(fallback) => {
                 (Outcome::Aborted(reason), fallback::after_stop(&self.state, task, fallback))
             }
-            StopReason::SessionStop | StopReason::Leaked => (Outcome::Aborted(reason), Then::Requeue),
+            StopReason::SessionStop | StopReason::Leaked | StopReason::Preempted(_) => {
+                (Outcome::Aborted(reason), Then::Requeue)
+            }
             StopReason::NotNeeded(_) | StopReason::PhaseFailed(_) | StopReason::Compensating => {
                 (Outcome::Aborted(reason), Then::Rest)
             }
@@ -577,7 +581,13 @@ impl Engine {
             (
                 OnLost::Retry,
                 None
-                | Some(StopReason::TimedOut | StopReason::Monitor(_) | StopReason::SessionStop | StopReason::Leaked),
+                | Some(
+                    StopReason::TimedOut
+                    | StopReason::Monitor(_)
+                    | StopReason::SessionStop
+                    | StopReason::Leaked
+                    | StopReason::Preempted(_),
+                ),
             ) => Then::Requeue,
             _ => Then::Rest,
         };
@@ -620,6 +630,7 @@ impl Engine {
             self.grant_locks(turn);
             self.end_meetings(turn);
             self.start_what_fits(turn);
+            self.preempt(turn);
             if !self.state.changes.read.is_empty() && !self.unsafe_to_start {
                 // Somebody's condition reads that something has started.
                 continue;
@@ -631,6 +642,22 @@ impl Engine {
             let Some((task, on)) = self.dispatch.due_reservation(&self.state) else { return };
             self.record(turn, Fact::Reserved { task, on });
             self.dispatch.kept(&self.state, on);
+        }
+    }
+
+    /// What may be interrupted gives way.
+    fn preempt(&mut self, turn: &mut Turn) {
+        // Whatever else keeps everything from starting, stopping something would not help.
+        let is_closed = |state: &State| !matches!(state.closed(), None | Some(Closed::MaxRunning(_)));
+        while !self.unsafe_to_start
+            && !is_closed(&self.state)
+            && let Some(facts) = preempt::next(&self.state)
+        {
+            for fact in facts {
+                let kept = if let Fact::Reserved { on, .. } = fact { Some(on) } else { None };
+                self.record(turn, fact);
+                kept.into_iter().for_each(|on| self.dispatch.kept(&self.state, on));
+            }
         }
     }
 

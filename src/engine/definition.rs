@@ -76,6 +76,9 @@ pub struct Settings {
     /// While it holds nothing starts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pause_while: Option<Condition>,
+    /// What becomes of a lock that a running task asks for, if it would wait for itself.
+    #[serde(skip_serializing_if = "is_default")]
+    pub on_deadlock: OnDeadlock,
     /// What is shared from the start; each keeps its type.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub state: IndexMap<String, Param>,
@@ -97,6 +100,7 @@ impl Default for Settings {
             cwd: None,
             breaker: None,
             pause_while: None,
+            on_deadlock: OnDeadlock::default(),
             state: IndexMap::new(),
         }
     }
@@ -113,6 +117,16 @@ pub enum Param {
     Float(f64),
     /// `"staging"`
     Text(String),
+}
+
+/// What becomes of a request for a lock that would close a circle of waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum OnDeadlock {
+    /// It is refused, with the circle.
+    #[default]
+    Refuse,
+    /// The youngest preemptible task of the circle is stopped and queued again; without one it is refused.
+    Wound,
 }
 
 /// What becomes of an attempt of which nothing can be proved.
@@ -453,6 +467,9 @@ pub struct TaskDefinition {
     /// It was added while the workflow ran: by this person or attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub added_by: Option<Arc<str>>,
+    /// It may be stopped for one of higher priority, and is queued again then.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub preemptible: bool,
 }
 
 /// Where tasks wait for one another before they start.

@@ -506,6 +506,8 @@ pub enum StopReason {
     Compensating,
     /// Its monitor fails it for this.
     Monitor(Trouble),
+    /// It gives way to this task, and is queued again.
+    Preempted(TaskId),
 }
 
 /// Why a command changed nothing.

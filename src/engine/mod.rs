@@ -35,6 +35,7 @@ pub mod order;
 pub mod overload;
 pub mod place;
 pub mod posts;
+mod preempt;
 pub mod sensors;
 pub mod shared;
 pub mod state;

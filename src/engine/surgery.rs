@@ -12,7 +12,7 @@ use super::decide::{Intent, word};
 use super::definition::{Join, TaskDefinition, TaskType, WindowDefinition};
 use super::fact::Fact;
 use super::foreach::TASKS_MOST;
-use super::ids::{StageId, TaskId};
+use super::ids::{BarrierId, StageId, TaskId};
 use super::message::{Command, Origin, Refusal};
 use super::state::{Phase, State};
 
@@ -95,12 +95,10 @@ fn add(state: &State, added: &Added) -> Result<Intent, Refusal> {
     }
     for task in tasks {
         stage_is_open(state, task.stage)?;
-        let known = task.after.iter().copied().filter(|id| id.index() < state.tasks.len());
-        no_circle(state, task, before, known)?;
+        no_circle(state, task, before, tasks)?;
     }
     let facts = windows.iter().cloned().map(Fact::WindowAdded);
-    let mut facts: Vec<Fact> =
-        facts.chain(tasks.iter().map(|task| Fact::TaskAdded(Arc::new(task.clone())))).collect();
+    let mut facts: Vec<Fact> = facts.chain(tasks.iter().map(|task| Fact::TaskAdded(Arc::new(task.clone())))).collect();
     let mut back = Vec::new();
     let new = || (0..tasks.len()).map(|index| TaskId::from(*base as usize + index));
     for task in before {
@@ -164,7 +162,7 @@ fn edit(state: &State, task: TaskId, definition: &Arc<TaskDefinition>) -> Result
     if definition.stage != own.stage {
         stage_is_open(state, definition.stage)?;
     }
-    no_circle(state, definition, &[task], definition.after.iter().copied())?;
+    no_circle(state, definition, &[task], &[])?;
     let fact = Fact::TaskEdited { task, definition: Arc::clone(definition) };
     Ok(Intent { facts: vec![fact], inverse: Some(Command::Edit { task, definition: Arc::clone(own) }) })
 }
@@ -187,7 +185,7 @@ pub fn can_be_changed(state: &State, task: TaskId) -> Result<(), Refusal> {
     if entry.fallback.is_some() {
         return refuse(format!("{name} is about to run a fallback"));
     }
-    if own.compensates.is_some() || state.is_in_saga(task) {
+    if own.compensates.is_some() || state.stage(own.stage).saga.is_some() {
         return refuse(format!("{name} is part of what is undone"));
     }
     match &own.task_type {
@@ -209,7 +207,7 @@ fn remove(state: &State, task: TaskId) -> Result<Intent, Refusal> {
         let how = if entry.phase.is_open() { "has run" } else { word(entry.phase) };
         return refuse(format!("{name} is {how}: only what has not begun can be removed; skip or cancel it"));
     }
-    if state.is_in_saga(task) || state.definition(task).compensates.is_some() {
+    if state.stage(state.definition(task).stage).saga.is_some() {
         return refuse(format!("{name} is part of what is undone"));
     }
     if matches!(state.definition(task).task_type, TaskType::Subworkflow(_)) {
@@ -245,23 +243,27 @@ fn stage_is_open(state: &State, stage: StageId) -> Result<(), Refusal> {
 }
 
 /// What it waits for does not wait for it: by tasks, by stages, or by its own condition. `own` is itself, if it is there, or who
-/// is to wait for it.
-fn no_circle(
-    state: &State,
-    task: &TaskDefinition,
-    own: &[TaskId],
-    after: impl Iterator<Item = TaskId>,
-) -> Result<(), Refusal> {
-    let after: BTreeSet<TaskId> = after.chain(asked(state, task)).collect();
-    if after.len() > AFTER_MOST {
-        return refuse(format!("{} waits for more than {AFTER_MOST} tasks", task.id));
-    }
+/// is to wait for it; `new` is what is added with it.
+fn no_circle(state: &State, task: &TaskDefinition, own: &[TaskId], new: &[TaskDefinition]) -> Result<(), Refusal> {
+    let of = |id: TaskId| match id.index().checked_sub(state.tasks.len()) {
+        Some(index) => new.get(index),
+        None => state.definitions.get(id.index()).map(|definition| &**definition),
+    };
     // A stage waits for all its tasks, and so for the new one; what stands before its own stage does not, as far as that
     // is not changed.
     let moved = own.iter().any(|own| state.definition(*own).stage != task.stage);
-    let before = if moved { state.stage(task.stage).definition.after.clone() } else { Vec::new() };
-    let mut open: Vec<TaskId> = after.into_iter().collect();
-    let mut stages: Vec<StageId> = before;
+    let mut stages: Vec<StageId> = if moved { state.stage(task.stage).definition.after.clone() } else { Vec::new() };
+    let mut open: Vec<TaskId> = task.after.iter().copied().chain(asked(state, task)).collect();
+    // At its barrier it waits for what the others there wait for.
+    let members = |barrier: Option<BarrierId>| barrier.map_or(&[][..], |id| &state.barriers[id.index()].members);
+    for other in members(task.barrier).iter().filter(|id| !own.contains(id)) {
+        let definition = state.definition(*other);
+        open.extend(&definition.after);
+        stages.extend(&state.stage(definition.stage).definition.after);
+    }
+    if open.len() > AFTER_MOST {
+        return refuse(format!("{} waits for more than {AFTER_MOST} tasks", task.id));
+    }
     let (mut seen, mut seen_stages) = (BTreeSet::new(), BTreeSet::new());
     let circle = |by: &str| refuse(format!("{} would wait for itself, by {by}", task.id));
     loop {
@@ -270,21 +272,24 @@ fn no_circle(
                 return circle(&format!("stage {}", state.stage_name(stage)));
             }
             if seen_stages.insert(stage) {
+                let added = (0..new.len()).filter(|index| new[*index].stage == stage);
+                open.extend(added.map(|index| TaskId::from(state.tasks.len() + index)));
                 open.extend(state.stage(stage).tasks.iter().filter(|id| state.name(**id) != task.id));
                 stages.extend(&state.stage(stage).definition.after);
             }
         }
         let Some(id) = open.pop() else { return Ok(()) };
-        if own.contains(&id) {
-            return circle(state.name(id));
+        let Some(definition) = of(id) else { return refuse("there is no such task") };
+        if own.contains(&id) || definition.id == task.id {
+            return circle(&definition.id);
         }
-        if !seen.insert(id) || !state.task(id).phase.is_open() {
-            continue;
+        // also what is over: it may be run again
+        if seen.insert(id) {
+            open.extend(&definition.after);
+            open.extend(asked(state, definition));
+            open.extend(members(definition.barrier));
+            stages.extend(&state.stage(definition.stage).definition.after);
         }
-        let definition = state.definition(id);
-        open.extend(&definition.after);
-        open.extend(asked(state, definition));
-        stages.extend(&state.stage(definition.stage).definition.after);
     }
 }
 

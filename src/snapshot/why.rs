@@ -246,6 +246,7 @@ fn stopping_note(state: &State, id: TaskId, at: Time) -> String {
         StopReason::SessionStop => "session stops",
         StopReason::Leaked => "left processes",
         StopReason::NotNeeded(_) => "not needed",
+        StopReason::Preempted(_) => "gives way",
         StopReason::PhaseFailed(_) => "its phase failed",
         StopReason::Compensating => "compensation",
         StopReason::Monitor(trouble) => trouble.word(),

@@ -631,6 +631,7 @@ pub fn frozen(name: impl Fn(&str) -> String) -> Frozen {
             monitor: None,
             made_by: None,
             added_by: None,
+            preemptible: false,
             id: name(&row.name),
             stage: StageId::from(stage),
             task_type: TaskType::Run(Arc::new(command)),

@@ -71,7 +71,12 @@ pub fn tasks(
 ///
 /// # Errors
 /// Everything that is wrong with them.
-pub fn edit(source: &Source<'_>, state: &State, task: TaskId, machine: &Machine) -> Result<TaskDefinition, Diagnostics> {
+pub fn edit(
+    source: &Source<'_>,
+    state: &State,
+    task: TaskId,
+    machine: &Machine,
+) -> Result<TaskDefinition, Diagnostics> {
     let mut reader = Reader::default();
     let mut changed = None;
     match syntax::parse(source.text) {
@@ -246,6 +251,9 @@ impl<'s> Graft<'s> {
         if has("compensate") {
             task.compensation = new.compensation;
         }
+        if has("preemptible") {
+            task.preemptible = new.preemptible;
+        }
         if has("monitor") {
             task.monitor = new.monitor;
         }
@@ -332,7 +340,8 @@ impl<'s> Graft<'s> {
         for index in 0..state.stages.len() {
             let stage = state.stage(StageId::from(index));
             let after: Vec<String> = stage.definition.after.iter().map(|id| quote(state.stage_name(*id))).collect();
-            let _ = write!(text, "Stage(id: {}, after: [{}], tasks: [", quote(&stage.definition.name), after.join(", "));
+            let _ =
+                write!(text, "Stage(id: {}, after: [{}], tasks: [", quote(&stage.definition.name), after.join(", "));
             // a stage has at least one
             let mut any = placed.iter().any(|(id, _)| id.index() == index);
             for id in stage.tasks.iter().filter(|id| Some(**id) != own && !state.task(**id).removed) {
@@ -343,7 +352,12 @@ impl<'s> Graft<'s> {
                 let published = definition.care.iter().flat_map(|care| &care.publishes);
                 let published: Vec<String> =
                     published.map(|publish| format!("{}: Publish({})", quote(&publish.name), publish.of)).collect();
-                let _ = write!(text, "Task(id: {}, run: \":\", publishes: {{ {} }}), ", quote(&definition.id), published.join(", "));
+                let _ = write!(
+                    text,
+                    "Task(id: {}, run: \":\", publishes: {{ {} }}), ",
+                    quote(&definition.id),
+                    published.join(", ")
+                );
                 known.insert(definition.id.clone(), *id);
                 any = true;
             }
@@ -383,7 +397,8 @@ impl<'s> Graft<'s> {
         }
         let stages: Vec<StageId> = (0..flow.stages.len()).map(StageId::from).collect();
         let (fallbacks, barriers, windows) = (0, 0, self.state.windows.len());
-        let renumber = Renumber { stages: &stages, tasks: &ids, resources: None, fallbacks, barriers, windows, prefix: None };
+        let renumber =
+            Renumber { stages: &stages, tasks: &ids, resources: None, fallbacks, barriers, windows, prefix: None };
         if let Err(why) = renumber.apply(&mut flow) {
             reader.report(Finding::whole(why));
             return None;
@@ -429,7 +444,9 @@ impl<'s> Graft<'s> {
         for (index, entry) in self.state.resources.iter().enumerate().filter(|(_, entry)| entry.definition.limit) {
             let resource = crate::engine::ids::ResourceId::from(index);
             let name = entry.definition.name.as_str();
-            let has = |task: &TaskDefinition| task.requirements.resources.iter().find(|need| need.resource == resource).copied();
+            let has = |task: &TaskDefinition| {
+                task.requirements.resources.iter().find(|need| need.resource == resource).copied()
+            };
             let need = match (name.strip_prefix("tag "), entry.definition.kind) {
                 (Some(tag), _) => task.tags.iter().any(|own| own == tag).then_some(Amount::units(1)),
                 // two that must not run side by side stay apart
@@ -498,10 +515,13 @@ impl Means {
     fn of<'n, 'a: 'n>(nodes: impl Iterator<Item = &'n Node<'a>>, are_new: bool) -> Self {
         let (mut texts, mut globs, mut own) = (String::new(), GlobSetBuilder::new(), GlobSetBuilder::new());
         let glob = |into: &mut GlobSetBuilder, text: &str| {
-            let quoted: String = text.chars().flat_map(|c| match c {
-                '[' | ']' | '{' | '}' | '\\' => vec!['[', c, ']'],
-                c => vec![c],
-            }).collect();
+            let quoted: String = text
+                .chars()
+                .flat_map(|c| match c {
+                    '[' | ']' | '{' | '}' | '\\' => vec!['[', c, ']'],
+                    c => vec![c],
+                })
+                .collect();
             if let Ok(glob) = Glob::new(&quoted.replace("[\\]", "\\\\")) {
                 into.add(glob);
             }
@@ -520,7 +540,8 @@ impl Means {
                 glob(&mut own, &pattern);
             }
             each_text(node, &mut |text| {
-                if id.is_some_and(|id| matches!(&id.kind, Kind::Text(own) if std::ptr::eq(own.as_ptr(), text.as_ptr()))) {
+                if id.is_some_and(|id| matches!(&id.kind, Kind::Text(own) if std::ptr::eq(own.as_ptr(), text.as_ptr())))
+                {
                     return;
                 }
                 texts.push_str(text);

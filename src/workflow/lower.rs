@@ -555,6 +555,7 @@ impl Lowering<'_, '_> {
             monitor: None,
             made_by: None,
             added_by: None,
+            preemptible: false,
         }
     }
 
@@ -574,6 +575,10 @@ impl Lowering<'_, '_> {
         task.timeout = timeout.and_then(|node| self.reader.duration(node, "timeout", Zero::Refused));
         task.estimate = fields.get("estimate").and_then(|node| self.reader.duration(node, "estimate", Zero::Allowed));
         task.monitor = monitor::read(self.reader, fields, task.estimate);
+        let preemptible = fields.get("preemptible");
+        let choices = [("true", true), ("false", false)];
+        task.preemptible =
+            preemptible.and_then(|node| self.reader.choice(node, "preemptible", &choices)).unwrap_or_default();
         task.join = join::read(self.reader, fields);
         task.retry = fields.get("retry").and_then(|node| retry(self.reader, node, &RETRY)).unwrap_or_default();
         task

@@ -13,7 +13,7 @@ use super::suggest::did_you_mean;
 use super::syntax::{Kind, Node};
 use super::units;
 use crate::engine::definition::{
-    AgentDefinition, Durability, OnConsoleDeath, OnLost, ResourceDefinition, ResourceKind, Settings,
+    AgentDefinition, Durability, OnConsoleDeath, OnDeadlock, OnLost, ResourceDefinition, ResourceKind, Settings,
 };
 use crate::engine::ids::{Amount, ResourceId, Span};
 
@@ -47,6 +47,10 @@ pub(super) fn settings(reader: &mut Reader, fields: &Fields<'_, '_>) -> Settings
     if let Some(node) = fields.get("on_lost") {
         let choices = [("Hold", OnLost::Hold), ("Retry", OnLost::Retry), ("Fail", OnLost::Fail)];
         settings.on_lost = reader.choice(node, "on_lost", &choices).unwrap_or_default();
+    }
+    if let Some(node) = fields.get("on_deadlock") {
+        let choices = [("Refuse", OnDeadlock::Refuse), ("Wound", OnDeadlock::Wound)];
+        settings.on_deadlock = reader.choice(node, "on_deadlock", &choices).unwrap_or_default();
     }
     if let Some(node) = fields.get("durability") {
         let choices = [("Process", Durability::Process), ("Power", Durability::Power)];

@@ -93,6 +93,7 @@ fn task(id: String, spec: CommandSpec) -> TaskDefinition {
         monitor: None,
         made_by: None,
         added_by: None,
+        preemptible: false,
     }
 }
 

@@ -47,6 +47,7 @@ pub(super) const WORKFLOW: Shape = Shape {
         "leak_grace",
         "durability",
         "on_console_death",
+        "on_deadlock",
     ],
     later: &["plan", "conditions", "include"],
 };
@@ -104,6 +105,7 @@ pub(super) const TASK: Shape = Shape {
         "barrier",
         "monitor",
         "replicate",
+        "preemptible",
     ],
     later: &["launcher", "executor", "sandbox", "terminal"],
 };

@@ -969,8 +969,10 @@ impl Checker {
         let (now, timeout, grace) = (self.now, self.tasks[task.index()].timeout, self.settings.grace);
         let leak = self.settings.leak_grace;
         let monitor = self.tasks[task.index()].monitor.clone();
+        let may_give_way = self.tasks[task.index()].preemptible;
         let live = self.live(task, attempt);
         match (reason, live.stop) {
+            (StopReason::Preempted(by), None) => assert!(may_give_way && by != task, "{task} gives way to {by}"),
             (StopReason::TimedOut, None) => {
                 let since = live.running.expect("only what runs can run too long");
                 assert!(timeout.is_some_and(|span| now >= since.plus(span)), "{task} is timed out too early");

@@ -19,9 +19,9 @@ use quarterdeck::engine::surgery::Added;
 use super::checker::Checker;
 use super::{command, replay, task, through_ron};
 
-/// A workflow from lines: `set KEY N`, `lock N`, `window N FROM TO` (milliseconds of the run), `pool N AMOUNT`, `limit N AMOUNT`, `barrier N [TIMEOUT] [go]`, `agent NAME slots N [cpu N] [mem N] [can a,b]`,
+/// A workflow from lines: `set KEY N` (`set wound yes`), `lock N`, `window N FROM TO` (milliseconds of the run), `pool N AMOUNT`, `limit N AMOUNT`, `barrier N [TIMEOUT] [go]`, `agent NAME slots N [cpu N] [mem N] [can a,b]`,
 /// `stage N [after a,b] [when CEL]`, `fallback N [retry TRIES [backoff MS] [on 1,2]|other|less cpu:1|skip|undo|ask [MS]|silence MS]`, `task N [after a,b] [uses db,db:shared,cpu:2] [needs a,b] [on AGENT] [prio N]
-/// [deadline MS] [timeout MS] [estimate MS] [tries N] [only 1,2] [backoff MS|BASE..MAX~JITTER] [or a,b] [stage S] [enough N]
+/// [deadline MS] [timeout MS] [preempt yes] [estimate MS] [tries N] [only 1,2] [backoff MS|BASE..MAX~JITTER] [or a,b] [stage S] [enough N]
 /// [rest cancel] [trigger over] [when CEL] [undo ok|any] [at BARRIER] [window N] [type noop|wait:MS|ask[:MS]|silence:MS|sensor[:MS]|skips:MS|gate:CHECK+CHECK]
 /// [within MS] [onfail escalate|continue] [ontime escalate|continue]` with `CHECK` one of `ask`, `run=NAME`, `expr=CEL`, `2of=ana,bo!bo` (no spaces in a CEL), after the stages `transition FROM to TO [on failure|over] [most N]`, `phase N stages a,b
 /// [end finish|stop|undo]`.
@@ -140,6 +140,7 @@ fn set(settings: &mut Settings, key: &str, value: &str) {
         "max_running" => settings.max_running = Some(number(value)),
         "state" => _ = settings.state.insert(value.to_owned(), Param::Int(0)),
         "pause_while" => settings.pause_while = Some(condition(value)),
+        "wound" => settings.on_deadlock = if value == "yes" { OnDeadlock::Wound } else { OnDeadlock::Refuse },
         "grace" => settings.grace = Span(number(value)),
         "aging" => settings.aging = Span(number(value)),
         "reserve_after" => settings.reserve_after = Span(number(value)),
@@ -193,6 +194,7 @@ fn one_task(flow: &Workflow, name: &str, rest: &[&str]) -> TaskDefinition {
             "prio" => task.priority = number(value),
             "deadline" => task.deadline = Some(Deadline::After(Span(number(value)))),
             "timeout" => task.timeout = Some(Span(number(value))),
+            "preempt" => task.preemptible = value == "yes",
             "estimate" => task.estimate = Some(Span(number(value))),
             "tries" => task.retry.attempts = number(value),
             "backoff" => task.retry.backoff = backoff(value),
@@ -511,7 +513,13 @@ impl Case {
                     return Command::Edit { task: id, definition: Arc::new(task) };
                 }
                 let (base, windows_base) = (state.tasks.len() as u32, state.windows.len() as u32);
-                Command::Add(Arc::new(Added { base, windows_base, windows: Vec::new(), tasks: vec![task], before: Vec::new() }))
+                Command::Add(Arc::new(Added {
+                    base,
+                    windows_base,
+                    windows: Vec::new(),
+                    tasks: vec![task],
+                    before: Vec::new(),
+                }))
             }
             "remove" => Command::Remove { task: task() },
             "restore" => Command::Restore { task: task() },
@@ -713,6 +721,7 @@ impl Case {
                     StopReason::Fallback(fallback) => format!("Fallback {}", f(fallback)),
                     StopReason::PhaseFailed(phase) => format!("phase {}", self.flow.phases[phase.index()].name),
                     StopReason::NotNeeded(join) => format!("NotNeeded {}", t(join)),
+                    StopReason::Preempted(by) => format!("Preempted {}", t(by)),
                     other => format!("{other:?}"),
                 };
                 format!("{signal:?} {}/{attempt}: {reason}", t(task))

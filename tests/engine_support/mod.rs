@@ -92,6 +92,7 @@ pub fn task(id: &str) -> TaskDefinition {
         monitor: None,
         made_by: None,
         added_by: None,
+        preemptible: false,
     }
 }
 

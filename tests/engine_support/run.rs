@@ -223,6 +223,7 @@ impl Run {
                         task.entry.clone_from(&like.entry);
                         (task.monitor, task.fallback) = (like.monitor.clone(), like.fallback.clone());
                     }
+                    task.preemptible = rng.chance(40);
                     task.compensation = rng.maybe(20, |_| Arc::new(super::flow::compensation(&id, false)));
                     (task.stage, task.after, task.priority) = (stage(rng), after(rng), rng.below(5) as i32);
                     if n > 0 && rng.chance(50) {
@@ -251,6 +252,7 @@ impl Run {
                 if rng.chance(30) {
                     task.requirements.clone_from(&state.definition(any(rng)).requirements);
                 }
+                task.preemptible = rng.chance(40);
                 if rng.chance(20) {
                     task.entry.clone_from(&state.definition(any(rng)).entry);
                 }

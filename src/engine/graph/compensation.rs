@@ -133,5 +133,6 @@ fn compensation_of(state: &State, task: TaskId, stage: StageId, before: Option<T
         monitor: None,
         made_by: None,
         added_by: None,
+        preemptible: false,
     }
 }

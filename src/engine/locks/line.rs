@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::{Lock, LockRequest};
 use crate::engine::fact::Fact;
 use crate::engine::ids::{ResourceId, TaskId, Time};
-use crate::engine::state::State;
+use crate::engine::state::{Live, State};
 
 /// Priority, highest first, then deadline: that of the best of those who wait for it.
 type Rank = (i64, Time);
@@ -60,7 +60,7 @@ enum Order {
 
 impl<'s> Picture<'s> {
     /// As things are, and if `more` waited as well.
-    fn of(state: &'s State, more: Option<(TaskId, &'s LockRequest)>) -> Self {
+    fn of(state: &'s State, more: Option<(TaskId, &'s LockRequest)>, going: &[TaskId]) -> Self {
         let waiter = |number: u64, task: TaskId, request: &'s LockRequest| {
             let (priority, deadline) = (state.task(task).priority, state.task(task).deadline);
             let rank = (-i64::from(priority), deadline.unwrap_or(Time(u64::MAX)));
@@ -86,7 +86,8 @@ impl<'s> Picture<'s> {
             picture.free.insert(*resource, entry.free(state.now).0);
             picture.capacity.insert(*resource, entry.capacity.0);
             let ends = |task: TaskId| {
-                state.task(task).live.as_ref().is_none_or(|live| live.stop.is_some() || live.exited.is_some())
+                let stops = |live: &Live| live.stop.is_some() || live.exited.is_some();
+                going.contains(&task) || state.task(task).live.as_deref().is_none_or(stops)
             };
             let locks = state.locks.held_of(*resource).map(|lock| {
                 let (task, amount, holder) = (lock.task, lock.request.amount.0, lock.request.holder);
@@ -334,7 +335,7 @@ pub(in crate::engine) fn grants(state: &State) -> Vec<Fact> {
     if state.locks.waiting().next().is_none() {
         return Vec::new();
     }
-    let granted = Picture::of(state, None).grants();
+    let granted = Picture::of(state, None, &[]).grants();
     let fact = |(lock, fence): (&Lock, u64)| {
         let (task, resource, lock) = (lock.task, lock.request.resource, lock.number);
         Fact::LockGranted { task, resource, lock, fence }
@@ -342,18 +343,23 @@ pub(in crate::engine) fn grants(state: &State) -> Vec<Fact> {
     granted.into_iter().filter_map(|lock| state.lock(lock)).zip(state.locks.fences + 1..).map(fact).collect()
 }
 
-/// The circle that a request would close, in words, if it would.
-pub(in crate::engine) fn circle(state: &State, task: TaskId, request: &LockRequest) -> Option<String> {
-    let picture = Picture::of(state, Some((task, request)));
+/// The circle that a request would close, if it would and those that are `going` gave all back: in words, and its tasks.
+pub(in crate::engine) fn circle(
+    state: &State,
+    task: TaskId,
+    request: &LockRequest,
+    going: &[TaskId],
+) -> Option<(String, Vec<TaskId>)> {
+    let picture = Picture::of(state, Some((task, request)), going);
     let path = picture.circle(picture.waiters.len() - 1)?;
-    let name = |waiter: usize| state.name(picture.waiters[waiter].task);
+    let task = |waiter: usize| picture.waiters[waiter].task;
     let mut words = Vec::new();
     for (at, waiter) in path.iter().enumerate() {
         let resource = &state.resource(picture.waiters[*waiter].request.resource).definition.name;
         let next = path.get(at + 1).copied().unwrap_or(path[0]);
-        words.push(format!("{} waits for {resource}, which {} has", name(*waiter), name(next)));
+        words.push(format!("{} waits for {resource}, which {} has", state.name(task(*waiter)), state.name(task(next))));
     }
-    Some(words.join("; "))
+    Some((words.join("; "), path.into_iter().map(task).collect()))
 }
 
 /// Those that wait for a resource, the next first.
@@ -361,7 +367,7 @@ pub(in crate::engine) fn ranked(state: &State, resource: ResourceId) -> Vec<&Loc
     if !state.locks.is_waited_for(resource) {
         return Vec::new();
     }
-    let picture = Picture::of(state, None);
+    let picture = Picture::of(state, None, &[]);
     let line = picture.lines.get(&resource).into_iter().flatten();
     line.filter_map(|one| state.lock(picture.waiters[*one].number)).collect()
 }

@@ -16,11 +16,12 @@ use serde::{Deserialize, Serialize};
 
 pub(in crate::engine) use self::line::{circle, grants};
 
-use super::definition::ResourceKind;
+use super::definition::{OnDeadlock, ResourceKind};
 use super::fact::{Fact, Target};
 use super::ids::{Amount, Attempt, ResourceId, Span, TaskId, Time};
-use super::message::{Command, Origin, Refusal, WaitNews};
+use super::message::{Command, Origin, Refusal, StopReason, StopSignal, WaitNews};
 use super::place::amount_in;
+use super::preempt;
 use super::state::State;
 
 /// A session has no more requests than this, granted or not.
@@ -197,9 +198,14 @@ pub(super) fn intend(state: &State, by: &Origin, command: &Command) -> Result<(V
                 Ok((Vec::new(), lock.grant.map(news)))
             }
             None => {
-                admit(state, task, request)?;
+                let going = admit(state, task, request)?;
                 let request = request.clone();
-                Ok((vec![Fact::LockAsked { task, attempt, request }], None))
+                let stop = |victim: TaskId| {
+                    let (attempt, reason) = (Attempt(state.task(victim).attempt), StopReason::Preempted(task));
+                    Fact::Stopping { task: victim, attempt, reason, signal: StopSignal::Term }
+                };
+                let asked = Fact::LockAsked { task, attempt, request };
+                Ok((going.into_iter().map(stop).chain([asked]).collect(), None))
             }
         },
         Command::Unlock { ticket } => {
@@ -219,8 +225,8 @@ pub(super) fn intend(state: &State, by: &Origin, command: &Command) -> Result<(V
     }
 }
 
-/// Whether it may be asked at all.
-fn admit(state: &State, task: TaskId, request: &LockRequest) -> Result<(), Refusal> {
+/// Whether it may be asked at all, and who has to go for that.
+fn admit(state: &State, task: TaskId, request: &LockRequest) -> Result<Vec<TaskId>, Refusal> {
     let Some(entry) = state.resources.get(request.resource.index()) else { return refuse("there is no such resource") };
     let name = &entry.definition.name;
     let is_of_session = matches!(entry.definition.kind, ResourceKind::Lock | ResourceKind::Pool(_));
@@ -250,10 +256,16 @@ fn admit(state: &State, task: TaskId, request: &LockRequest) -> Result<(), Refus
     if state.locks.waiting.len() >= WAITING_MOST {
         return refuse(format!("{WAITING_MOST} wait for locks already"));
     }
-    match circle(state, task, request) {
-        Some(words) => refuse(format!("would deadlock: {words}")),
-        None => Ok(()),
+    let mut going = Vec::new();
+    while let Some((words, circle)) = circle(state, task, request, &going) {
+        let wounds = state.settings.on_deadlock == OnDeadlock::Wound;
+        let open: Vec<TaskId> = circle.into_iter().filter(|other| !going.contains(other)).collect();
+        match preempt::wounded(state, &open).filter(|_| wounds) {
+            Some(victim) => going.push(victim),
+            None => return refuse(format!("would deadlock: {words}")),
+        }
     }
+    Ok(going)
 }
 
 fn over(lock: &Lock, end: LockEnd) -> Fact {

@@ -19,8 +19,6 @@ struct Delta {
 /// A task on its way from one definition to another.
 pub(super) struct TakenOut {
     deltas: Vec<Delta>,
-    /// Its stage was this.
-    of: StageId,
     /// It counted as one that never can be.
     dead: i32,
 }
@@ -93,7 +91,7 @@ impl State {
 
     /// A task that waits leaves every index, so that its definition can be changed: what follows for others as if it
     /// could come to pass.
-    pub(super) fn take_out(&mut self, id: TaskId) -> TakenOut {
+    pub(super) fn take_out(&mut self, id: TaskId, moves: bool) -> TakenOut {
         let keys = self.keys(id);
         self.count(&keys, -1);
         self.display.exchange(keys.row(), None);
@@ -107,8 +105,11 @@ impl State {
             let by = By::Task { unmet: 0, dead: -dead, unended: dead };
             deltas.extend(self.dependents.at(id.index()).iter().map(|task| Delta { task: *task, by }));
         }
-        // Its stage counts it until it is put in: one that stays there opens nothing meanwhile.
-        TakenOut { deltas, of: self.definition(id).stage, dead }
+        // One that stays in its stage opens nothing meanwhile.
+        if moves {
+            self.stage_changed(id, -1, -dead, &mut deltas);
+        }
+        TakenOut { deltas, dead }
     }
 
     /// It enters them again, in the stage of its new definition.
@@ -130,7 +131,6 @@ impl State {
         self.index(id);
         let mut deltas = std::mem::take(&mut taken.deltas);
         if moved {
-            self.stage_counts(taken.of, -1, -taken.dead, &mut deltas);
             self.stage_changed(id, 1, 0, &mut deltas);
         } else if taken.dead != 0 {
             self.stage_changed(id, 0, -taken.dead, &mut deltas);
@@ -244,10 +244,7 @@ impl State {
 
     /// A task of a stage was done (or not any more): stages after it may open or close.
     fn stage_changed(&mut self, id: TaskId, unmet: i32, dead: i32, deltas: &mut Vec<Delta>) {
-        self.stage_counts(self.definition(id).stage, unmet, dead, deltas);
-    }
-
-    fn stage_counts(&mut self, stage_id: StageId, unmet: i32, dead: i32, deltas: &mut Vec<Delta>) {
+        let stage_id = self.definition(id).stage;
         let stage = self.stages.at_mut(stage_id.index());
         let (was_over, was_dead, was_settled) = (stage.remaining == 0, stage.dead > 0, stage.is_settled());
         stage.remaining = stage.remaining.checked_add_signed(unmet).expect("counted");
@@ -296,6 +293,7 @@ impl State {
             dead,
             excused: task.excused,
             removed: task.removed,
+            preemptible: preemptible(definition, task),
             outvotes: task.phase.is_open() && definition.task_type.majority().is_some(),
             barrier: self.barrier_stand(id),
             hopeless: task.join.as_ref().is_some_and(|join| join.dead > join.spare),
@@ -319,6 +317,7 @@ impl State {
         self.deadlines.exchange(None, keys.deadline.map(|at| (at, id)));
         self.sensors.exchange(None, keys.senses.map(|_| id));
         self.troubled.exchange(None, keys.troubled.then_some(id));
+        self.preemptible.exchange(None, keys.preemptible.map(|priority| (priority, id)));
         self.reready(id, None, keys.ready);
     }
 
@@ -334,6 +333,8 @@ impl State {
         self.deadlines.exchange(before.deadline.map(|at| (at, id)), after.deadline.map(|at| (at, id)));
         self.sensors.exchange(before.senses.map(|_| id), after.senses.map(|_| id));
         self.troubled.exchange(before.troubled.then_some(id), after.troubled.then_some(id));
+        let entry = |keys: &Keys| keys.preemptible.map(|priority| (priority, id));
+        self.preemptible.exchange(entry(before), entry(after));
         self.reready(id, before.ready, after.ready);
     }
 
@@ -467,6 +468,8 @@ struct Keys {
     enough: bool,
     /// So many of those that its join waits for never can be that it never can have enough.
     hopeless: bool,
+    /// It runs and may be interrupted: its priority.
+    preemptible: Option<i32>,
     /// It waits for runs of which the most decide.
     outvotes: bool,
     /// How it stands to its barrier.
@@ -500,6 +503,13 @@ pub(in crate::engine) fn senses(definition: &TaskDefinition, task: &Task) -> Opt
         _ => return None,
     };
     Some((task.since, check))
+}
+
+/// Its priority, if it runs, may be interrupted, and is not being stopped.
+pub(in crate::engine) fn preemptible(definition: &TaskDefinition, task: &Task) -> Option<i32> {
+    let live = task.live.as_ref()?;
+    let runs = definition.preemptible && live.stop.is_none() && live.exited.is_none();
+    runs.then_some(task.priority)
 }
 
 /// Its monitor sees something amiss with what runs of it.

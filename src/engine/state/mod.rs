@@ -54,7 +54,7 @@ use super::table::Table;
 pub use care::Metric;
 pub use fold::{ACTIONS_KEPT, ATTEMPTS_KEPT, UNDO_DEPTH};
 pub use indexes::display_key_of;
-pub(super) use indexes::{display_key, free_key, is_troubled, rank, senses, shown, timer};
+pub(super) use indexes::{display_key, free_key, is_troubled, preemptible, rank, senses, shown, timer};
 pub use records::{
     Agent, Changed, Changes, Class, ClassId, DisplayKey, Done, DoneWhat, Joining, Live, PHASES, Past, Phase, Pool,
     PoolId, Rank, Reservation, Resource, RunPhase, Saga, Shown, Stage, Tally, Task, Transition,
@@ -146,6 +146,8 @@ pub struct State {
     pub sensors: Order<TaskId>,
     /// Those whose monitor sees something amiss.
     pub troubled: Order<TaskId>,
+    /// What runs and may be interrupted, the least important first.
+    pub preemptible: Order<(i32, TaskId)>,
     /// Tasks by the time at which something is due for them.
     pub timers: Order<(Time, TaskId)>,
     /// All tasks as the grouped queue shows them.
@@ -261,6 +263,7 @@ impl PartialEq for State {
             && self.ready.iter().eq(other.ready.iter())
             && self.sensors.iter().eq(other.sensors.iter())
             && self.troubled.iter().eq(other.troubled.iter())
+            && self.preemptible.iter().eq(other.preemptible.iter())
             && self.timers.iter().eq(other.timers.iter())
             && self.display.iter().eq(other.display.iter())
             && self.holders.iter().eq(other.holders.iter())

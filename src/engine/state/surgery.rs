@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::{Phase, State};
 use super::load::joining;
+use super::{Phase, State};
 use crate::engine::definition::TaskDefinition;
 use crate::engine::ids::{StageId, TaskId};
 use crate::engine::table::Table;
@@ -13,12 +13,12 @@ impl State {
     /// A task that waits is another one from now on, but for its name, its past and whether it is held.
     pub(super) fn redefine(&mut self, id: TaskId, new: &Arc<TaskDefinition>) {
         let old = Arc::clone(self.definition(id));
-        let mut deltas = self.take_out(id);
+        let moved = old.stage != new.stage;
+        let mut taken = self.take_out(id, moved);
         for before in &old.after {
             self.dependents.at_mut(before.index()).retain(|other| *other != id);
         }
         let class = self.class_for(&new.requirements, new.estimate);
-        let moved = old.stage != new.stage;
         if moved {
             self.leave_stage(id, old.stage);
             self.enter_stage(id, new.stage);
@@ -43,7 +43,7 @@ impl State {
         }
         task.join = joining(new);
         task.heard = None;
-        self.put_in(id, moved, &mut deltas);
+        self.put_in(id, moved, &mut taken);
         if self.changes.noted {
             // A failure that it could have excused may count now.
             let is_failed = |before: &TaskId| self.task(*before).phase == Phase::Failed;

@@ -370,6 +370,11 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
             let by = definition.added_by.as_deref()?;
             ("▸", format!("adds      {} (by {})", text::clean(&definition.id), text::clean(by)))
         }
+        Fact::CapabilitiesSet { capabilities, .. } => {
+            ("▸", format!("agent     {} offers {}", way(item), text::clean(&capabilities.join(", "))))
+        }
+        Fact::AgentLost { saw, .. } => ("▌", format!("lost      agent {}: {}", way(item), text::clean(saw))),
+        Fact::AgentBack { saw, .. } => ("▸", format!("back      agent {}: {}", way(item), text::clean(saw))),
         Fact::TaskEdited { .. } => ("▸", format!("changes   {name}")),
         Fact::TaskRemoved { .. } => ("⊘", format!("removes   {name}")),
         Fact::TaskRestored { .. } => ("▸", format!("restores  {name}")),
@@ -524,6 +529,9 @@ pub fn way_of(state: &State, fact: &Fact) -> Option<String> {
         | Fact::LockRenewed { resource, .. }
         | Fact::LockOver { resource, .. }
         | Fact::CapacitySet { resource, .. } => Some(state.resource(*resource).definition.words()),
+        Fact::AgentLost { agent, .. } | Fact::AgentBack { agent, .. } | Fact::CapabilitiesSet { agent, .. } => {
+            Some(state.agent(*agent).definition.name.clone())
+        }
         Fact::StageDecided { stage, .. } => Some(state.stage_name(*stage).to_owned()),
         Fact::FallbackChosen { task, fallback, .. }
         | Fact::Ended { task, then: Then::Fallback(fallback) | Then::Later(fallback, _), .. } => {
@@ -547,6 +555,7 @@ fn stop_words(reason: StopReason, signal: StopSignal) -> String {
         StopReason::Leaked => "left processes behind",
         StopReason::NotNeeded(_) => "not needed any more",
         StopReason::Preempted(_) => "gives way to one of higher priority",
+        StopReason::AgentLost(_) => "its agent is lost",
         StopReason::PhaseFailed(_) => "its phase failed",
         StopReason::Compensating => "what was done is compensated",
         StopReason::Monitor(trouble) => trouble.word(),
@@ -729,6 +738,17 @@ fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
             "PrioritySet"
         }
         Fact::SlotsSet { .. } => "SlotsSet",
+        Fact::CapabilitiesSet { .. } => "CapabilitiesSet",
+        Fact::AgentLost { saw, .. } => {
+            line.name = item.way.as_deref();
+            line.message = Some(saw);
+            "AgentLost"
+        }
+        Fact::AgentBack { saw, .. } => {
+            line.name = item.way.as_deref();
+            line.message = Some(saw);
+            "AgentBack"
+        }
         Fact::Held { why, .. } => {
             line.message = why.as_deref();
             "Held"
@@ -993,6 +1013,7 @@ fn outcome_of<'a>(line: &mut Line<'a>, outcome: &'a Outcome) -> &'static str {
                 Cause::Gate => line.cause = Some("gate"),
                 Cause::BrokenBarrier => line.cause = Some("barrier"),
                 Cause::NoMajority => line.cause = Some("majority"),
+                Cause::AgentLost => line.cause = Some("agent_lost"),
                 Cause::Monitor(trouble) => line.cause = Some(trouble.key()),
             }
             "Failed"
@@ -1019,6 +1040,7 @@ fn reason_name(reason: StopReason) -> &'static str {
         StopReason::Leaked => "leak",
         StopReason::NotNeeded(_) => "not_needed",
         StopReason::Preempted(_) => "preempted",
+        StopReason::AgentLost(_) => "agent_lost",
         StopReason::PhaseFailed(_) => "phase",
         StopReason::Compensating => "compensation",
         StopReason::Monitor(trouble) => trouble.key(),
@@ -1049,6 +1071,7 @@ fn command_name(command: &Command) -> &'static str {
         Command::Detach => "detach",
         Command::SetSlots { .. } => "set_slots",
         Command::SetCapacity { .. } => "set_capacity",
+        Command::SetCapabilities { .. } => "set_capabilities",
         Command::SetMaxRunning { .. } => "set_max_running",
         Command::CloseBreaker => "close_breaker",
         Command::Post { .. } => "post",

@@ -44,6 +44,7 @@ fn flow(tasks: Vec<TaskDefinition>, locks: usize) -> Workflow {
             capabilities: Vec::new(),
             resources: vec![(CPU, Amount::units(8)), (MEM, Amount::units(1 << 20))],
             launcher: Vec::new(),
+            health: None,
         }],
         stages: vec![WorkflowStage { name: "all".into(), after: Vec::new(), when: None }],
         transitions: Vec::new(),

@@ -184,6 +184,7 @@ fn agent() -> AgentDefinition {
         capabilities: Vec::new(),
         resources: Vec::new(),
         launcher: Vec::new(),
+        health: None,
     }
 }
 

@@ -21,10 +21,11 @@ const BEFORE_LOCKS: usize = 9;
 const BEFORE_SURGERY: usize = 12;
 
 fn chaos(seed: u64, steps: u64) -> Run {
-    let mut run = Run::begin_with_all(seed);
+    let before_surgery = FOUND[..BEFORE_SURGERY].contains(&seed);
+    let mut run = if before_surgery { Run::begin_with_all(seed) } else { Run::begin_with_health(seed) };
     let every = if is_large_campaign() { 40 } else { 8 };
     let mut locks = (!FOUND[..BEFORE_LOCKS].contains(&seed)).then_some(Rng(seed ^ 0x10c4));
-    let mut surgery = (!FOUND[..BEFORE_SURGERY].contains(&seed)).then_some(Rng(seed ^ 0x5c_4191));
+    let mut surgery = (!before_surgery).then_some(Rng(seed ^ 0x5c_4191));
     for step in 0..steps {
         run.random_step();
         if let Some(rng) = locks.as_mut().filter(|_| step % 2 == 0) {

@@ -254,6 +254,7 @@ fn workflow(count: usize, own_class: bool) -> Workflow {
     };
     let agent = |n| AgentDefinition {
         launcher: Vec::new(),
+        health: None,
         name: format!("agent-{n}"),
         slots: SLOTS,
         capabilities: Vec::new(),

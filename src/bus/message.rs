@@ -313,7 +313,7 @@ pub struct OneTask {
 #[serde(default, deny_unknown_fields)]
 pub struct Order {
     /// `prio`, `hold`, `release`, `cancel`, `kill`, `retry`, `skip`, `unskip`, `fallback`, `add`, `edit`, `remove`, `restore`, `approve`, `reject`, `abstain`, `pause`,
-    /// `resume`, `drain`, `stop`, `stop-now`, `detach`, `compensate`, `close-breaker`, `ignore-pause-while`, `heed-pause-while`, `slots`, `limit`, `max-running`, `undo`, `redo`.
+    /// `resume`, `drain`, `stop`, `stop-now`, `detach`, `compensate`, `close-breaker`, `ignore-pause-while`, `heed-pause-while`, `slots`, `capabilities`, `limit`, `max-running`, `undo`, `redo`.
     pub command: String,
     /// On which tasks: names or globs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -324,6 +324,9 @@ pub struct Order {
     /// On which resource.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
+    /// In `capabilities`: what the agent offers from now on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
     /// A priority, a number of slots, an amount in the unit of the resource.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,

@@ -591,6 +591,13 @@ pub enum CtlVerb {
         /// So many.
         slots: u32,
     },
+    /// Set what an agent offers; nothing without names.
+    Capabilities {
+        /// Its name.
+        agent: String,
+        /// What it offers.
+        names: Vec<String>,
+    },
     /// Set how much there is of a resource or a limit.
     Limit {
         /// Its name.

@@ -164,6 +164,9 @@ fn order(verb: &CtlVerb, source: &str) -> Result<Order> {
         CtlVerb::Slots { agent, slots } => {
             Order { agent: Some(agent.clone()), value: Some(f64::from(*slots)), ..plain("slots") }
         }
+        CtlVerb::Capabilities { agent, names } => {
+            Order { agent: Some(agent.clone()), capabilities: names.clone(), ..plain("capabilities") }
+        }
         CtlVerb::Limit { resource, amount, agent } => {
             Order { resource: Some(resource.clone()), value: Some(*amount), agent: agent.clone(), ..plain("limit") }
         }

@@ -17,6 +17,7 @@ use super::definition::{
     ResourceKind, Settings, StateTransition, TaskDefinition, WindowDefinition, WorkflowStage,
 };
 use super::fact::{Ending, Fact, Stamped, Target};
+use super::health::LostAgent;
 use super::ids::{AgentId, Amount, FallbackId, ResourceId, Span, StageId, TaskId, Time};
 use super::locks::{Lock, Locks};
 use super::meetings::Meetings;
@@ -107,6 +108,9 @@ struct StoredAgent {
     slots: u32,
     busy_ms: u64,
     busy_since: Time,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lost: Option<LostAgent>,
+    ran: (u64, u64),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -189,6 +193,8 @@ impl State {
                 slots: agent.slots,
                 busy_ms: agent.busy_ms,
                 busy_since: agent.busy_since,
+                lost: agent.lost.clone(),
+                ran: agent.ran,
             }
         };
         let task = |index: usize| {
@@ -312,6 +318,7 @@ impl State {
         for (index, agent) in stored.agents.iter().enumerate() {
             state.change_agent(AgentId::from(index), |kept| {
                 kept.slots = agent.slots;
+                kept.lost.clone_from(&agent.lost);
                 let entry = |(id, amount): &(ResourceId, Amount)| (*id, *amount, Amount(0));
                 kept.resources = agent.capacities.iter().map(entry).collect();
             });
@@ -326,7 +333,7 @@ impl State {
         state.locks = Arc::new(Locks::of(locks, count, fences));
         for (index, agent) in stored.agents.iter().enumerate() {
             let kept = state.agents.at_mut(index);
-            (kept.busy_ms, kept.busy_since) = (agent.busy_ms, agent.busy_since);
+            (kept.busy_ms, kept.busy_since, kept.ran) = (agent.busy_ms, agent.busy_since, agent.ran);
         }
         state.count_stages();
         for (index, (_, said)) in stored.goals.iter().enumerate() {

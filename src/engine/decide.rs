@@ -11,7 +11,8 @@ use super::fact::Cause;
 use super::fact::{Ending, Fact, Outcome, Stamped, Then};
 use super::fallback;
 use super::graph::Graph;
-use super::ids::{Attempt, Span, TaskId, Time};
+use super::health::{self, OnAgentLost};
+use super::ids::{AgentId, Attempt, Span, TaskId, Time};
 use super::launch::launched;
 use super::locks;
 use super::meetings;
@@ -550,13 +551,20 @@ impl Engine {
             StopReason::Fallback(fallback) => {
                 (Outcome::Aborted(reason), fallback::after_stop(&self.state, task, fallback))
             }
-            StopReason::SessionStop | StopReason::Leaked | StopReason::Preempted(_) => {
+            StopReason::AgentLost(agent) if self.on_agent_lost(agent) == OnAgentLost::Fail => {
+                self.failed(task, Cause::AgentLost)
+            }
+            StopReason::SessionStop | StopReason::Leaked | StopReason::Preempted(_) | StopReason::AgentLost(_) => {
                 (Outcome::Aborted(reason), Then::Requeue)
             }
             StopReason::NotNeeded(_) | StopReason::PhaseFailed(_) | StopReason::Compensating => {
                 (Outcome::Aborted(reason), Then::Rest)
             }
         }
+    }
+
+    fn on_agent_lost(&self, agent: AgentId) -> OnAgentLost {
+        self.state.agent(agent).definition.health.as_ref().map_or(OnAgentLost::default(), |health| health.on_lost)
     }
 
     /// A failure, and what follows from it by the task's own rules.
@@ -586,7 +594,8 @@ impl Engine {
                     | StopReason::Monitor(_)
                     | StopReason::SessionStop
                     | StopReason::Leaked
-                    | StopReason::Preempted(_),
+                    | StopReason::Preempted(_)
+                    | StopReason::AgentLost(_),
                 ),
             ) => Then::Requeue,
             _ => Then::Rest,
@@ -817,6 +826,10 @@ pub(super) fn intend(state: &State, command: &Command) -> Result<Intent, Refusal
             }
             let inverse = Command::SetSlots { agent: *agent, slots: entry.slots };
             back(Fact::SlotsSet { agent: *agent, slots: *slots }, inverse)
+        }
+        Command::SetCapabilities { agent, capabilities } => {
+            let (facts, inverse) = health::capabilities(state, *agent, capabilities)?;
+            Ok(Intent { facts, inverse: Some(inverse) })
         }
         Command::SetCapacity { .. }
         | Command::SetMaxRunning { .. }

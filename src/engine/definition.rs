@@ -13,6 +13,7 @@ use super::monitors::ProgressMonitor;
 
 pub use super::breaker::Breaker;
 pub use super::foreach::Foreach;
+pub use super::health::{Health, OnAgentLost};
 pub use super::majority::Majority;
 pub use super::posts::Message;
 pub use super::subworkflow::Subworkflow;
@@ -260,6 +261,9 @@ pub struct AgentDefinition {
     /// Words before each of its commands, see [`super::launch`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub launcher: Vec<String>,
+    /// How it is seen whether it can be reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Arc<Health>>,
 }
 
 /// A named group of tasks.

@@ -101,6 +101,11 @@ pub enum Reason {
         /// The names that no single agent offers together.
         capabilities: Vec<String>,
     },
+    /// Every agent that could run it is lost.
+    AgentsLost {
+        /// Those (the first few).
+        agents: Vec<AgentId>,
+    },
     /// No agent that could run it has room.
     AgentsFull {
         /// Those that could (the first few).
@@ -232,7 +237,11 @@ fn agents(state: &State, id: TaskId) -> Option<Reason> {
     if all.any(|agent| fits_on(class, agent)) {
         return None;
     }
-    let with_slot: Vec<_> = pool.agents.iter().map(|id| state.agent(*id)).filter(|a| a.busy < a.slots).collect();
+    if pool.agents.iter().all(|id| state.agent(*id).lost.is_some()) {
+        return Some(Reason::AgentsLost { agents: pool.agents.iter().take(NAMED).copied().collect() });
+    }
+    let with_slot: Vec<_> =
+        pool.agents.iter().map(|id| state.agent(*id)).filter(|a| a.busy < a.slots && a.lost.is_none()).collect();
     let short = class.local.iter().map(|(resource, _)| *resource).find(|resource| {
         !with_slot.is_empty() && with_slot.iter().all(|agent| agent.free(*resource) < need_of(class, *resource))
     });

@@ -582,6 +582,27 @@ pub enum Fact {
         /// New value.
         amount: Amount,
     },
+    /// What an agent offers from now on.
+    CapabilitiesSet {
+        /// Which.
+        agent: AgentId,
+        /// Names, sorted.
+        capabilities: Vec<String>,
+    },
+    /// An agent cannot be reached: nothing starts there. What becomes of what runs there is in the facts after this.
+    AgentLost {
+        /// Which.
+        agent: AgentId,
+        /// What was seen.
+        saw: String,
+    },
+    /// It can be reached again.
+    AgentBack {
+        /// Which.
+        agent: AgentId,
+        /// What was seen.
+        saw: String,
+    },
     /// How many tasks run at once over all agents.
     MaxRunningSet {
         /// New value; no limit without one.
@@ -723,4 +744,6 @@ pub enum Cause {
     NoMajority,
     /// Its monitor stopped it.
     Monitor(Trouble),
+    /// Its agent could not be reached any more.
+    AgentLost,
 }

@@ -47,8 +47,8 @@ pub enum What {
 /// What one look of a sensor saw. One of a watch that is over changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sighting {
-    /// The task.
-    pub task: TaskId,
+    /// For whom.
+    pub of: Watched,
     /// Which watch: see [`Watch`].
     pub watch: u64,
     /// It is as it should be.
@@ -57,6 +57,15 @@ pub struct Sighting {
     pub saw: String,
     /// What later looks compare with, if they compare.
     pub mark: Option<String>,
+}
+
+/// For whom it is looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Watched {
+    /// A sensor, or a gate that asks a command.
+    Task(TaskId),
+    /// The health of an agent.
+    Agent(AgentId),
 }
 
 /// Who asked.
@@ -172,6 +181,13 @@ pub enum Command {
         agent: Option<AgentId>,
         /// How much.
         amount: Amount,
+    },
+    /// What an agent offers from now on.
+    SetCapabilities {
+        /// Which agent.
+        agent: AgentId,
+        /// Names.
+        capabilities: Vec<String>,
     },
     /// How many tasks run at once over all agents.
     SetMaxRunning {
@@ -428,9 +444,9 @@ pub struct MonitorOrder {
 pub struct Watch {
     /// Its number: another for each watch of a console.
     pub watch: u64,
-    /// Whose.
-    pub task: TaskId,
-    /// The task's name, for the environment of a command.
+    /// For whom.
+    pub of: Watched,
+    /// Its name, for the environment of a command.
     pub name: Arc<str>,
     /// What.
     pub sensor: Arc<Sensor>,
@@ -508,6 +524,8 @@ pub enum StopReason {
     Monitor(Trouble),
     /// It gives way to this task, and is queued again.
     Preempted(TaskId),
+    /// Its agent cannot be reached any more.
+    AgentLost(AgentId),
 }
 
 /// Why a command changed nothing.

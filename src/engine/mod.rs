@@ -22,6 +22,7 @@ pub mod foreach;
 pub mod gates;
 pub mod goals;
 pub mod graph;
+pub mod health;
 pub mod ids;
 pub mod interests;
 pub mod launch;

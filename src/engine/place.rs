@@ -233,7 +233,9 @@ impl State {
 
 /// An agent has a slot and enough of its own resources for a class.
 pub(super) fn fits_on(class: &Class, agent: &Agent) -> bool {
-    agent.busy < agent.slots && class.local.iter().all(|(resource, amount)| agent.free(*resource) >= *amount)
+    agent.busy < agent.slots
+        && agent.lost.is_none()
+        && class.local.iter().all(|(resource, amount)| agent.free(*resource) >= *amount)
 }
 
 /// An agent could ever run a class.

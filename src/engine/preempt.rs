@@ -99,7 +99,7 @@ impl<'s> Room<'s> {
             busy < agent.slots as usize
                 && class.local.iter().all(|(resource, need)| agent.free(*resource).0 + given(*resource) >= need.0)
         };
-        if !could_fit(class, agent) {
+        if !could_fit(class, agent) || agent.lost.is_some() {
             return None;
         }
         for task in lower.iter().filter(|task| state.task(**task).live.as_ref().is_some_and(|live| live.agent == id)) {

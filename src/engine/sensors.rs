@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use super::definition::Sensor;
 use super::fact::{Cause, Fact, Outcome};
+use super::health::Looks;
 use super::ids::{Span, TaskId, Time};
-use super::message::{Effect, Sighting, Watch};
+use super::message::{Effect, Sighting, Watch, Watched};
 use super::state::{State, senses};
 
 /// What is seen of one sensor is said no more often than this: what flickers must not fill the journal.
@@ -34,6 +35,8 @@ pub struct Sensors {
     looking: BTreeMap<TaskId, Looking>,
     /// Number of the last watch.
     last: u64,
+    /// Whether agents can be reached.
+    agents: Looks,
     /// The session is ending: nothing is looked at.
     off: bool,
 }
@@ -42,6 +45,7 @@ impl Sensors {
     /// Everything is to be looked at anew (after a replay).
     pub fn rebuild(&mut self, state: &mut State) {
         self.looking.clear();
+        self.agents.rebuild();
         state.changes.sensors = state.sensors.iter().copied().collect();
     }
 
@@ -59,7 +63,7 @@ impl Sensors {
         }
         changed.sort_unstable();
         changed.dedup();
-        let mut effects = Vec::new();
+        let mut effects = self.agents.effects(state, &mut self.last);
         for task in changed {
             let since = senses(state.definition(task), state.task(task)).filter(|_| !self.off);
             if self.looking.get(&task).map(|looking| looking.since) == since {
@@ -81,13 +85,17 @@ impl Sensors {
         self.looking.insert(task, Looking { watch, since, looks: 0, last: None });
         let seen = state.task(task).heard.as_ref().and_then(|heard| heard.seen.as_ref());
         let mark = seen.and_then(|seen| seen.mark.clone());
-        Some(Effect::Watch(Watch { watch, task, name: state.name(task).into(), sensor, mark }))
+        Some(Effect::Watch(Watch { watch, of: Watched::Task(task), name: state.name(task).into(), sensor, mark }))
     }
 
     /// What a look comes to: nothing, if it is of a watch that is over, or says nothing new.
     pub fn see(&mut self, state: &State, sighting: &Sighting) -> Vec<Fact> {
-        let Sighting { task, watch, met, saw, mark } = sighting;
-        let (task, saw) = (*task, bounded(saw));
+        let Sighting { of, watch, met, saw, mark } = sighting;
+        let task = match of {
+            Watched::Task(task) => *task,
+            Watched::Agent(agent) => return self.agents.see(state, *agent, sighting),
+        };
+        let saw = bounded(saw);
         let Some(looking) = self.looking.get_mut(&task).filter(|looking| looking.watch == *watch) else {
             return Vec::new();
         };
@@ -106,7 +114,7 @@ impl Sensors {
     }
 }
 
-fn bounded(text: &str) -> &str {
+pub(super) fn bounded(text: &str) -> &str {
     &text[..text.floor_char_boundary(SAW_BYTES)]
 }
 

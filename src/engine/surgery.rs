@@ -74,10 +74,15 @@ fn add(state: &State, added: &Added) -> Result<Intent, Refusal> {
     }
     if let Some(there) = there(state, tasks) {
         // Whoever adds them does so once more: an attempt after one that failed, or what was taken back is done again.
-        let removed: Vec<TaskId> = there.into_iter().filter(|id| state.task(*id).removed).collect();
-        let back = removed.iter().rev().map(|task| Command::Remove { task: *task }).collect::<Vec<_>>();
+        let removed: Vec<TaskId> = there.iter().copied().filter(|id| state.task(*id).removed).collect();
+        for task in &removed {
+            stage_is_open(state, state.definition(*task).stage)?;
+        }
+        let (mut facts, mut back) = held_up(state, before, &there)?;
+        facts.splice(0..0, removed.iter().map(|task| Fact::TaskRestored { task: *task }));
+        back.extend(removed.iter().rev().map(|task| Command::Remove { task: *task }));
         let inverse = (!back.is_empty()).then(|| together(back));
-        return Ok(Intent { facts: removed.iter().map(|task| Fact::TaskRestored { task: *task }).collect(), inverse });
+        return Ok(Intent { facts, inverse });
     }
     if *base as usize != state.tasks.len() || *windows_base as usize != state.windows.len() {
         return refuse(OUTDATED);
@@ -99,24 +104,37 @@ fn add(state: &State, added: &Added) -> Result<Intent, Refusal> {
     }
     let facts = windows.iter().cloned().map(Fact::WindowAdded);
     let mut facts: Vec<Fact> = facts.chain(tasks.iter().map(|task| Fact::TaskAdded(Arc::new(task.clone())))).collect();
-    let mut back = Vec::new();
-    let new = || (0..tasks.len()).map(|index| TaskId::from(*base as usize + index));
-    for task in before {
+    let new: Vec<TaskId> = (0..tasks.len()).map(|index| TaskId::from(*base as usize + index)).collect();
+    let (edits, mut back) = held_up(state, before, &new)?;
+    facts.extend(edits);
+    back.extend(new.into_iter().rev().map(|task| Command::Remove { task }));
+    Ok(Intent { facts, inverse: Some(together(back)) })
+}
+
+/// Those that wait are to wait for the new ones too; and what takes that back.
+fn held_up(state: &State, before: &[TaskId], new: &[TaskId]) -> Result<(Vec<Fact>, Vec<Command>), Refusal> {
+    let (mut facts, mut back) = (Vec::new(), Vec::new());
+    let distinct: BTreeSet<TaskId> = before.iter().copied().collect();
+    for task in distinct {
         if task.index() >= state.tasks.len() {
             return refuse("there is no such task");
         }
-        can_be_changed(state, *task)?;
-        let own = state.definition(*task);
-        let mut definition = (**own).clone();
-        definition.after.extend(new());
-        if let Some(enough) = &mut definition.join.enough {
-            *enough = enough.saturating_add(tasks.len() as u32);
+        let own = state.definition(task);
+        let more: Vec<TaskId> = new.iter().copied().filter(|id| !own.after.contains(id)).collect();
+        if more.is_empty() {
+            continue;
         }
-        facts.push(Fact::TaskEdited { task: *task, definition: Arc::new(definition) });
-        back.push(Command::Edit { task: *task, definition: Arc::clone(own) });
+        can_be_changed(state, task)?;
+        let mut definition = (**own).clone();
+        if let Some(enough) = &mut definition.join.enough {
+            *enough = enough.saturating_add(more.len() as u32);
+        }
+        definition.after.extend(more);
+        definition.after.sort_unstable();
+        facts.push(Fact::TaskEdited { task, definition: Arc::new(definition) });
+        back.push(Command::Edit { task, definition: Arc::clone(own) });
     }
-    back.extend(new().rev().map(|task| Command::Remove { task }));
-    Ok(Intent { facts, inverse: Some(together(back)) })
+    Ok((facts, back))
 }
 
 fn together(mut commands: Vec<Command>) -> Command {

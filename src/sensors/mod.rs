@@ -150,7 +150,7 @@ impl Shared {
             kept.mark.clone_from(&seen.mark);
             queue.due.insert((Instant::now() + Duration::from_millis(entry.watch.sensor.interval.0), id));
             let look::Glimpse { met, saw, mark } = seen;
-            (self.tell)(Sighting { task: entry.watch.task, watch: id, met, saw, mark });
+            (self.tell)(Sighting { of: entry.watch.of, watch: id, met, saw, mark });
         }
         queue
     }
@@ -163,6 +163,7 @@ mod tests {
     use super::*;
     use crate::engine::definition::{CommandLine, CommandSpec, Probe, Sensor};
     use crate::engine::ids::{Span, TaskId};
+    use crate::engine::message::Watched;
 
     fn watcher(folder: &std::path::Path) -> (Watcher, Receiver<Sighting>) {
         let (sender, receiver) = channel();
@@ -173,7 +174,7 @@ mod tests {
     fn watch(number: u64, probe: Probe, patience: u64) -> Watch {
         let (interval, patience) = (Span(20), Span(patience));
         let sensor = Sensor { probe, interval, patience, timeout: None, timeout_skips: false };
-        Watch { watch: number, task: TaskId(0), name: "door".into(), sensor: Arc::new(sensor), mark: None }
+        Watch { watch: number, of: Watched::Task(TaskId(0)), name: "door".into(), sensor: Arc::new(sensor), mark: None }
     }
 
     fn next(receiver: &Receiver<Sighting>, what: &str) -> Sighting {

@@ -35,6 +35,10 @@ pub(super) fn command(state: &State, order: &Order, source: &str) -> Result<Comm
             let slots = whole(order, "a number of slots")?;
             Some(Command::SetSlots { agent: agent(state, order)?, slots })
         }
+        "capabilities" => {
+            let capabilities = order.capabilities.clone();
+            Some(Command::SetCapabilities { agent: agent(state, order)?, capabilities })
+        }
         "limit" => {
             let name = order.resource.as_deref().ok_or("which resource?")?;
             let mut all = (0..state.resources.len()).map(ResourceId::from);

@@ -10,7 +10,8 @@ use crate::engine::definition::Workflow;
 use crate::engine::fact::Stamped;
 use crate::engine::ids::{Attempt, Span, TaskId, Time};
 use crate::engine::message::{
-    Command, Effect, Exit, Input, News, Origin, Process, Report, Sighting, StartProblem, StopSignal, Usage, Watch, What,
+    Command, Effect, Exit, Input, News, Origin, Process, Report, Sighting, StartProblem, StopSignal, Usage, Watch,
+    Watched, What,
 };
 use crate::engine::state::State;
 
@@ -185,7 +186,13 @@ impl Simulation {
         self.now = self.now.max(at);
         let news = match what {
             Coming::Seen(watch) => {
-                return Some(What::Sighting(Sighting { task, watch, met: true, saw: "met".into(), mark: None }));
+                return Some(What::Sighting(Sighting {
+                    of: Watched::Task(task),
+                    watch,
+                    met: true,
+                    saw: "met".into(),
+                    mark: None,
+                }));
             }
             Coming::Start => News::Started {
                 process: Process { pid: task.0 as i32 + 1, start_ticks: u64::from(attempt.0) },
@@ -231,13 +238,15 @@ impl Simulation {
 
     /// What a sensor waits for comes to pass when an attempt of it would have ended, if it ran.
     fn look(&mut self, watch: &Watch, world: &mut impl World) {
-        let waited = self.now.since(self.engine.state.task(watch.task).since);
-        let after = match world.fate(&self.engine.state, watch.task, Attempt(0), waited) {
+        // agents of a simulation can always be reached
+        let Watched::Task(task) = watch.of else { return };
+        let waited = self.now.since(self.engine.state.task(task).since);
+        let after = match world.fate(&self.engine.state, task, Attempt(0), waited) {
             Fate::Ends { after, .. } => after,
             Fate::CannotStart(_) => waited,
         };
         let at = self.now.plus(Span(after.0.saturating_sub(waited.0)));
-        self.expect(at, watch.task, Attempt(0), Coming::Seen(watch.watch));
+        self.expect(at, task, Attempt(0), Coming::Seen(watch.watch));
     }
 
     fn start(&mut self, task: TaskId, attempt: Attempt, world: &mut impl World) {

@@ -491,6 +491,7 @@ pub fn outcome_words(outcome: &Outcome) -> String {
         Outcome::Failed(Cause::Gate) => "a check does not hold".into(),
         Outcome::Failed(Cause::BrokenBarrier) => "a broken barrier".into(),
         Outcome::Failed(Cause::NoMajority) => "no majority".into(),
+        Outcome::Failed(Cause::AgentLost) => "agent lost".into(),
         Outcome::Failed(Cause::Monitor(trouble)) => trouble.word().into(),
         Outcome::Cancelled => "cancelled".into(),
         Outcome::Aborted(_) => "stopped".into(),
@@ -567,6 +568,13 @@ pub fn in_words(state: &State, command: &Command) -> String {
             let on = agent.and_then(|agent| state.agents.get(agent.index()));
             let on = on.map_or_else(String::new, |agent| format!(" on {}", agent.definition.name));
             format!("{name}{on} to {}", amount(*to))
+        }
+        Command::SetCapabilities { agent, capabilities } => {
+            let name = state.agents.get(agent.index()).map_or("?", |agent| agent.definition.name.as_str());
+            match capabilities.as_slice() {
+                [] => format!("{name} offers nothing"),
+                names => format!("{name} offers {}", names.join(", ")),
+            }
         }
         Command::SetMaxRunning { most: Some(most) } => format!("at most {most} run at once"),
         Command::SetMaxRunning { most: None } => "no limit of what runs at once".into(),

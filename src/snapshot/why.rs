@@ -247,6 +247,7 @@ fn stopping_note(state: &State, id: TaskId, at: Time) -> String {
         StopReason::Leaked => "left processes",
         StopReason::NotNeeded(_) => "not needed",
         StopReason::Preempted(_) => "gives way",
+        StopReason::AgentLost(_) => "agent lost",
         StopReason::PhaseFailed(_) => "its phase failed",
         StopReason::Compensating => "compensation",
         StopReason::Monitor(trouble) => trouble.word(),
@@ -347,6 +348,13 @@ pub fn short(frozen: &Frozen, id: TaskId, reason: &Reason, at: Time) -> String {
             format!("{kind} {}{}", entry.name, place.unwrap_or_default())
         }
         Reason::NoAgent { capabilities } => format!("no agent offers {}", capabilities.join(" + ")),
+        Reason::AgentsLost { agents } => {
+            let first = agents.first().map_or("", |agent| state.agent(*agent).definition.name.as_str());
+            match agents.len() {
+                0 | 1 => format!("agent {first} is lost"),
+                more => format!("agents are lost: {first} and {} more", more - 1),
+            }
+        }
         Reason::AgentsFull { short: Some(resource), .. } => {
             format!("too little {} free", state.resource(*resource).definition.name)
         }
@@ -618,7 +626,11 @@ pub fn why(frozen: &Frozen, id: TaskId, at: Time) -> Vec<WhyLine> {
         }
     }
     let needs_agent = definition.task_type.command().is_some();
-    if needs_agent && !reasons.iter().any(|r| matches!(r, Reason::NoAgent { .. } | Reason::AgentsFull { .. })) {
+    if needs_agent
+        && !reasons
+            .iter()
+            .any(|r| matches!(r, Reason::NoAgent { .. } | Reason::AgentsFull { .. } | Reason::AgentsLost { .. }))
+    {
         lines.push(line(true, "an agent has room".into()));
     }
     if !task.held && state.closed().is_none() {
@@ -760,6 +772,13 @@ fn long(frozen: &Frozen, id: TaskId, reason: &Reason, at: Time) -> WhyLine {
             }
         }
         Reason::Delayed { until } => format!("waits out a delay: {} left", duration(until.since(at))),
+        Reason::AgentsLost { agents } => {
+            for agent in agents.iter().take(LISTED).map(|agent| state.agent(*agent)) {
+                let lost = agent.lost.as_ref().map_or("", |lost| &lost.saw);
+                more.push(format!("{}: {lost}", agent.definition.name));
+            }
+            short(frozen, id, reason, at)
+        }
         Reason::AgentsFull { agents, .. } => {
             for agent in agents.iter().take(LISTED) {
                 let agent = state.agent(*agent);

@@ -611,6 +611,7 @@ pub fn frozen(name: impl Fn(&str) -> String) -> Frozen {
             capabilities: vec![],
             resources: vec![],
             launcher: Vec::new(),
+            health: None,
         };
         facts.push((began, Fact::AgentAdded(agent)));
     }

@@ -18,6 +18,7 @@ mod foreach;
 mod gate;
 mod goals;
 pub mod graft;
+mod health;
 mod join;
 mod kind;
 mod limits;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use super::Machine;
 use super::diagnostic::{Extent, Finding, shown};
+use super::health;
 use super::limits;
 use super::names::{check_name, required_name};
 use super::order::Names;
@@ -170,6 +171,7 @@ pub(super) fn local_agent(machine: &Machine) -> AgentDefinition {
         capabilities: vec!["shell".to_owned()],
         resources: own_resources(slots, machine),
         launcher: Vec::new(),
+        health: None,
     }
 }
 
@@ -192,7 +194,8 @@ fn agent(reader: &mut Reader, fields: &Fields<'_, '_>, name: String, machine: &M
     capabilities.sort_unstable();
     capabilities.dedup();
     let launcher = fields.get("launcher").map(|node| launcher(reader, node)).unwrap_or_default();
-    AgentDefinition { name, slots, capabilities, resources: own_resources(slots, machine), launcher }
+    let health = fields.get("health").and_then(|node| health::read(reader, node));
+    AgentDefinition { name, slots, capabilities, resources: own_resources(slots, machine), launcher, health }
 }
 
 /// What stands before the agent's commands: a program and its arguments.

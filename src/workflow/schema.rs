@@ -52,8 +52,17 @@ pub(super) const WORKFLOW: Shape = Shape {
     later: &["plan", "conditions", "include"],
 };
 
-pub(super) const AGENT: Shape =
-    Shape { name: "Agent", fields: &["name", "slots", "capabilities", "resources", "launcher"], later: &["executor"] };
+pub(super) const AGENT: Shape = Shape {
+    name: "Agent",
+    fields: &["name", "slots", "capabilities", "resources", "launcher", "health"],
+    later: &["executor"],
+};
+
+pub(super) const HEALTH: Shape = Shape {
+    name: "Health",
+    fields: &["run", "exec", "tcp", "http", "interval", "patience", "failures", "on_lost"],
+    later: &[],
+};
 
 pub(super) const STAGE: Shape =
     Shape { name: "Stage", fields: &["id", "after", "when", "max_running", "tasks"], later: &["foreach"] };

@@ -140,6 +140,8 @@ pub struct Checker {
     locks: locks::Asked,
     /// How many wait at the barrier within.
     meeting: u32,
+    /// Agents that cannot be reached.
+    lost: BTreeSet<AgentId>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -416,6 +418,14 @@ impl Checker {
                 self.capacities.insert((*resource, *agent), amount.0);
                 self.taken_of.remove(resource);
             }
+            Fact::CapabilitiesSet { agent, capabilities } => {
+                self.agents[agent.index()].capabilities.clone_from(capabilities);
+            }
+            Fact::AgentLost { agent, .. } => {
+                assert!(self.agents[agent.index()].health.is_some(), "nobody looks at {agent:?}");
+                assert!(self.lost.insert(*agent), "{agent:?} is lost twice");
+            }
+            Fact::AgentBack { agent, .. } => assert!(self.lost.remove(agent), "{agent:?} was not lost"),
             Fact::MaxRunningSet { most } => self.settings.max_running = *most,
             Fact::BreakerOpened { failures, until } => self.open_breaker(*failures, *until),
             Fact::BreakerProbes => {
@@ -683,6 +693,7 @@ impl Checker {
     }
 
     fn start(&mut self, task: TaskId, attempt: Attempt, agent: AgentId) {
+        assert!(!self.lost.contains(&agent), "{task} starts on {agent:?}, which is lost");
         self.starts += 1;
         let definition = self.tasks[task.index()].clone();
         let name = &definition.id;
@@ -970,8 +981,12 @@ impl Checker {
         let leak = self.settings.leak_grace;
         let monitor = self.tasks[task.index()].monitor.clone();
         let may_give_way = self.tasks[task.index()].preemptible;
+        let lost = self.lost.clone();
         let live = self.live(task, attempt);
         match (reason, live.stop) {
+            (StopReason::AgentLost(agent), None) => {
+                assert!(lost.contains(&agent) && live.agent == agent, "{task} is stopped for {agent:?}");
+            }
             (StopReason::Preempted(by), None) => assert!(may_give_way && by != task, "{task} gives way to {by}"),
             (StopReason::TimedOut, None) => {
                 let since = live.running.expect("only what runs can run too long");

@@ -163,12 +163,21 @@ fn agent(name: &str, rest: &[&str]) -> AgentDefinition {
         capabilities: Vec::new(),
         resources: Vec::new(),
         launcher: Vec::new(),
+        health: None,
     };
     for (key, value) in pairs(rest) {
         match key {
             "slots" => agent.slots = number(value),
             "cpu" => agent.resources.push((ResourceId(0), amount(value))),
             "mem" => agent.resources.push((ResourceId(1), amount(value))),
+            "health" => {
+                let on_lost = match value {
+                    "fail" => OnAgentLost::Fail,
+                    "let" => OnAgentLost::LetRun,
+                    _ => OnAgentLost::Requeue,
+                };
+                agent.health = Some(Arc::new(Health { sensor: Arc::new(sensor(None, false)), failures: 2, on_lost }));
+            }
             "can" => agent.capabilities = value.split(',').map(str::to_owned).collect(),
             other => panic!("what is {other}?"),
         }
@@ -429,7 +438,14 @@ impl Case {
         if let "see" | "met" = words[0] {
             let (task, watch) = (self.id(words[1]), u64::from(self.attempt(words[1]).0));
             let (met, saw) = (words[0] == "met", words[2].to_owned());
-            return What::Sighting(Sighting { task, watch, met, saw, mark: None });
+            return What::Sighting(Sighting { of: Watched::Task(task), watch, met, saw, mark: None });
+        }
+        if let "reach" | "miss" = words[0] {
+            // the watches of agents come first, in their order
+            let agent = place(&self.flow.agents, |agent| agent.name == words[1]);
+            let watch = self.flow.agents[..=agent].iter().filter(|agent| agent.health.is_some()).count() as u64;
+            let (of, met) = (Watched::Agent(AgentId::from(agent)), words[0] == "reach");
+            return What::Sighting(Sighting { of, watch, met, saw: words[0].to_owned(), mark: None });
         }
         if words[0] == "load1" {
             return What::Figures(Figures { load1: number(words[1]), ..Figures::default() });
@@ -495,6 +511,11 @@ impl Case {
             "capacity" => {
                 let resource = ResourceId::from(place(&self.flow.resources, |resource| resource.name == words[1]));
                 Command::SetCapacity { resource, agent: None, amount: amount(words[2]) }
+            }
+            "offer" => {
+                let agent = AgentId::from(place(&self.flow.agents, |agent| agent.name == words[1]));
+                let names = words.get(2).map_or(Vec::new(), |names| names.split(',').map(str::to_owned).collect());
+                Command::SetCapabilities { agent, capabilities: names }
             }
             "most" => Command::SetMaxRunning { most: words.get(1).map(|most| number(most)) },
             "close" => Command::CloseBreaker,
@@ -685,6 +706,11 @@ impl Case {
             Fact::CapacitySet { resource, agent: _, amount } => {
                 format!("capacity {} {}", self.flow.resources[resource.index()].name, amount.0)
             }
+            Fact::CapabilitiesSet { capabilities, .. } => {
+                format!("offers {}", if capabilities.is_empty() { "nothing".into() } else { capabilities.join(",") })
+            }
+            Fact::AgentLost { agent, .. } => format!("lost {}", self.flow.agents[agent.index()].name),
+            Fact::AgentBack { agent, .. } => format!("back {}", self.flow.agents[agent.index()].name),
             Fact::MaxRunningSet { most } => format!("most {most:?}"),
             Fact::BreakerOpened { failures, until } => format!("breaker open {failures} until {}", until.0),
             Fact::BreakerProbes => "breaker tries".into(),
@@ -721,6 +747,7 @@ impl Case {
                     StopReason::Fallback(fallback) => format!("Fallback {}", f(fallback)),
                     StopReason::PhaseFailed(phase) => format!("phase {}", self.flow.phases[phase.index()].name),
                     StopReason::NotNeeded(join) => format!("NotNeeded {}", t(join)),
+                    StopReason::AgentLost(agent) => format!("AgentLost {}", self.flow.agents[agent.index()].name),
                     StopReason::Preempted(by) => format!("Preempted {}", t(by)),
                     other => format!("{other:?}"),
                 };

@@ -462,6 +462,7 @@ fn random_agent(rng: &mut Rng, n: u64) -> AgentDefinition {
         capabilities,
         resources,
         launcher: Vec::new(),
+        health: None,
     }
 }
 

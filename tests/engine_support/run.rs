@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use quarterdeck::engine::decide::{Engine, Turn};
-use quarterdeck::engine::definition::{BarrierDefinition, Join, OnBroken, Param, Rest, Workflow};
+use quarterdeck::engine::definition::{BarrierDefinition, Health, Join, OnAgentLost, OnBroken, Param, Rest, Workflow};
 use quarterdeck::engine::explain::explain;
 use quarterdeck::engine::fact::{Fact, Stamped};
 use quarterdeck::engine::ids::*;
@@ -41,12 +41,29 @@ impl Run {
 
     /// With rates, windows, a breaker and where tasks may run besides.
     pub fn begin_with_all(seed: u64) -> Self {
+        let (workflow, rng) = Self::workflow_with_all(seed);
+        Self::of(workflow, rng)
+    }
+
+    fn workflow_with_all(seed: u64) -> (Workflow, Rng) {
         let mut rng = Rng(seed);
         let mut workflow = random_workflow(&mut rng);
         add_controls(&mut rng, &mut workflow);
         let (name, timeout, on_broken) = ("inside".into(), Some(Span(20_000)), OnBroken::default());
         workflow.barriers.push(BarrierDefinition { name, timeout, on_broken, inside: Some(2) });
-        Self::of(workflow, rng)
+        (workflow, rng)
+    }
+
+    /// The same with agents that may be lost.
+    pub fn begin_with_health(seed: u64) -> Self {
+        let mut run = Self::workflow_with_all(seed);
+        let mut rng = Rng(seed ^ 0x4ea1);
+        for agent in &mut run.0.agents {
+            let on_lost = *rng.pick(&[OnAgentLost::Requeue, OnAgentLost::Fail, OnAgentLost::LetRun]);
+            let (sensor, failures) = (Arc::new(super::flow::sensor(None, false)), 1 + rng.below(3) as u32);
+            agent.health = rng.maybe(40, |_| Arc::new(Health { sensor, failures, on_lost }));
+        }
+        Self::of(run.0, run.1)
     }
 
     /// A run of this workflow.
@@ -124,9 +141,9 @@ impl Run {
         }
         let mut other = Engine::new(replayed);
         let turn = other.decide(&Input { at: self.now, what: What::Tick });
-        let looks = |effect: &Effect| if let Effect::Watch(watch) = effect { Some(watch.task) } else { None };
-        let looked_at: BTreeSet<TaskId> = turn.effects.iter().filter_map(looks).collect();
-        let kept: BTreeSet<TaskId> = self.world.watches.values().copied().collect();
+        let looks = |effect: &Effect| if let Effect::Watch(watch) = effect { Some(watch.of) } else { None };
+        let looked_at: BTreeSet<Watched> = turn.effects.iter().filter_map(looks).collect();
+        let kept: BTreeSet<Watched> = self.world.watches.values().copied().collect();
         assert_eq!(looked_at, kept, "a fresh engine looks at what the live one looks at");
         let started: Vec<_> =
             turn.facts.iter().filter(|stamped| matches!(stamped.fact, Fact::Starting { .. })).collect();
@@ -209,7 +226,13 @@ impl Run {
             after.dedup();
             after
         };
-        let command = match rng.below(8) {
+        let command = match rng.below(9) {
+            8 => {
+                let agent = AgentId(rng.below(state.agents.len() as u64 + 1) as u32);
+                let names = ["docker", "gpu", "net", "x"];
+                let capabilities = names.iter().filter(|_| rng.chance(50)).map(|name| (*name).to_owned()).collect();
+                Command::SetCapabilities { agent, capabilities }
+            }
             0..3 => {
                 let (base, windows_base) = (state.tasks.len() as u32, state.windows.len() as u32);
                 let count = 1 + rng.below(2) as u32;
@@ -466,7 +489,7 @@ impl Run {
             } else if let Some(report) = self.world.truthful(&mut self.rng, true) {
                 self.now = self.now.plus(Span(self.rng.below(700)));
                 self.decide(What::Report(report));
-            } else if !self.world.watches.is_empty() {
+            } else if self.has_to_look() {
                 continue;
             } else {
                 let deadline = self.engine.next_deadline();
@@ -478,6 +501,14 @@ impl Run {
             }
         }
         panic!("it does not end: {}", said(&self.engine.state));
+    }
+
+    /// Only a look can bring it on.
+    fn has_to_look(&self) -> bool {
+        self.world.watches.values().any(|of| match of {
+            Watched::Task(_) => true,
+            Watched::Agent(agent) => self.engine.state.agent(*agent).lost.is_some(),
+        })
     }
 
     pub fn all_is_explained(&self) {

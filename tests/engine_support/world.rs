@@ -33,7 +33,7 @@ pub struct World {
     pub signalled: BTreeMap<(TaskId, Attempt), StopSignal>,
     pub started: Vec<(TaskId, Attempt)>,
     /// What is looked at: each sensor by one watch at most.
-    pub watches: BTreeMap<u64, TaskId>,
+    pub watches: BTreeMap<u64, Watched>,
     /// What is asked for around those that ask.
     pub cares: BTreeMap<(TaskId, Attempt), Arc<Care>>,
     /// What a monitor watches, also what is over since, and what it knew then.
@@ -118,9 +118,9 @@ impl World {
                     self.monitored.insert((order.task, order.attempt), order.noticed.iter().copied().collect());
                 }
                 Effect::Watch(watch) => {
-                    let twice = self.watches.values().any(|task| *task == watch.task);
+                    let twice = self.watches.values().any(|of| *of == watch.of);
                     assert!(!twice, "{} is looked at twice", watch.name);
-                    self.watches.insert(watch.watch, watch.task);
+                    self.watches.insert(watch.watch, watch.of);
                 }
                 Effect::Unwatch(watch) => {
                     assert!(self.watches.remove(watch).is_some(), "what is not looked at is looked at no more");
@@ -184,9 +184,9 @@ impl World {
         if watches.is_empty() {
             return None;
         }
-        let (watch, task) = *rng.pick(&watches);
+        let (watch, of) = *rng.pick(&watches);
         let saw = rng.pick(&["not there", "refused", "busy"]).to_string();
-        Some(Sighting { task, watch, met: rng.chance(met), saw, mark: None })
+        Some(Sighting { of, watch, met: rng.chance(met), saw, mark: None })
     }
 
     /// What a monitor sees: of an attempt that it watches, or of one that is over.

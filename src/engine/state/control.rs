@@ -83,6 +83,31 @@ impl State {
         self.note_all_reservations();
     }
 
+    /// An agent offers other things: it joins and leaves the sets of agents that offer what is asked.
+    pub(super) fn set_capabilities(&mut self, id: AgentId, capabilities: &[String]) {
+        let mut pools = Vec::new();
+        for (index, pool) in Arc::make_mut(&mut self.pools).iter_mut().enumerate() {
+            let offers = |name: &String| capabilities.contains(name);
+            let is_member = pool.only.is_none_or(|only| only == id)
+                && !pool.not.contains(&id)
+                && pool.capabilities.iter().all(offers);
+            match (pool.agents.binary_search(&id), is_member) {
+                (Ok(at), false) => _ = pool.agents.remove(at),
+                (Err(at), true) => pool.agents.insert(at, id),
+                _ => {}
+            }
+            if is_member {
+                pools.push(PoolId(index as u32));
+            }
+        }
+        self.change_agent(id, |agent| {
+            agent.pools = pools;
+            Arc::make_mut(&mut agent.definition).capabilities = capabilities.to_vec();
+        });
+        self.note_agent(id);
+        self.note_all_reservations();
+    }
+
     pub(super) fn set_max_running(&mut self, most: Option<u32>) {
         Arc::make_mut(&mut self.settings).max_running = most;
         self.note_all_reservations();

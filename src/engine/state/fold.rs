@@ -9,6 +9,7 @@ use crate::engine::arrival::{Checked, Heard, Seen, Vote};
 use crate::engine::breaker::{Gate, Tripped};
 use crate::engine::definition::{OnLost, ResourceKind};
 use crate::engine::fact::{Fact, Outcome, Stamped, Target, Then};
+use crate::engine::health::LostAgent;
 use crate::engine::ids::{AgentId, Attempt, TaskId};
 use crate::engine::message::{Command, Origin, Process, StopReason, Usage};
 use crate::engine::monitors::Noticed;
@@ -251,6 +252,17 @@ impl State {
             }
             Fact::WindowAdded(definition) => Arc::make_mut(&mut self.windows).push(definition.clone()),
             Fact::CapacitySet { resource, agent, amount } => self.set_capacity(*resource, *agent, *amount),
+            Fact::CapabilitiesSet { agent, capabilities } => self.set_capabilities(*agent, capabilities),
+            Fact::AgentLost { agent, saw } => {
+                let lost = LostAgent { since: now, saw: saw.as_str().into() };
+                self.change_agent(*agent, |agent| agent.lost = Some(lost));
+                self.note_all_reservations();
+            }
+            Fact::AgentBack { agent, .. } => {
+                self.change_agent(*agent, |agent| agent.lost = None);
+                self.note_agent(*agent);
+                self.note_all_reservations();
+            }
             Fact::MaxRunningSet { most } => self.set_max_running(*most),
             Fact::BreakerOpened { until, .. } => self.open_breaker(*until),
             Fact::BreakerProbes => self.breaker.gate = Gate::HalfOpen(None),
@@ -453,6 +465,11 @@ impl State {
             self.by_fallback += 1;
         }
         let now = self.now;
+        if let Some(live) = &self.task(id).live {
+            let since = live.process.as_ref().map_or(live.started, |(_, since)| *since);
+            let agent = self.agents.at_mut(live.agent.index());
+            agent.ran = (agent.ran.0 + 1, agent.ran.1 + now.since(since).0);
+        }
         let on_lost = self.settings.on_lost;
         let round = self.stage(self.definition(id).stage).round;
         let because = match outcome {

@@ -586,7 +586,7 @@ pub(in crate::engine) fn timer(settings: &Settings, timeout: &Option<Span>, task
 
 /// An agent's key among those with a free slot.
 pub(in crate::engine) fn free_key(agent: &Agent, id: AgentId) -> Option<(u32, AgentId)> {
-    (agent.busy < agent.slots).then(|| (agent.busy * 1000 / agent.slots, id))
+    (agent.busy < agent.slots && agent.lost.is_none()).then(|| (agent.busy * 1000 / agent.slots, id))
 }
 
 /// The task's key in [`State::display`].

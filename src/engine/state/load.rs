@@ -55,6 +55,8 @@ impl State {
             definition: Arc::new(definition.clone()),
             busy_ms: 0,
             busy_since: self.now,
+            lost: None,
+            ran: (0, 0),
         });
         if definition.slots > 0 {
             self.free_agents.insert((0, id));
@@ -166,10 +168,10 @@ impl State {
         not.sort_unstable();
         let pool = self.pool_for(&requirements.capabilities, only, &not);
         if let Some(task) = same_as {
-            // One for each agent on which that task may run, and one for those on which this one must not.
-            for agent in
-                self.pools[pool.0 as usize].agents.iter().copied().chain([super::control::NOWHERE]).collect::<Vec<_>>()
-            {
+            // One for each agent on which that task may run, now or once it offers other things, and one for those on
+            // which this one must not.
+            let agents = (0..self.agents.len()).map(AgentId::from);
+            for agent in agents.chain([super::control::NOWHERE]) {
                 self.pool_for(&requirements.capabilities, Some(agent), &not);
             }
             let class = ClassId(self.classes.len() as u32);

@@ -12,6 +12,7 @@ use crate::engine::definition::{
     AgentDefinition, ExecutionPhase, Requirements, ResourceDefinition, StateTransition, WorkflowStage,
 };
 use crate::engine::fact::{Outcome, Target};
+use crate::engine::health::LostAgent;
 use crate::engine::ids::{
     AgentId, Amount, Attempt, BarrierId, FallbackId, PhaseId, ResourceId, Span, StageId, TaskId, Time, TransitionId,
     WindowId,
@@ -310,6 +311,10 @@ pub struct Agent {
     pub busy_ms: u64,
     /// When `busy` last changed.
     pub busy_since: Time,
+    /// It cannot be reached.
+    pub lost: Option<LostAgent>,
+    /// Attempts that ended here, and how long they ran together, ms.
+    pub ran: (u64, u64),
 }
 
 impl Agent {

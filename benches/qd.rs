@@ -1,10 +1,12 @@
 //! What `qd` costs, as ratios taken in one run: dispatch and chain against the bare posix_spawn loop of
 //! `../shared/bench/peers/c/rawspawn.c` (absent: said so), loading a large file, the first frame, a frame of a large
-//! session, the idle console. `cargo bench --bench qd [-- WHAT…]`; WHAT: noop chain load frame draw idle. `QD_BENCH_N` and
+//! session, the idle console. `cargo bench --bench qd [-- WHAT…]`; WHAT: noop chain messages load frame draw idle. `QD_BENCH_N` and
 //! `QD_BENCH_ROUNDS` set the sizes.
 
 #[path = "support/draw.rs"]
 mod draw;
+#[path = "support/messages.rs"]
+mod messages;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -22,6 +24,9 @@ fn main() {
     if wants("chain") {
         let count = bench.tasks.min(1000);
         bench.dispatch("chain of /bin/true, per hop", &chain(count), count, 1);
+    }
+    if wants("messages") {
+        messages::all(&bench);
     }
     if wants("load") {
         bench.load();

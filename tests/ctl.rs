@@ -133,7 +133,7 @@ fn a_task_says_how_far_it_has_come() {
         r#"Workflow(name: "p", agents: [Agent(name: "local", slots: 2)], stages: [Stage(id: "s", tasks: [
             Task(id: "build", run: "{}; {}; {}", retry: Retry(attempts: 2)),
         ])])"#,
-        say("3/8 linking it"),
+        format_args!("printf %s $QD_TOKEN > token; {}", say("3/8 linking it")),
         wait_for("once"),
         format_args!("test -e again || {{ touch again; exit 1; }}; {}; {}", wait_for("go-on"), say("110%")),
     );
@@ -154,13 +154,21 @@ fn a_task_says_how_far_it_has_come() {
             "{{\"type\":\"query\",\"id\":\"1\",\"content\":{{\"action\":\"progress\",\"parameters\":{{\"done\":1,\"of\":{of}}},\"context\":{context}}}}}\n"
         )
     };
-    for (context, of, why) in [("{}", 2, "which attempt?"), (r#"{"task_id":0,"attempt":1}"#, 0, "at least 1")] {
+    let token = place.read("token").trim().to_owned();
+    let own = format!(r#"{{"token":"{token}"}}"#);
+    let other = format!(r#"{{"token":"{token}","attempt":9}}"#);
+    let wrong = own.replacen("0.1.", "0.2.", 1);
+    for (context, of, why) in [
+        ("{}", 2, "which attempt?"),
+        (&own, 0, "at least 1"),
+        (r#"{"task_id":0,"attempt":1}"#, 2, "who speaks for a task shows its token"),
+        (&other, 2, "this token is that of task 0, attempt 1"),
+        (&wrong, 2, "none of this session"),
+    ] {
         one.get_mut().write_all(asks(context, of).as_bytes()).expect("it is taken");
         let answer = hear(&mut one);
         assert!(error_of(&answer).contains(why), "{answer}");
     }
-    one.get_mut().write_all(asks(r#"{"task_id":0,"attempt":9}"#, 2).as_bytes()).expect("it is taken");
-    hear(&mut one);
     assert!(!seen(r#""done":1"#));
     place.touch("once");
     end(&place, run, 0);

@@ -82,6 +82,7 @@ impl Hands {
         std::fs::create_dir(folder.path().join("work")).unwrap();
         let table = Arc::new(Table::create().unwrap());
         let config = Config {
+            token: None,
             care: None,
             table: Some(Arc::clone(&table)),
             log_dir: folder.path().join("log"),

@@ -148,7 +148,7 @@ fn an_urgent_task_gets_the_machine_and_the_long_one_begins_anew_from_what_was_th
     let place = Place::with(
         r#"Workflow(name: "urgent", grace: "5s", agents: [Agent(name: "local", slots: 1)], stages: [Stage(id: "main", tasks: [
             Task(id: "long", preemptible: true, restore: ["data"],
-                 run: "grep -q clean data || exit 9; echo half > data; touch up; [ -e done ] || exec sleep 60; echo whole > data"),
+                 run: "grep -q clean data || exit 9; echo half > data; touch up; until [ -e done ]; do sleep 0.05; done; echo whole > data"),
             Task(id: "urgent", priority: 9, type: Wait("1h")),
         ])])"#,
     );

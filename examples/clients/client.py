@@ -33,8 +33,9 @@ class Session:
         self.source = source
         self.last_id = 0
         self.context = {}
-        if "QD_TASK_ID" in os.environ:
-            self.context = {"task_id": int(os.environ["QD_TASK_ID"]), "attempt": int(os.environ["QD_ATTEMPT"])}
+        if "QD_TOKEN" in os.environ:
+            # It names the task and the attempt.
+            self.context = {"token": os.environ["QD_TOKEN"]}
         # The path of a socket is at most 107 bytes long; through the folder's descriptor any path will do.
         self.folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

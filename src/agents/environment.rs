@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
+use crate::engine::ids::{Attempt, TaskId};
 use crate::engine::message::{StartOrder, StartProblem};
 
 /// Name of the session, in every task's environment.
@@ -17,11 +18,13 @@ pub const ATTEMPT: &str = "QD_ATTEMPT";
 /// Name of the task.
 pub const TASK: &str = "QD_TASK";
 
+/// By which an attempt shows on the session's socket who it is.
+pub const TOKEN: &str = "QD_TOKEN";
 /// Path of this program.
 pub const BIN: &str = "QD_BIN";
 
 /// Variables that every attempt gets anew.
-const OURS: [&str; 5] = [SESSION, TASK_ID, ATTEMPT, TASK, "PWD"];
+const OURS: [&str; 6] = [SESSION, TASK_ID, ATTEMPT, TASK, TOKEN, "PWD"];
 
 /// The environment of one attempt. It owns what it is made of, or shares it.
 #[derive(Debug)]
@@ -46,7 +49,12 @@ pub struct Environment {
     shared: Arc<Vec<CString>>,
     /// The inherited `PWD` where it names the session's folder: a shell would keep it, links and all.
     pwd: Option<(CString, CString)>,
+    /// Makes the token of an attempt.
+    token: Option<MakeToken>,
 }
+
+/// Makes the token of an attempt.
+pub type MakeToken = Box<dyn Fn(TaskId, Attempt) -> String + Send>;
 
 impl Environment {
     /// From the console's variables. `folder` is where tasks run that name no other.
@@ -70,7 +78,12 @@ impl Environment {
             .filter(|pwd| pwd.to_bytes().first() == Some(&b'/') && same_file(pwd, folder))
             .map(|pwd| (folder.to_owned(), pwd));
         inherited.push(session);
-        Self { shared: Arc::new(inherited), pwd }
+        Self { shared: Arc::new(inherited), pwd, token: None }
+    }
+
+    /// Each attempt is given a token from now on.
+    pub fn with_tokens(self, token: Option<MakeToken>) -> Self {
+        Self { token, ..self }
     }
 
     /// The value of an inherited variable.
@@ -89,10 +102,10 @@ impl Environment {
     /// # Errors
     /// A variable that no environment can hold.
     pub fn own(&self, order: &StartOrder, cwd: &CStr) -> Result<Vec<CString>, StartProblem> {
-        let mut own = Vec::with_capacity(order.command.env.len() + 4);
+        let mut own = Vec::with_capacity(order.command.env.len() + 5);
         for (at, (name, value)) in order.command.env.iter().enumerate() {
             let last = order.command.env[at + 1..].iter().all(|(later, _)| later != name);
-            if OURS[..4].contains(&name.as_str()) || !last {
+            if OURS[..5].contains(&name.as_str()) || !last {
                 continue;
             }
             if name.is_empty() || name.contains('=') {
@@ -105,6 +118,9 @@ impl Environment {
         own.push(marker(format!("{TASK_ID}={}", order.task.0))?);
         own.push(marker(format!("{ATTEMPT}={}", order.attempt.0))?);
         own.push(marker(format!("{TASK}={}", order.name))?);
+        if let Some(token) = &self.token {
+            own.push(marker(format!("{TOKEN}={}", token(order.task, order.attempt)))?);
+        }
         let given = order.command.env.iter().any(|(name, _)| name == "PWD");
         own.extend((!given).then(|| self.pwd_of(cwd)).flatten());
         Ok(own)

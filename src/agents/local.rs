@@ -24,7 +24,7 @@ use super::adoption::Adoption;
 use super::attempts::{Attempts, Key, Kill, Live, Phase};
 use super::attended::{self, Places};
 use super::command::{Plan, Planner, Way, quoted, shell};
-use super::environment::{BIN, Environment};
+use super::environment::{BIN, Environment, MakeToken};
 use super::orphans::Orphans;
 use super::output::{Log, Logs, above_stderr};
 use super::spawn::{Child, Entry, Spawner, Spawning, keep_descriptors_from_children};
@@ -74,6 +74,8 @@ pub struct Config {
     pub adoption: Option<Box<dyn Adoption>>,
     /// What `qd care` needs; without it a task that asks for care cannot be started.
     pub care: Option<Places>,
+    /// Makes the token of an attempt, for the session's socket.
+    pub token: Option<MakeToken>,
     /// Find processes by scanning `/proc` even where the kernel lists children (for tests).
     pub scan: bool,
 }
@@ -128,7 +130,8 @@ impl LocalExecutor {
             null,
             spawner: Spawner::new(),
             births: Vec::new(),
-            environment: Environment::new(with_ourselves(std::env::vars_os()), &config.session, &cwd),
+            environment: Environment::new(with_ourselves(std::env::vars_os()), &config.session, &cwd)
+                .with_tokens(config.token),
             cwd,
             table: config.table,
             planner: Planner::default(),

@@ -16,7 +16,7 @@ mod stop;
 mod tree;
 mod wait;
 
-pub use environment::{ATTEMPT, SESSION, TASK, TASK_ID};
+pub use environment::{ATTEMPT, MakeToken, SESSION, TASK, TASK_ID, TOKEN};
 
 use std::os::fd::BorrowedFd;
 

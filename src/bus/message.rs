@@ -72,6 +72,9 @@ pub struct ExecutionContext {
     /// Its attempt: `$QD_ATTEMPT`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
+    /// Its token: `$QD_TOKEN`. It names the task and the attempt by itself; without it nobody speaks for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
 }
 
 /// Who says it, when.

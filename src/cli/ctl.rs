@@ -7,7 +7,7 @@ use super::args::{Ballot, Ctl, CtlVerb, Vote, Which};
 use super::live;
 use super::resume::replay;
 use super::shell::print;
-use crate::agents::{ATTEMPT, SESSION, TASK, TASK_ID};
+use crate::agents::{ATTEMPT, SESSION, TASK, TASK_ID, TOKEN};
 use crate::bus::client::{Client, Trouble};
 use crate::bus::message::{ExecutionContext, Order, Progress, TaskLine, Tasks};
 use crate::error::{Error, Kind, Result};
@@ -246,7 +246,8 @@ pub(super) fn within() -> Result<Option<Within>> {
     let folder = Folder::recording(std::path::Path::new(&session))?;
     let task = variable(TASK).unwrap_or_default();
     let (task_id, attempt) = (Some(task_id), Some(attempt));
-    let context = ExecutionContext { session: None, task: Some(task.clone()), task_id, attempt };
+    let token = variable(TOKEN);
+    let context = ExecutionContext { session: None, task: Some(task.clone()), task_id, attempt, token };
     Ok(Some(Within { folder, task, context }))
 }
 

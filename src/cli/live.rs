@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use super::args::{Color, Show};
+use crate::agents::MakeToken;
 use crate::agents::adoption::Adoption;
 use crate::agents::attended::Places;
 use crate::agents::local::{Config, LocalExecutor};
+use crate::bus::token::Secret;
 use crate::care::order as care;
 use crate::engine::decide::Engine;
 use crate::engine::definition::{OnConsoleDeath, Settings, Workflow};
@@ -123,6 +125,12 @@ pub fn live(open: Open, show: Show, side: ConsoleSide) -> Result<i32> {
     let handle = Handle::new(open.clock).map_err(io)?;
     let started = if open.engine.state.loaded { open.engine.state.started } else { open.clock.now() };
     let printer = Printer::start(style, started, log_dir.clone()).map_err(io)?;
+    // Without one the helpers of tasks are refused, and all else goes on.
+    let secret = open.folder.secret().map(|bytes| Secret::of(&bytes));
+    if let Err(error) = &secret {
+        handle.note(format!("tasks cannot speak on the socket: no secret can be kept: {error}"), true);
+    }
+    let secret = secret.ok().flatten();
     let config = Config {
         table: Some(side.table()),
         log_dir: log_dir.clone(),
@@ -131,6 +139,7 @@ pub fn live(open: Open, show: Show, side: ConsoleSide) -> Result<i32> {
         next_log,
         adoption: open.adoption,
         care: Some(care_places(&open.folder, &settings)?),
+        token: secret.clone().map(token_maker),
         scan: false,
     };
     let checkpointer = checkpointer(open.folder.name());
@@ -150,7 +159,7 @@ pub fn live(open: Open, show: Show, side: ConsoleSide) -> Result<i32> {
     for command in open.first_commands {
         handle.send(command, 0, None);
     }
-    let server = Server::start(&open.folder, &handle, super::run::machine);
+    let server = Server::start(&open.folder, &handle, secret, super::run::machine);
     if let Err(error) = &server {
         handle.note(format!("no socket, qd ctl cannot reach this session: {error}"), true);
     }
@@ -356,4 +365,8 @@ pub fn colour(choice: Color) -> bool {
         Color::Never => false,
         Color::Auto => std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
     }
+}
+
+fn token_maker(secret: Secret) -> MakeToken {
+    Box::new(move |task, attempt| secret.token(task.0, attempt.0))
 }

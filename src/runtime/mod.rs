@@ -60,6 +60,8 @@ pub enum Envelope {
         by: Origin,
         /// What.
         command: Command,
+        /// Higher first, of what has come.
+        priority: i32,
         /// Number to answer by.
         ticket: u64,
         /// Where to.
@@ -68,7 +70,7 @@ pub enum Envelope {
     /// The screen has taken the last picture and would like the next.
     Look,
     /// A picture of now, for a client.
-    Picture(Sender<Arc<Frozen>>),
+    Picture(Sender<Arc<Frozen>>, i32),
     /// Something for the alert line.
     Note(String, bool),
     /// Attempts have said how far they have come.
@@ -100,6 +102,8 @@ pub struct Handle {
     shared: Arc<Shared>,
     /// The session's clock.
     pub clock: Clock,
+    /// Of what it asks.
+    priority: i32,
 }
 
 struct Shared {
@@ -141,7 +145,32 @@ impl Shared {
 /// No exit code yet.
 const RUNNING: i32 = -1;
 
+impl Envelope {
+    /// What comes from the person at the keys, from signals and from threads of ours goes before what any client says.
+    const FIRST: i32 = i32::MAX;
+
+    fn priority(&self) -> i32 {
+        match self {
+            Self::Command { priority, .. } | Self::Picture(_, priority) => *priority,
+            _ => Self::FIRST,
+        }
+    }
+}
+
+/// What has come together is taken by priority, and else as it came.
+fn in_order(envelopes: &mut [Envelope]) {
+    let first = envelopes.first().map(Envelope::priority);
+    if envelopes.iter().any(|envelope| Some(envelope.priority()) != first) {
+        envelopes.sort_by_key(|envelope| std::cmp::Reverse(envelope.priority()));
+    }
+}
+
 impl Handle {
+    /// One that asks with this priority: less than that of the person at the keys.
+    pub fn with_priority(&self, priority: i32) -> Self {
+        Self { priority: priority.min(Envelope::FIRST - 1), ..self.clone() }
+    }
+
     /// Asks for something; the answer comes to `answer` once it is stored.
     pub fn send(&self, command: Command, ticket: u64, answer: Option<AnswerTo>) {
         self.send_as(Origin::Operator, command, ticket, answer);
@@ -149,12 +178,12 @@ impl Handle {
 
     /// The same for somebody else.
     pub fn send_as(&self, by: Origin, command: Command, ticket: u64, answer: Option<AnswerTo>) {
-        self.shared.inbox.push(Envelope::Command { by, command, ticket, answer });
+        self.shared.inbox.push(Envelope::Command { by, command, priority: self.priority, ticket, answer });
     }
 
     /// A picture of now, as soon as the loop comes to it. The screen's pictures are none of its business.
     pub fn picture(&self, to: Sender<Arc<Frozen>>) {
-        self.shared.inbox.push(Envelope::Picture(to));
+        self.shared.inbox.push(Envelope::Picture(to, self.priority));
     }
 
     /// Passes on a signal.
@@ -356,7 +385,7 @@ impl Handle {
             told_news: AtomicBool::new(false),
             waiters: Waiters::default(),
         });
-        Ok(Self { shared, clock })
+        Ok(Self { shared, clock, priority: Envelope::FIRST })
     }
 }
 
@@ -465,6 +494,7 @@ impl Runtime {
     fn take_inbox(&mut self) {
         let mut envelopes = std::mem::take(&mut self.envelopes);
         self.shared.inbox.take(&mut envelopes);
+        in_order(&mut envelopes);
         for envelope in envelopes.drain(..) {
             self.receive(envelope);
         }
@@ -497,8 +527,8 @@ impl Runtime {
 
     fn receive(&mut self, envelope: Envelope) {
         match envelope {
-            Envelope::Command { by, command, ticket, answer } => self.command(by, command, ticket, answer),
-            Envelope::Picture(to) => {
+            Envelope::Command { by, command, ticket, answer, priority: _ } => self.command(by, command, ticket, answer),
+            Envelope::Picture(to, _) => {
                 // What it will show is stored first.
                 self.hurry = true;
                 self.pictures.push(to);
@@ -770,5 +800,35 @@ impl Runtime {
         }
         self.shared.ended.store(end.code, Ordering::Release);
         end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_come_together_is_taken_by_priority_and_else_as_it_came() {
+        let command = |text: &str, priority: i32| {
+            let by = Origin::Client(text.into());
+            Envelope::Command { by, command: Command::Pause, priority, ticket: 0, answer: None }
+        };
+        let mut all = vec![
+            command("a", 0),
+            command("b", 0),
+            Envelope::Signal(Asked::Terminate),
+            command("c", 5),
+            command("d", -1),
+            command("e", 5),
+        ];
+        in_order(&mut all);
+        let said: Vec<&str> = all
+            .iter()
+            .map(|envelope| match envelope {
+                Envelope::Command { by: Origin::Client(name), .. } => name.as_str(),
+                _ => "signal",
+            })
+            .collect();
+        assert_eq!(said, ["signal", "c", "e", "a", "b", "d"]);
     }
 }

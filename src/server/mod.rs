@@ -24,7 +24,8 @@ use serde_json::{Value, json};
 
 use crate::bus::address;
 use crate::bus::frame::{self, Frame};
-use crate::bus::message::{CoordinationMessage, MessageType, PROTOCOL, Request};
+use crate::bus::message::{CoordinationMessage, ExecutionContext, MessageType, PROTOCOL, Request};
+use crate::bus::token::Secret;
 use crate::runtime::Handle;
 use crate::session::folder::Folder;
 use crate::workflow::Machine;
@@ -51,6 +52,8 @@ struct Session {
     handle: Handle,
     name: Arc<str>,
     clients: Arc<AtomicUsize>,
+    /// By which it is known for whom a client speaks.
+    secret: Option<Secret>,
     /// What the machine has, for tasks that are added.
     machine: fn() -> Machine,
 }
@@ -60,7 +63,12 @@ impl Server {
     ///
     /// # Errors
     /// There can be no socket there.
-    pub fn start(folder: &Folder, handle: &Handle, machine: fn() -> Machine) -> io::Result<Self> {
+    pub fn start(
+        folder: &Folder,
+        handle: &Handle,
+        secret: Option<Secret>,
+        machine: fn() -> Machine,
+    ) -> io::Result<Self> {
         let own = folder.fd().try_clone_to_owned()?;
         match folder.remove_file(address::SOCKET) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -69,7 +77,8 @@ impl Server {
         let path = address::within(own.as_fd());
         let listener = UnixListener::bind(&path)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-        let session = Session { handle: handle.clone(), name: folder.name().into(), clients: Arc::default(), machine };
+        let session =
+            Session { handle: handle.clone(), name: folder.name().into(), clients: Arc::default(), secret, machine };
         thread::Builder::new().name("server".into()).spawn(move || accept_all(&listener, &session))?;
         Ok(Self { folder: own })
     }
@@ -145,21 +154,24 @@ fn serve(stream: &UnixStream, session: &Session) -> io::Result<()> {
                 return say(stream, &session.message("error", json!({ "error": why })));
             }
         };
-        let asked: CoordinationMessage = match serde_json::from_slice(&line) {
+        let mut asked: CoordinationMessage = match serde_json::from_slice(&line) {
             Ok(asked) => asked,
             Err(error) => {
                 say(stream, &session.message("error", json!({ "error": format!("no message: {error}") })))?;
                 continue;
             }
         };
+        let handle = session.handle.with_priority(asked.metadata.priority);
+        let known = session.identify(&mut asked.content.context);
         let result = match asked.kind {
+            _ if known.is_err() => known.map(|()| Value::Null),
             MessageType::Query | MessageType::Notify | MessageType::Sync => {
                 let request = Request::of(&asked.content);
                 request.and_then(|request| match request {
                     Request::Command(order) if surgery::is_one(&order) => {
-                        surgery::answer(&session.handle, &order, &asked, session.machine)
+                        surgery::answer(&handle, &order, &asked, session.machine)
                     }
-                    request => answer::to(&session.handle, request, &asked, &|| has_gone(stream)),
+                    request => answer::to(&handle, request, &asked, &|| has_gone(stream)),
                 })
             }
             MessageType::Response => Err("nothing was asked".to_owned()),
@@ -173,6 +185,24 @@ fn serve(stream: &UnixStream, session: &Session) -> io::Result<()> {
 }
 
 impl Session {
+    /// For which attempt a client speaks, by its token and by nothing else.
+    fn identify(&self, context: &mut ExecutionContext) -> Result<(), String> {
+        let said = (context.task_id, context.attempt);
+        let Some(token) = context.token.take() else {
+            return match said {
+                (None, None) => Ok(()),
+                _ => Err("who speaks for a task shows its token in `context`: it is in $QD_TOKEN".into()),
+            };
+        };
+        let holder = self.secret.as_ref().and_then(|secret| secret.holder(&token));
+        let (task, attempt) = holder.ok_or("this token is none of this session")?;
+        if said.0.is_some_and(|said| said != task) || said.1.is_some_and(|said| said != attempt) {
+            return Err(format!("this token is that of task {task}, attempt {attempt}"));
+        }
+        (context.task_id, context.attempt) = (Some(task), Some(attempt));
+        Ok(())
+    }
+
     fn message(&self, action: &str, parameters: Value) -> CoordinationMessage {
         let now = self.handle.clock.now().0;
         CoordinationMessage::of_session(MessageType::Notify, &self.name, action, parameters, now)

@@ -27,6 +27,8 @@ const TEMPORARY: &str = ".tmp";
 pub const WORKFLOW: &str = "workflow.ron";
 /// The folder of the attempts' output files.
 pub const LOG: &str = "log";
+/// File of what only the session knows.
+const SECRET: &str = "secret";
 
 /// What of the process's surroundings says where things lie.
 #[derive(Debug, Clone, Default)]
@@ -303,6 +305,25 @@ impl Folder {
         renameat(&self.dir, temporary, &self.dir, name)?;
         fsync(&self.dir)?;
         Ok(())
+    }
+
+    /// What only this session knows: made once, from the machine's source of random bytes, and kept.
+    ///
+    /// # Errors
+    /// It can neither be read nor made.
+    pub fn secret(&self) -> io::Result<[u8; 32]> {
+        let mut bytes = [0; 32];
+        match self.read_file(SECRET, 32) {
+            Ok(kept) if kept.len() == 32 => {
+                bytes.copy_from_slice(&kept);
+                return Ok(bytes);
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+        self.replace_file(SECRET, &[&bytes])?;
+        Ok(bytes)
     }
 
     /// All of a file that has at most `limit` bytes.

@@ -115,11 +115,7 @@ impl State {
                     (t.tries, t.heard) = (0, None);
                     t.arrive(arrives, now);
                 });
-                let stage = self.definition(*task).stage;
-                if !self.stage(stage).entered {
-                    // Nothing may lead to it any more.
-                    self.note_stages([stage]);
-                }
+                self.may_never_be_entered(self.definition(*task).stage);
             }
             Fact::StageDecided { stage, holds, why } => {
                 self.stages.at_mut(stage.index()).decided = Some((*holds, why.as_str().into()));
@@ -190,6 +186,7 @@ impl State {
                     (t.removed, t.heard) = (false, None);
                     t.arrive(arrives, now);
                 });
+                self.may_never_be_entered(self.definition(*task).stage);
             }
             Fact::Made { task, tasks } => self.wait_for_made(*task, *tasks),
             Fact::CompensationsAdded { phase, tasks } => self.compensations_known(*phase, *tasks),

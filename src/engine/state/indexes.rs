@@ -87,6 +87,14 @@ impl State {
         let dead = died.count() as i32;
         deltas.push(Delta { task: id, by: By::Stages { unmet: 0, dead } });
         self.follow(deltas);
+        self.may_never_be_entered(definition.stage);
+    }
+
+    /// Something waits in a stage to which perhaps nothing leads any more.
+    pub(super) fn may_never_be_entered(&mut self, stage: StageId) {
+        if !self.stage(stage).entered {
+            self.note_stages([stage]);
+        }
     }
 
     /// A task that waits leaves every index, so that its definition can be changed: what follows for others as if it

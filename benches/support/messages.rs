@@ -25,7 +25,8 @@ struct Run {
 
 pub fn all(bench: &Bench) {
     let count = bench.tasks;
-    let tasks: String = (0..count).map(|n| format!("Task(id: \"t{n}\", run: \"/bin/true\", after: [\"go\"]),\n")).collect();
+    let tasks: String =
+        (0..count).map(|n| format!("Task(id: \"t{n}\", run: \"/bin/true\", after: [\"go\"]),\n")).collect();
     let flow = super::workflow(&format!(
         "Task(id: \"token\", run: \"printf %s $QD_TOKEN > token; exec sleep 600\"),\n\
          Task(id: \"go\", run: \"until [ -e go ]; do sleep 0.01; done\"),\n{tasks}"

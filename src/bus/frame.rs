@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead};
 
+use super::message::{CoordinationMessage, Request};
+
 /// What came.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Frame {
@@ -37,6 +39,40 @@ pub fn read(from: &mut impl BufRead, most: usize) -> io::Result<Frame> {
         from.consume(end.map_or(taken, |end| end + 1));
         if end.is_some() {
             return Ok(Frame::Line(line));
+        }
+    }
+}
+
+/// What was read of some bytes, for tests and for the fuzzer.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Driven {
+    /// Lines.
+    pub lines: usize,
+    /// Of them, those that are messages.
+    pub messages: usize,
+    /// Of them, those that ask something that is known.
+    pub requests: usize,
+    /// The longest line.
+    pub longest: usize,
+    /// A line was too long, and reading ended there.
+    pub too_long: bool,
+}
+
+/// Reads `bytes` as the session reads what a client sends, `at_once` bytes at a time and with lines of at most `most`.
+pub fn drive(bytes: &[u8], at_once: usize, most: usize) -> Driven {
+    let mut from = io::BufReader::with_capacity(at_once, bytes);
+    let mut driven = Driven::default();
+    loop {
+        match read(&mut from, most) {
+            Ok(Frame::Line(line)) => {
+                driven.lines += 1;
+                driven.longest = driven.longest.max(line.len());
+                let Ok(message) = serde_json::from_slice::<CoordinationMessage>(&line) else { continue };
+                driven.messages += 1;
+                driven.requests += usize::from(Request::of(&message.content).is_ok());
+            }
+            Ok(Frame::TooLong) => return Driven { too_long: true, ..driven },
+            Ok(Frame::End) | Err(_) => return driven,
         }
     }
 }

@@ -144,6 +144,7 @@ fn serve(stream: &UnixStream, session: &Session) -> io::Result<()> {
     let hello = json!({ "protocol": PROTOCOL, "program": env!("CARGO_PKG_VERSION"), "session": &*session.name });
     say(stream, &session.message("hello", hello))?;
     let mut reader = BufReader::new(stream);
+    let mut known = None;
     loop {
         let line = match frame::read(&mut reader, REQUEST_BYTES)? {
             Frame::Line(line) if line.iter().all(u8::is_ascii_whitespace) => continue,
@@ -162,9 +163,9 @@ fn serve(stream: &UnixStream, session: &Session) -> io::Result<()> {
             }
         };
         let handle = session.handle.with_priority(asked.metadata.priority);
-        let known = session.identify(&mut asked.content.context);
+        let identified = session.identify(&mut asked.content.context, &mut known);
         let result = match asked.kind {
-            _ if known.is_err() => known.map(|()| Value::Null),
+            _ if identified.is_err() => identified.map(|()| Value::Null),
             MessageType::Query | MessageType::Notify | MessageType::Sync => {
                 let request = Request::of(&asked.content);
                 request.and_then(|request| match request {
@@ -184,9 +185,13 @@ fn serve(stream: &UnixStream, session: &Session) -> io::Result<()> {
     }
 }
 
+/// A token that a client has shown, and whose it is.
+type Known = Option<(String, (u32, u32))>;
+
 impl Session {
     /// For which attempt a client speaks, by its token and by nothing else.
-    fn identify(&self, context: &mut ExecutionContext) -> Result<(), String> {
+    /// `known` is the token that it showed last.
+    fn identify(&self, context: &mut ExecutionContext, known: &mut Known) -> Result<(), String> {
         let said = (context.task_id, context.attempt);
         let Some(token) = context.token.take() else {
             return match said {
@@ -194,8 +199,15 @@ impl Session {
                 _ => Err("who speaks for a task shows its token in `context`: it is in $QD_TOKEN".into()),
             };
         };
-        let holder = self.secret.as_ref().and_then(|secret| secret.holder(&token));
-        let (task, attempt) = holder.ok_or("this token is none of this session")?;
+        let (task, attempt) = match known {
+            Some((shown, holder)) if *shown == token => *holder,
+            _ => {
+                let holder = self.secret.as_ref().and_then(|secret| secret.holder(&token));
+                let holder = holder.ok_or("this token is none of this session")?;
+                *known = Some((token, holder));
+                holder
+            }
+        };
         if said.0.is_some_and(|said| said != task) || said.1.is_some_and(|said| said != attempt) {
             return Err(format!("this token is that of task {task}, attempt {attempt}"));
         }

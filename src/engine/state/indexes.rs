@@ -427,7 +427,7 @@ impl Task {
     }
     /// What it waits for is not done any more. A delay goes on meanwhile; what it awaited does not.
     fn wait(&mut self, now: Time) {
-        if self.phase != Phase::Delayed {
+        if !matches!(self.phase, Phase::Delayed | Phase::Waiting) {
             self.due = None;
         }
         self.stand(Phase::Waiting, now);

@@ -183,6 +183,29 @@ fn a_task_says_how_far_it_has_come() {
 }
 
 #[test]
+fn a_filter_says_which_as_in_the_console() {
+    let (place, run) = begin();
+    let ps = place.ends(&["ctl", "ps", "--filter", "state:waiting -roll-us"], 0);
+    assert!(ps.contains("roll-eu") && ps.contains("ask") && !ps.contains("roll-us") && !ps.contains("long "), "{ps}");
+    let done = place.ends(&["ctl", "prio", "7", "roll-*", "-f", "us"], 0);
+    assert_eq!(done, "priority of roll-us to 7\n");
+    assert_eq!(place.ends(&["ctl", "hold", "--filter", "prio>5"], 0), "hold roll-us\n");
+    assert_eq!(place.ends(&["ctl", "release", "-f", "state:held"], 0), "release roll-us\n");
+    for (args, why) in [
+        (&["ctl", "hold", "--filter", "state:faild"][..], "did you mean failed?"),
+        (&["ctl", "hold", "-f", "state:failed"], "no task passes the filter state:failed"),
+        (&["ctl", "hold"], "required"),
+    ] {
+        let out = place.qd(args);
+        assert!(out.status.code() == Some(2) && String::from_utf8_lossy(&out.stderr).contains(why), "{out:?}");
+    }
+    place.ends(&["ctl", "approve", "-f", "state:awaiting"], 0);
+    place.touch("go-on");
+    place.ends(&["ctl", "wait", "--filter", "roll"], 0);
+    end(&place, run, 0);
+}
+
+#[test]
 fn strange_clients_harm_nobody() {
     let (place, run) = begin();
     // Garbage is told, and what follows is still understood.

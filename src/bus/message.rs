@@ -301,6 +301,9 @@ pub struct Progress {
 pub struct Tasks {
     /// Names or globs.
     pub tasks: Vec<String>,
+    /// Of them, those that pass: `state:failed stage:build prio>40 lock:db -tag:slow text`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
 }
 
 /// The name of a task.
@@ -321,6 +324,9 @@ pub struct Order {
     /// On which tasks: names or globs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<String>,
+    /// Of them, or of all if none are named, those that pass: `state:failed stage:build prio>40 lock:db -tag:slow text`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
     /// On which agent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,

@@ -455,16 +455,22 @@ pub struct Ctl {
 #[derive(Debug, Clone, clap::Args)]
 pub struct Which {
     /// Names or globs.
-    #[arg(value_name = "TASK", required = true)]
+    #[arg(value_name = "TASK", required_unless_present = "filter")]
     pub tasks: Vec<String>,
+    /// Of them, or of all without names, those that pass, as in the console: `state:failed stage:build prio>40 -tag:slow`.
+    #[arg(long, short, value_name = "FILTER", allow_hyphen_values = true)]
+    pub filter: Option<String>,
 }
 
 /// Answers of a client.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Answer {
     /// Names or globs.
-    #[arg(value_name = "TASK", required = true)]
+    #[arg(value_name = "TASK", required_unless_present = "filter")]
     pub tasks: Vec<String>,
+    /// Of them, or of all without names, those that pass, as in the console: `state:failed stage:build prio>40 -tag:slow`.
+    #[arg(long, short, value_name = "FILTER", allow_hyphen_values = true)]
+    pub filter: Option<String>,
     /// A note that is kept with the answer.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub note: String,
@@ -478,6 +484,9 @@ pub enum CtlVerb {
         /// Names or globs.
         #[arg(value_name = "TASK")]
         tasks: Vec<String>,
+        /// Of them, or of all without names, those that pass, as in the console: `state:failed stage:build prio>40 -tag:slow`.
+        #[arg(long, short, value_name = "FILTER", allow_hyphen_values = true)]
+        filter: Option<String>,
     },
     /// What tasks, people and scripts have said.
     Messages {
@@ -504,6 +513,9 @@ pub enum CtlVerb {
         /// Names or globs.
         #[arg(value_name = "TASK")]
         tasks: Vec<String>,
+        /// Of them, or of all without names, those that pass, as in the console: `state:failed stage:build prio>40 -tag:slow`.
+        #[arg(long, short, value_name = "FILTER", allow_hyphen_values = true)]
+        filter: Option<String>,
     },
     /// Set the priority: higher first.
     #[command(allow_negative_numbers = true)]

@@ -29,7 +29,7 @@ pub fn ctl(args: &Ctl) -> Result<i32> {
         Ok(client) => client,
         // Nothing of it goes on: what it came to stands in its journal.
         Err(trouble) => match (&args.what, trouble) {
-            (CtlVerb::Wait { tasks }, Trouble::Nobody) => return past(&folder, tasks),
+            (CtlVerb::Wait { tasks, filter }, Trouble::Nobody) => return past(&folder, tasks, filter.as_deref()),
             (CtlVerb::Messages { .. }, Trouble::Nobody) => return super::msg::past(&folder, 0, args.json),
             (_, trouble) => return Err(of(trouble, &folder)),
         },
@@ -40,16 +40,16 @@ pub fn ctl(args: &Ctl) -> Result<i32> {
     let mut ask =
         |action: &str, parameters: Value| client.ask(action, parameters).map_err(|trouble| of(trouble, &folder));
     match &args.what {
-        CtlVerb::Ps { tasks } => {
-            let answer = ask("ps", to_value(&Tasks { tasks: tasks.clone() })?)?;
+        CtlVerb::Ps { tasks, filter } => {
+            let answer = ask("ps", to_value(&Tasks { tasks: tasks.clone(), filter: filter.clone() })?)?;
             if args.json { Ok(print_json(&answer)) } else { table(&answer) }
         }
         CtlVerb::Why { task } => {
             let answer = ask("why", json!({ "task": task }))?;
             if args.json { Ok(print_json(&answer)) } else { Ok(print(checklist(&answer).as_bytes())) }
         }
-        CtlVerb::Wait { tasks } => {
-            let parameters = to_value(&Tasks { tasks: tasks.clone() })?;
+        CtlVerb::Wait { tasks, filter } => {
+            let parameters = to_value(&Tasks { tasks: tasks.clone(), filter: filter.clone() })?;
             match client.ask("wait", parameters) {
                 Ok(answer) => {
                     if args.json {
@@ -57,7 +57,7 @@ pub fn ctl(args: &Ctl) -> Result<i32> {
                     }
                     code(&answer)
                 }
-                Err(Trouble::Gone) => past(&folder, tasks),
+                Err(Trouble::Gone) => past(&folder, tasks, filter.as_deref()),
                 Err(trouble) => Err(of(trouble, &folder)),
             }
         }
@@ -70,9 +70,9 @@ pub fn ctl(args: &Ctl) -> Result<i32> {
 }
 
 /// What the tasks of a session came to that nobody runs.
-fn past(folder: &Folder, tasks: &[String]) -> Result<i32> {
+fn past(folder: &Folder, tasks: &[String], filter: Option<&str>) -> Result<i32> {
     let state = replay(folder)?.state;
-    let ids = orders::tasks(&state, tasks, true).map_err(Error::usage)?;
+    let ids = orders::chosen(&state, tasks, filter, true).map_err(Error::usage)?;
     Ok(orders::code(&state, &ids))
 }
 
@@ -120,9 +120,14 @@ pub(super) fn to_value(of: &impl serde::Serialize) -> Result<Value> {
 /// A verb as the protocol says it.
 fn order(verb: &CtlVerb, source: &str) -> Result<Order> {
     let plain = |command: &str| Order { command: command.to_owned(), ..Order::default() };
-    let on = |command: &str, which: &Which| Order { tasks: which.tasks.clone(), ..plain(command) };
+    let on = |command: &str, which: &Which| Order {
+        tasks: which.tasks.clone(),
+        filter: which.filter.clone(),
+        ..plain(command)
+    };
     let say = |command: &str, answer: &super::args::Answer| Order {
         tasks: answer.tasks.clone(),
+        filter: answer.filter.clone(),
         note: answer.note.clone(),
         by: Some(source.to_owned()),
         ..plain(command)

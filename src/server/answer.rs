@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{locks, orders};
 use crate::bus::message::{
     CoordinationMessage, ExecutionContext, MessageLine, MessageRequest, MessageType, Progress, Request, StateLine,
-    StateRequest, TaskLine, ToldLine,
+    StateRequest, TaskLine, Tasks, ToldLine,
 };
 use crate::engine::ids::{Attempt, TaskId};
 use crate::engine::message::{Command, Origin};
@@ -54,7 +54,7 @@ pub(super) fn to(
         }
         Request::Ps(wanted) => {
             let frozen = picture(handle)?;
-            let ids = orders::tasks(&frozen.engine.state, &wanted.tasks, true)?;
+            let ids = orders::chosen(&frozen.engine.state, &wanted.tasks, wanted.filter.as_deref(), true)?;
             let at = handle.clock.now();
             let rows: Vec<TaskLine> = ids.iter().take(LISTED).map(|id| line(task(&frozen, *id, at))).collect();
             Ok(json!({ "tasks": rows, "left_off": ids.len().saturating_sub(LISTED) }))
@@ -66,7 +66,7 @@ pub(super) fn to(
             let lines: Vec<Value> = why(&frozen, id, handle.clock.now()).into_iter().map(said).collect();
             Ok(json!({ "task": one.task, "why": lines }))
         }
-        Request::Wait(wanted) => wait(handle, &wanted.tasks),
+        Request::Wait(wanted) => wait(handle, &wanted),
         Request::Progress(progress) => tell(handle, progress, &asked.content.context),
         Request::State(wanted) => state(handle, &wanted, asked),
         Request::Message(wanted) => message(handle, wanted, asked),
@@ -226,11 +226,13 @@ fn line(row: TaskRow) -> TaskLine {
 }
 
 /// Until all of them are over, or can never be: which exit code they come to.
-fn wait(handle: &Handle, patterns: &[String]) -> Result<Value, String> {
+fn wait(handle: &Handle, wanted: &Tasks) -> Result<Value, String> {
+    // Who passes the filter now is waited for, whatever becomes of it.
+    let first = picture(handle)?;
+    let ids = orders::chosen(&first.engine.state, &wanted.tasks, wanted.filter.as_deref(), true)?;
     loop {
         let frozen = picture(handle)?;
         let state = &frozen.engine.state;
-        let ids = orders::tasks(state, patterns, true)?;
         if ids.iter().all(|id| is_over(state, *id)) || state.is_finished() {
             return Ok(json!({ "code": orders::code(state, &ids) }));
         }

@@ -6,6 +6,8 @@ use crate::bus::message::Order;
 use crate::engine::ids::{AgentId, Amount, ResourceId, TaskId};
 use crate::engine::message::Command;
 use crate::engine::state::{Shown, State};
+use crate::snapshot::filter;
+use crate::snapshot::filtered;
 
 /// A client names no more tasks or globs than this at once.
 pub const PATTERNS: usize = 1_000;
@@ -57,7 +59,11 @@ pub(super) fn command(state: &State, order: &Order, source: &str) -> Result<Comm
         _ => None,
     };
     if let Some(command) = plain {
-        return if order.tasks.is_empty() { Ok(command) } else { Err(format!("{} is not about tasks", order.command)) };
+        return if order.tasks.is_empty() && order.filter.is_none() {
+            Ok(command)
+        } else {
+            Err(format!("{} is not about tasks", order.command))
+        };
     }
     let by = order.by.clone().unwrap_or_else(|| source.to_owned());
     let note = order.note.clone();
@@ -87,7 +93,10 @@ pub(super) fn command(state: &State, order: &Order, source: &str) -> Result<Comm
         })
     };
     of_task(TaskId(0))?;
-    let mut commands = tasks(state, &order.tasks, false)?.into_iter().map(of_task).collect::<Result<Vec<_>, _>>()?;
+    let mut commands = chosen(state, &order.tasks, order.filter.as_deref(), false)?
+        .into_iter()
+        .map(of_task)
+        .collect::<Result<Vec<_>, _>>()?;
     match commands.len() {
         1 => Ok(commands.remove(0)),
         _ => Ok(Command::All(commands)),
@@ -112,6 +121,30 @@ fn agent(state: &State, order: &Order) -> Result<AgentId, String> {
 pub(super) fn one(state: &State, name: &str) -> Result<TaskId, String> {
     let mut all = (0..state.tasks.len()).map(TaskId::from);
     all.find(|id| state.name(*id) == name).ok_or_else(|| format!("no task is called {name}"))
+}
+
+/// Those of [`tasks`] that pass a filter as well, if there is one: by it alone, if nothing is named.
+///
+/// # Errors
+/// As of [`tasks`]; what is wrong with the filter; nothing passes it.
+pub fn chosen(
+    state: &State,
+    patterns: &[String],
+    text: Option<&str>,
+    none_is_all: bool,
+) -> Result<Vec<TaskId>, String> {
+    let Some(text) = text else { return tasks(state, patterns, none_is_all) };
+    let passing = filtered(state, &filter::parse(text)?);
+    let named = tasks(state, patterns, true)?;
+    let all: Vec<TaskId> = if patterns.is_empty() {
+        passing
+    } else {
+        named.into_iter().filter(|id| passing.binary_search(id).is_ok()).collect()
+    };
+    if all.is_empty() && !none_is_all {
+        return Err(format!("no task passes the filter {text}"));
+    }
+    Ok(all)
 }
 
 /// The tasks of these names and globs, in the order of the file; each must name one at least. All, if there are none and

@@ -4,12 +4,15 @@
 pub mod build;
 mod compensation;
 pub mod fallbacks;
+pub mod filter;
 mod found;
 pub mod graph;
 mod locks;
 pub mod outputs;
 pub mod record;
 mod rows;
+
+pub use rows::filtered;
 pub mod why;
 
 use std::sync::Arc;

@@ -204,6 +204,13 @@ fn in_order(state: &State, filter: &Compiled<'_>, stage: StageId) -> Vec<TaskId>
     list
 }
 
+/// The tasks that pass a filter, in the order of the file.
+pub fn filtered(state: &State, filter: &Filter) -> Vec<TaskId> {
+    let compiled = Compiled::of(state, filter);
+    let all = (0..state.tasks.len()).map(TaskId::from).filter(|id| !state.task(*id).removed);
+    all.filter(|id| compiled.passes(state, *id)).collect()
+}
+
 /// A filter with its names looked up.
 struct Compiled<'a> {
     filter: &'a Filter,

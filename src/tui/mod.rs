@@ -5,7 +5,6 @@
 pub mod canvas;
 mod chart;
 mod dialogs;
-pub mod filter;
 mod format;
 mod glyphs;
 mod handover;

@@ -597,7 +597,7 @@ fn an_empty_session_and_an_empty_filter_look_different() {
     let empty = screen(&model, &none);
     assert!(empty.contains("No tasks yet"));
     let (mut model, mut sample, mut snapshot) = at((80, 24));
-    model.queue.filter = filter::parse("nothing-is-called-so").unwrap();
+    model.queue.filter = crate::snapshot::filter::parse("nothing-is-called-so").unwrap();
     model.queue.filter_text = "nothing-is-called-so".into();
     settle(&mut sample, &mut model, &mut snapshot);
     let filtered = screen(&model, &snapshot);

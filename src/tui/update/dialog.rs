@@ -7,7 +7,6 @@ use crate::engine::message::Command;
 use crate::snapshot::{PostRow, SharedRow, Snapshot};
 
 use super::super::QuitHow;
-use super::super::filter;
 use super::super::keymap::{self, Act, Context};
 use super::super::logsearch;
 use super::super::model::{Dialog, Model, Pane, field};
@@ -16,6 +15,7 @@ use super::log;
 use super::navigate::{self, moved};
 use super::task::{self, Entry, check, of_task};
 use super::{Request, leave};
+use crate::snapshot::filter;
 
 /// Rows that a page key moves in a popup.
 const PAGE: usize = 10;

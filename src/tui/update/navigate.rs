@@ -3,12 +3,12 @@
 use crate::engine::ids::StageId;
 use crate::snapshot::{Group, Snapshot, Sort};
 
-use super::super::filter;
 use super::super::keymap::Act;
 use super::super::layout::Shape;
 use super::super::log::LogMove;
 use super::super::model::{Cursor, Model, Pane, Seek, Tab};
 use super::log::{push, scroll};
+use crate::snapshot::filter;
 
 /// Sort orders, in the order of the `s` keys.
 pub const SORTS: [(Sort, &str); 5] = [

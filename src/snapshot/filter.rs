@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use crate::snapshot::{Filter, FilterTerm, FilterTest, Phase};
+use super::{Filter, FilterTerm, FilterTest, Phase};
 
 /// At most so many terms.
 const MAX_TERMS: usize = 32;

@@ -229,3 +229,56 @@ if [ $code = 75 ] && [ "$HAS" = "$name" ]; then exit 0; fi; exit $code
         assert!(!Path::new(&place.path("in-db")).exists());
     }
 }
+
+#[test]
+fn who_waits_for_whom_is_one_picture() {
+    use quarterdeck::engine::decide::Engine;
+    use quarterdeck::engine::ids::*;
+    use quarterdeck::engine::locks::LockRequest;
+    use quarterdeck::engine::message::*;
+    use quarterdeck::snapshot::View;
+    use quarterdeck::snapshot::build::{Frozen, build};
+    use std::sync::Arc;
+
+    let text = r#"Workflow(resources: { "db": Lock, "api": Lock }, agents: [Agent(name: "local", slots: 9)],
+        stages: [Stage(id: "s", tasks: [Task(id: "a", run: "x"), Task(id: "b", run: "x"), Task(id: "c", run: "x"),
+            Task(id: "d", run: "x", uses: { "api": Exclusive }, after: ["go"]), Task(id: "go", run: "x")])])"#;
+    let machine = quarterdeck::workflow::Machine { parallelism: 4, memory: 1 << 30, now: jiff::Zoned::now() };
+    let source = quarterdeck::workflow::Source { name: "t", text };
+    let flow = quarterdeck::workflow::load(&source, &[], &machine).expect("a good workflow");
+    let mut engine = Engine::default();
+    let mut at = 1_000;
+    let mut tell = |engine: &mut Engine, what: What| {
+        at += 1_000;
+        engine.decide(&Input { at: Time(at), what })
+    };
+    let load = Command::Load(Arc::new(flow));
+    tell(&mut engine, What::Command { by: Origin::Rule, command: load });
+    let ask = |task: u32, resource: u32| {
+        let (resource, ticket) = (ResourceId(resource), format!("{resource}").into());
+        let request =
+            LockRequest { resource, amount: Amount::WHOLE_LOCK, ticket, holder: 0, within: vec![], lease: None };
+        What::Command { by: Origin::Task(TaskId(task), Attempt(1)), command: Command::Lock(Arc::new(request)) }
+    };
+    // cpu and mem are the first two
+    for (task, resource) in [(0, 2), (1, 3), (1, 2), (2, 3)] {
+        tell(&mut engine, ask(task, resource)).answer.expect("it is answered").expect("it is taken");
+    }
+    let exit = News::Exited { exit: Exit::Code(0), usage: Usage::default(), output: 0, left: 0, findings: None };
+    tell(&mut engine, What::Report(Report { task: TaskId(4), attempt: Attempt(1), news: exit }));
+    let now = engine.state.now;
+    let frozen = Frozen { engine, ..Frozen::default() };
+    let rows = build(&frozen, &View { waits: true, ..View::default() }, now).waits;
+    let lines: Vec<String> =
+        rows.iter().map(|row| format!("{:1$}{2}: {3}", "", row.depth, row.name, row.text)).collect();
+    assert_eq!(
+        lines,
+        [
+            "a: runs 5s, holds db (exclusive)",
+            " b: waits 2s for db (exclusive), 1 of 1",
+            "  c: waits 1s for api (exclusive), 1 of 1",
+            "  d: waits 0s to start for api, 2 of 2",
+        ]
+    );
+    assert!(build(&frozen, &View::default(), now).waits.is_empty(), "nobody pays for what is not shown");
+}

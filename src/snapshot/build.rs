@@ -117,6 +117,7 @@ pub fn build(frozen: &Frozen, view: &View, at: Time) -> Snapshot {
             Some((node, depth)) => Arc::new(around(frozen, node, depth, at)),
             None => Arc::default(),
         },
+        waits: if view.waits { Arc::new(super::waits::waits(frozen, at)) } else { Arc::default() },
     }
 }
 
@@ -235,6 +236,8 @@ fn agent_row(frozen: &Frozen, id: AgentId) -> AgentRow {
         memory: frozen.load.sampled.then_some(memory),
         load: frozen.rates.busy.get(id.index()).cloned().unwrap_or_default(),
         capabilities: agent.definition.capabilities.clone(),
+        lost: agent.lost.as_ref().map(|lost| (lost.since, lost.saw.to_string())),
+        ran: (agent.ran.0 > 0).then(|| (agent.ran.0, Span(agent.ran.1 / agent.ran.0))),
     }
 }
 

@@ -13,6 +13,7 @@ pub mod record;
 mod rows;
 
 pub use rows::filtered;
+pub mod waits;
 pub mod why;
 
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub struct View {
     pub record: bool,
     /// The graph around this is wanted too, so many levels to each side.
     pub graph: Option<(graph::Node, usize)>,
+    /// Who waits for whom is wanted too.
+    pub waits: bool,
 }
 
 /// How the queue is grouped.
@@ -173,6 +176,8 @@ pub struct Snapshot {
     pub record: Arc<record::Record>,
     /// What is around the node that the View asks for.
     pub graph: Arc<graph::Graph>,
+    /// Who waits for whom, if that was wanted.
+    pub waits: Arc<Vec<waits::WaitRow>>,
     /// What compensation would do.
     pub compensation: CompensationPreview,
 }
@@ -434,6 +439,10 @@ pub struct AgentRow {
     pub load: Vec<f32>,
     /// What it offers.
     pub capabilities: Vec<String>,
+    /// It cannot be reached: since when, and what was seen.
+    pub lost: Option<(Time, String)>,
+    /// Attempts that ended there, and how long they took in the mean.
+    pub ran: Option<(u64, Span)>,
 }
 
 /// A resource's line.

@@ -119,6 +119,8 @@ pub enum Act {
     Actions,
     Shared,
     Messages,
+    /// Who waits for whom.
+    Waits,
     Themes,
     Mouse,
     Redraw,
@@ -251,6 +253,12 @@ pub static BINDINGS: &[Binding] = {
         bind(Anywhere, &["g t"], Act::Timeline, "to the timeline: what ran when, where, and what it waited for"),
         bind(Anywhere, &["g r"], Act::Rewind, "to a replay: the session as it was, at any moment"),
         bind(Anywhere, &["g d"], Act::Graph, "to the graph: what the task needs, and what needs it"),
+        bind(
+            Anywhere,
+            &["g w"],
+            Act::Waits,
+            "who waits for whom: what keeps others waiting, and what it waits for itself",
+        ),
         bind(Anywhere, &["h", "<Left>"], Collapse, "collapse the stage; previous tab"),
         bind(Anywhere, &["l", "<Right>"], Expand, "expand the stage; next tab"),
         bind(Anywhere, &["<Enter>"], Open, "open or close the stage; go to the task's details").hint("open"),

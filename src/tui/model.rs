@@ -163,6 +163,7 @@ pub enum Dialog {
     Actions { scroll: usize },
     Shared { scroll: usize },
     Messages { scroll: usize },
+    Waits { row: usize },
     Alerts { row: usize },
     Menu { row: usize },
     Themes { row: usize, before: Box<Theme> },
@@ -184,7 +185,7 @@ impl Dialog {
             | Self::Shared { .. }
             | Self::Messages { .. } => Context::Popup,
             Self::Tour { .. } => Context::Tour,
-            Self::Alerts { .. } | Self::Menu { .. } | Self::Themes { .. } => Context::Choice,
+            Self::Alerts { .. } | Self::Waits { .. } | Self::Menu { .. } | Self::Themes { .. } => Context::Choice,
             Self::Palette { .. } | Self::Filter { .. } | Self::Search { .. } | Self::Say { .. } => Context::Field,
             Self::Confirm { .. } => Context::Question,
             Self::Quit => Context::Leaving,
@@ -353,6 +354,7 @@ impl Model {
                 && matches!(self.queue.seek, Seek::Settled | Seek::Task | Seek::Fold(_)),
             record: self.focus == Pane::Timeline,
             graph: self.graph.centre.filter(|_| self.focus == Pane::Graph).map(|node| (node, self.graph_depth())),
+            waits: matches!(self.dialog, Some(Dialog::Waits { .. })),
         }
     }
 

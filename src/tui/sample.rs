@@ -224,6 +224,7 @@ impl Sample {
             posts: Vec::new(),
             actions: actions(),
             record: if view.record { self.record.clone() } else { Arc::default() },
+            waits: Arc::default(),
             graph: match (view.graph, &self.frozen) {
                 (Some((node, depth)), Some(frozen)) => Arc::new(around(frozen, node, depth, NOW)),
                 _ => Arc::default(),
@@ -489,6 +490,8 @@ fn agents() -> Vec<AgentRow> {
         memory: Some(1_400_000_000 * u64::from(busy)),
         load: load.to_vec(),
         capabilities: vec!["shell".into()],
+        lost: None,
+        ran: None,
     };
     vec![
         agent(1, 2, &["compile:core", "link:tools"], 198.0, [1.0, 1.0, 1.0, 1.0, 0.8, 0.8, 1.0, 1.0]),

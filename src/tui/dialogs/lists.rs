@@ -134,6 +134,37 @@ pub(super) fn shared(pen: &mut Pen<'_>, scene: &Scene<'_>, scroll: usize) {
     scrolled(pen, inside, &lines, scroll);
 }
 
+/// What keeps others waiting, with those that wait below it.
+pub(super) fn waits(pen: &mut Pen<'_>, scene: &Scene<'_>, row: usize) {
+    let rows = &scene.snapshot.waits;
+    let width = scene.model.size.0.saturating_sub(4).min(110);
+    let glyph = "└ ";
+    let line = |row: &crate::snapshot::waits::WaitRow| {
+        let indent = row.depth.min(12) * 2;
+        let mark = if row.depth > 0 {
+            format!("{:indent$}{glyph}", "", indent = indent.saturating_sub(2))
+        } else {
+            String::new()
+        };
+        let meaning = if row.waits { Meaning::Base } else { Meaning::Title };
+        let text = if row.again { "see above".to_owned() } else { row.text.clone() };
+        vec![
+            w(mark, Meaning::Muted),
+            w(crate::text::fit(&crate::text::clean(&row.name), 40).into_owned(), meaning),
+            w(format!("  {text}"), if row.waits && !row.again { Meaning::Warn } else { Meaning::Muted }),
+        ]
+    };
+    let lines: Vec<Words> = rows.iter().map(line).collect();
+    let size = (width, height_for(lines.len().max(2), scene));
+    let inside = popup(pen, size, "Who waits for whom", &keys(Context::Choice));
+    if lines.is_empty() {
+        pen.text(inside.x, inside.y, inside.width, "nobody waits for a lock or a pool", Meaning::Good);
+        let more = "a task takes them at its start (uses), or while it runs: qd lock";
+        pen.text(inside.x, inside.y + 1, inside.width, more, Meaning::Muted);
+    }
+    chosen(pen, inside, &lines, row);
+}
+
 pub(super) fn alerts(pen: &mut Pen<'_>, scene: &Scene<'_>, row: usize) {
     let line = |alert: &crate::snapshot::Alert| {
         let meaning = if alert.bad { Meaning::Bad } else { Meaning::Warn };

@@ -27,6 +27,7 @@ pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>) {
         Dialog::Actions { scroll } => lists::actions(pen, scene, *scroll),
         Dialog::Shared { scroll } => lists::shared(pen, scene, *scroll),
         Dialog::Messages { scroll } => lists::messages(pen, scene, *scroll),
+        Dialog::Waits { row } => lists::waits(pen, scene, *row),
         Dialog::Alerts { row } => lists::alerts(pen, scene, *row),
         Dialog::Menu { row } => lists::menu(pen, scene, *row),
         Dialog::Themes { row, .. } => lists::themes(pen, scene, *row),

@@ -2,6 +2,7 @@
 
 use ratatui::layout::Rect;
 
+use crate::engine::ids::Time;
 use crate::snapshot::AgentRow;
 
 use super::super::format;
@@ -60,24 +61,34 @@ pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>, area: Rect) {
         let idle = agent.busy == 0;
         let meaning = if idle { Meaning::Muted } else { Meaning::Base };
         pen.text(line.x + 1, line.y, name, &agent.name, meaning);
-        let full = agent.busy > agent.slots;
+        let full = agent.busy > agent.slots || agent.lost.is_some();
         let slots = format!("{}/{}", agent.busy, agent.slots);
         pen.text(line.x + name + 2, line.y, 6, &slots, if full { Meaning::Warn } else { meaning });
         pen.graph(line.x + at_load, line.y, load, &agent.load, 1.0, Meaning::Graph);
         let cpu = agent.cpu_percent.filter(|_| !idle).map(|cpu| format!("{cpu:.0}%")).unwrap_or_default();
         let used = pen.right(line.right(), line.y, 6, &cpu, Meaning::Muted);
         let room = line.width.saturating_sub(at_task + used.max(4) + 1);
-        pen.words(line.x + at_task, line.y, room, &runs(agent, room));
+        pen.words(line.x + at_task, line.y, room, &runs(agent, room, scene.model.now));
         if i == scene.model.agent_row && scene.model.focus == Pane::Agents {
             pen.select(line, true);
         }
     }
 }
 
-fn runs(agent: &AgentRow, room: u16) -> Words {
+fn runs(agent: &AgentRow, room: u16, now: Time) -> Words {
     let mut words = Words::new();
+    if let Some((since, saw)) = &agent.lost {
+        words.push(w(format!("lost {}", format::short(now.since(*since))), Meaning::Bad));
+        words.push(w(format!("  {saw}"), Meaning::Muted));
+        return words;
+    }
     match agent.tasks.split_first() {
-        None => words.push(w("idle", Meaning::Muted)),
+        None => match agent.ran {
+            Some((count, mean)) if room >= 22 => {
+                words.push(w(format!("idle  {count} ran, {} each", format::short(mean)), Meaning::Muted));
+            }
+            _ => words.push(w("idle", Meaning::Muted)),
+        },
         Some((first, more)) => {
             let others = (agent.busy as usize).max(agent.tasks.len()) - 1;
             let tail = if others > 0 { format!(" +{others}") } else { String::new() };

@@ -29,6 +29,7 @@ pub fn open(model: &mut Model, act: Act) -> bool {
         Act::Actions => Dialog::Actions { scroll: 0 },
         Act::Shared => Dialog::Shared { scroll: 0 },
         Act::Messages => Dialog::Messages { scroll: 0 },
+        Act::Waits => Dialog::Waits { row: 0 },
         Act::Alerts => Dialog::Alerts { row: 0 },
         Act::Menu => Dialog::Menu { row: 0 },
         Act::Palette => Dialog::Palette { field: field(""), row: 0 },
@@ -150,6 +151,13 @@ fn accept(model: &mut Model, dialog: Dialog, snapshot: &Snapshot) -> Vec<Request
             }
             vec![]
         }
+        Dialog::Waits { row } => {
+            if let Some(wait) = snapshot.waits.get(row) {
+                model.jump_to(wait.task);
+                navigate::focus(model, Pane::Queue);
+            }
+            vec![]
+        }
         Dialog::Alerts { row } => {
             if let Some(task) = snapshot.alerts.get(row).and_then(|alert| alert.task) {
                 model.jump_to(task);
@@ -204,6 +212,7 @@ fn stepped(model: &mut Model, dialog: Dialog, step: Act, count: usize) -> Dialog
         Dialog::Actions { scroll } => Dialog::Actions { scroll: to(scroll) },
         Dialog::Shared { scroll } => Dialog::Shared { scroll: to(scroll) },
         Dialog::Messages { scroll } => Dialog::Messages { scroll: to(scroll) },
+        Dialog::Waits { row } => Dialog::Waits { row: to(row) },
         Dialog::Alerts { row } => Dialog::Alerts { row: to(row) },
         Dialog::Menu { row } => Dialog::Menu { row: to(row) },
         Dialog::Palette { field, row } => Dialog::Palette { field, row: to(row) },
@@ -230,6 +239,7 @@ fn rows(model: &Model, dialog: &Dialog, snapshot: &Snapshot) -> usize {
         Dialog::Messages { .. } => super::super::dialogs::message_lines(snapshot, model.size.0),
         Dialog::Tour { .. } => super::super::dialogs::tour::PAGES.len(),
         Dialog::Alerts { .. } => snapshot.alerts.len(),
+        Dialog::Waits { .. } => snapshot.waits.len(),
         Dialog::Menu { .. } => menu(model, snapshot).len(),
         Dialog::Themes { .. } => BUILT_IN.len(),
         Dialog::Palette { field, .. } => entries(model, &field.lines().join(" "), snapshot).len(),

@@ -367,7 +367,7 @@ fn rooms(state: &State, lane: Lane) -> SmallVec<[Weight; 2]> {
         }
         Lane::Pool(pool) => {
             let agents = state.pools[pool.0 as usize].agents.iter().map(|id| state.agent(*id));
-            for agent in agents.filter(|agent| agent.busy < agent.slots) {
+            for agent in agents.filter(|agent| agent.busy < agent.slots && agent.lost.is_none()) {
                 let room = [agent.free(ResourceId(0)).0, agent.free(ResourceId(1)).0];
                 let covers = |a: &Weight, b: &Weight| a[0] >= b[0] && a[1] >= b[1];
                 if !rooms.iter().any(|other| covers(other, &room)) {

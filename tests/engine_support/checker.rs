@@ -342,6 +342,8 @@ impl Checker {
                 match task.made_by {
                     Some(by) => self.is_made(by, task),
                     None if task.added_by.is_some() => {
+                        // What comes after its stage waits again.
+                        self.disturb();
                         assert!(self.tasks.iter().all(|other| other.id != task.id), "two are called {}", task.id);
                         assert!(!self.is_compensated(task.stage), "{} is added to what is undone", task.id);
                     }
@@ -374,6 +376,7 @@ impl Checker {
                 (seen.at_rest, seen.held, seen.satisfied, seen.succeeded_once) = (true, false, true, true);
             }
             Fact::TaskEdited { task, definition } => {
+                self.disturb();
                 assert_eq!(definition.id, self.tasks[task.index()].id, "a task keeps its name");
                 assert!(!self.is_called_off(*task), "{task} is compensated and changed");
                 let seen = self.idle(*task);

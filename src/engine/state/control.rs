@@ -104,6 +104,10 @@ impl State {
             agent.pools = pools;
             Arc::make_mut(&mut agent.definition).capabilities = capabilities.to_vec();
         });
+        if self.changes.noted {
+            // On which agents those may start that follow others can be another set now.
+            self.changes.moved.extend(self.followers.values().flatten());
+        }
         self.note_agent(id);
         self.note_all_reservations();
     }

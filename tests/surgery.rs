@@ -337,3 +337,37 @@ fn eight_at_once_add_each_its_own() {
     place.ends(&RUN, 0);
     assert_eq!(place.read("made").lines().count(), 32);
 }
+
+#[test]
+fn the_rules_of_the_file_hold_for_every_change() {
+    let place = Place::with(
+        r#"Workflow(name: "rules", agents: [Agent(name: "local", slots: 4)],
+            policy: [Every(has: Timeout), Tagged(tag: "prod", has: Approval)],
+            stages: [Stage(id: "main", tasks: [
+                Task(id: "first", timeout: "10m", run: "touch up; until [ -e go ]; do sleep 0.02; done"),
+                Task(id: "yes", type: Approval("Ship?", timeout: "1h"), after: ["first"]),
+                Task(id: "deploy", tags: ["prod"], timeout: "1m", after: ["yes"], run: "touch deployed"),
+            ])])"#,
+    );
+    let mut run = place.begin();
+    place.await_file("up");
+    let refused = |args: &[&str], word: &str| {
+        let output = place.qd(args);
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && err.contains(word), "{args:?}: {err}");
+    };
+    refused(&["spawn", "x", "--", "true"], "policy: x has no timeout then");
+    refused(
+        &["spawn", "x", "--with", "timeout: \"1m\", tags: [\"prod\"]", "--", "true"],
+        "policy: x comes after no approval then",
+    );
+    refused(&["ctl", "edit", "deploy", "after: [\"first\"]"], "policy: deploy comes after no approval then");
+    refused(&["ctl", "edit", "deploy", "timeout: None"], "policy: deploy has no timeout then");
+    refused(&["ctl", "remove", "yes"], "policy: deploy comes after no approval then");
+    place.ends(&["spawn", "x", "--after", "yes", "--with", "timeout: \"1m\", tags: [\"prod\"]", "--", "touch", "x"], 0);
+    place.ends(&["ctl", "edit", "deploy", "after: [\"x\"]"], 0);
+    place.ends(&["ctl", "approve", "yes"], 0);
+    place.touch("go");
+    assert!(run.wait().expect("our own child").success());
+    assert!(place.path("deployed").exists() && place.path("x").exists());
+}

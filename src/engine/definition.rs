@@ -10,6 +10,7 @@ use super::care::{Care, Reference, Slot};
 use super::condition::Condition;
 use super::ids::{AgentId, Amount, BarrierId, FallbackId, ResourceId, Span, StageId, TaskId, Time, WindowId};
 use super::monitors::ProgressMonitor;
+use super::policy::Rule;
 
 pub use super::breaker::Breaker;
 pub use super::foreach::Foreach;
@@ -77,6 +78,9 @@ pub struct Settings {
     /// While it holds nothing starts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pause_while: Option<Condition>,
+    /// What tasks must have, also those that are added or changed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policy: Vec<Rule>,
     /// What becomes of a lock that a running task asks for, if it would wait for itself.
     #[serde(skip_serializing_if = "is_default")]
     pub on_deadlock: OnDeadlock,
@@ -101,6 +105,7 @@ impl Default for Settings {
             cwd: None,
             breaker: None,
             pause_while: None,
+            policy: Vec::new(),
             on_deadlock: OnDeadlock::default(),
             state: IndexMap::new(),
         }

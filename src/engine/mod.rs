@@ -35,6 +35,7 @@ pub mod monitors;
 pub mod order;
 pub mod overload;
 pub mod place;
+pub mod policy;
 pub mod posts;
 mod preempt;
 pub mod sensors;

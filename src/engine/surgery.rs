@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::{Name, Read};
 use super::decide::{Intent, word};
-use super::definition::{Join, TaskDefinition, TaskType, WindowDefinition};
+use super::definition::{Join, StateTransition, TaskDefinition, TaskType, WindowDefinition, WorkflowStage};
 use super::fact::Fact;
 use super::foreach::TASKS_MOST;
 use super::ids::{BarrierId, StageId, TaskId};
 use super::message::{Command, Origin, Refusal};
+use super::policy::{self, Has, Rule};
 use super::state::{Phase, State};
 
 /// So many tasks are added at once at most.
@@ -55,13 +56,58 @@ pub(super) fn intend(state: &State, command: &Command) -> Result<Intent, Refusal
     if state.ending.is_some() {
         return refuse("the session is ending");
     }
-    match command {
+    let intent = match command {
         Command::Add(added) => add(state, added),
         Command::Edit { task, definition } => edit(state, *task, definition),
         Command::Remove { task } => remove(state, *task),
         Command::Restore { task } => restore(state, *task),
         _ => refuse("this changes no workflow"),
+    }?;
+    keeps_policy(state, &intent.facts)?;
+    Ok(intent)
+}
+
+/// No task breaks a rule of the workflow that did not break it before: one that is added or changed, or one that something
+/// else held back.
+fn keeps_policy(state: &State, facts: &[Fact]) -> Result<(), Refusal> {
+    let rules = &state.settings.policy;
+    if rules.is_empty() {
+        return Ok(());
     }
+    let before: Vec<Option<&TaskDefinition>> =
+        all(state).map(|id| (!state.task(id).removed).then(|| &**state.definition(id))).collect();
+    let mut after = before.clone();
+    for fact in facts {
+        match fact {
+            Fact::TaskAdded(definition) => after.push(Some(definition)),
+            Fact::TaskEdited { task, definition } => after[task.index()] = Some(definition),
+            Fact::TaskRemoved { task } => after[task.index()] = None,
+            Fact::TaskRestored { task } => after[task.index()] = Some(state.definition(*task)),
+            _ => {}
+        }
+    }
+    let known: BTreeSet<(usize, usize, Has)> = broken(state, rules, &before).into_iter().collect();
+    let Some((task, _, lacks)) = broken(state, rules, &after).into_iter().find(|one| !known.contains(one)) else {
+        return Ok(());
+    };
+    let name = after[task].map_or("", |task| &task.id);
+    refuse(format!("policy: {name} {} then", lacks.lacks()))
+}
+
+/// As [`policy::broken`], of those that are there: what is not stands for a task that nothing is asked of, and holds nothing back.
+fn broken(state: &State, rules: &[Rule], tasks: &[Option<&TaskDefinition>]) -> Vec<(usize, usize, Has)> {
+    let numbers: Vec<usize> = (0..tasks.len()).filter(|index| tasks[*index].is_some()).collect();
+    let place = |id: &TaskId| numbers.binary_search(&id.index()).ok().map(TaskId::from);
+    let there: Vec<TaskDefinition> = numbers
+        .iter()
+        .filter_map(|index| tasks[*index])
+        .map(|task| TaskDefinition { after: task.after.iter().filter_map(place).collect(), ..task.clone() })
+        .collect();
+    let there: Vec<&TaskDefinition> = there.iter().collect();
+    let stages: Vec<&WorkflowStage> = state.stages.iter().map(|stage| &*stage.definition).collect();
+    let transitions: Vec<&StateTransition> = state.transitions.iter().map(|one| &one.definition).collect();
+    let broken = policy::broken(rules, &there, &stages, &transitions);
+    broken.into_iter().map(|(index, rule, has)| (numbers[index], rule, has)).collect()
 }
 
 fn add(state: &State, added: &Added) -> Result<Intent, Refusal> {

@@ -136,6 +136,7 @@ pub(super) fn workflow(
     let transitions = ways::transitions(reader, &fields, scope);
     let goals = goals::read(reader, &fields, scope);
     let policy = Policy::read(reader, &fields);
+    settings.policy = policy.rules();
     let phases = ways::phases(reader, &fields, &stage_names, &task_names);
     barriers.check(reader, &tasks);
     compensation::check_stages(reader, &tasks, &phases, &stage_names, &outline.stages);

@@ -345,7 +345,7 @@ fn the_rules_of_the_file_hold_for_every_change() {
             policy: [Every(has: Timeout), Tagged(tag: "prod", has: Approval)],
             stages: [Stage(id: "main", tasks: [
                 Task(id: "first", timeout: "10m", run: "touch up; until [ -e go ]; do sleep 0.02; done"),
-                Task(id: "yes", type: Approval("Ship?", timeout: "1h"), after: ["first"]),
+                Task(id: "yes", type: Approval(text: "Ship?", timeout: "1h"), after: ["first"]),
                 Task(id: "deploy", tags: ["prod"], timeout: "1m", after: ["yes"], run: "touch deployed"),
             ])])"#,
     );

@@ -986,6 +986,11 @@ impl Checker {
         let monitor = self.tasks[task.index()].monitor.clone();
         let may_give_way = self.tasks[task.index()].preemptible;
         let lost = self.lost.clone();
+        if let StopReason::NotNeeded(join) = reason
+            && self.seen[task.index()].live.as_ref().is_some_and(|live| live.stop.is_none())
+        {
+            assert!(self.tasks[join.index()].after.contains(&task), "{join} never waited for {task}");
+        }
         let live = self.live(task, attempt);
         match (reason, live.stop) {
             (StopReason::AgentLost(agent), None) => {
@@ -1038,8 +1043,7 @@ impl Checker {
             }
             Outcome::Failed(_) | Outcome::Lost(_) => {}
         }
-        if let Some(StopReason::NotNeeded(join)) = stop {
-            assert!(self.tasks[join.index()].after.contains(&task), "{join} never waited for {task}");
+        if let Some(StopReason::NotNeeded(_)) = stop {
             assert_eq!(then, Then::Rest, "{task} is not needed, and goes on");
         }
         if stop == Some(StopReason::Compensating) {

@@ -172,3 +172,10 @@ fn what_is_wrong_with_a_check_is_told_with_its_place() {
     place.await_file("made");
     place.kill(run);
 }
+
+#[test]
+fn the_example_does_what_it_says() {
+    let place = Place::with(include_str!("../workflows/health.ron"));
+    let out = place.ends(&["run", "flow.ron", "--headless"], 0);
+    assert!(out.contains("back      agent gpu01"), "{out}");
+}

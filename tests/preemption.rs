@@ -191,3 +191,10 @@ fn by_policy_the_younger_holder_is_wounded_and_the_older_goes_on() {
     let out = refuse.ends(&RUN, 1);
     assert!(out.contains("would deadlock"), "{out}");
 }
+
+#[test]
+fn the_example_does_what_it_says() {
+    let place = Place::with(include_str!("../workflows/preemption.ron"));
+    let out = place.ends(&["run", "flow.ron", "--headless"], 0);
+    assert!(out.contains("train (attempt 2)"), "{out}");
+}

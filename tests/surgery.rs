@@ -371,3 +371,10 @@ fn the_rules_of_the_file_hold_for_every_change() {
     assert!(run.wait().expect("our own child").success());
     assert!(place.path("deployed").exists() && place.path("x").exists());
 }
+
+#[test]
+fn the_example_does_what_it_says() {
+    let place = Place::with(include_str!("../workflows/spawn.ron"));
+    let out = place.ends(&["run", "flow.ron", "--headless"], 0);
+    assert!(out.contains("adds      shrink-four (by look/1)"), "{out}");
+}

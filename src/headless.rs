@@ -375,6 +375,7 @@ fn plain_words(item: &Item, name: &str) -> Option<(&'static str, String)> {
         }
         Fact::AgentLost { saw, .. } => ("▌", format!("lost      agent {}: {}", way(item), text::clean(saw))),
         Fact::AgentBack { saw, .. } => ("▸", format!("back      agent {}: {}", way(item), text::clean(saw))),
+        Fact::GivenBack { .. } => ("▸", format!("gives     {} back: {name}", way(item))),
         Fact::TaskEdited { .. } => ("▸", format!("changes   {name}")),
         Fact::TaskRemoved { .. } => ("⊘", format!("removes   {name}")),
         Fact::TaskRestored { .. } => ("▸", format!("restores  {name}")),
@@ -526,6 +527,7 @@ pub fn way_of(state: &State, fact: &Fact) -> Option<String> {
         Fact::MeetingOver { barrier, .. } => Some(state.barriers[barrier.index()].definition.name.clone()),
         Fact::LockAsked { request, .. } => Some(state.resource(request.resource).definition.words()),
         Fact::LockGranted { resource, .. }
+        | Fact::GivenBack { resource, .. }
         | Fact::LockRenewed { resource, .. }
         | Fact::LockOver { resource, .. }
         | Fact::CapacitySet { resource, .. } => Some(state.resource(*resource).definition.words()),
@@ -704,6 +706,10 @@ fn fill<'a>(line: &mut Line<'a>, fact: &'a Fact, item: &'a Item) {
             "TaskAdded"
         }
         Fact::TaskEdited { .. } => "TaskEdited",
+        Fact::GivenBack { .. } => {
+            line.name = item.way.as_deref();
+            "GivenBack"
+        }
         Fact::TaskRemoved { .. } => "TaskRemoved",
         Fact::TaskRestored { .. } => "TaskRestored",
         Fact::Loaded { tasks } => {
@@ -1078,6 +1084,7 @@ fn command_name(command: &Command) -> &'static str {
         Command::SetState { .. } => "set_state",
         Command::Lock(_) => "lock",
         Command::Unlock { .. } => "unlock",
+        Command::GiveBack { .. } => "give_back",
         Command::RenewLock { .. } => "renew_lock",
         Command::Meet { .. } => "meet",
         Command::Leave { .. } => "leave",
@@ -1129,6 +1136,7 @@ pub fn task_of(fact: &Fact) -> Option<TaskId> {
         | Fact::AtMeeting { task, .. }
         | Fact::LockAsked { task, .. }
         | Fact::LockGranted { task, .. }
+        | Fact::GivenBack { task, .. }
         | Fact::LockRenewed { task, .. }
         | Fact::LockOver { task, .. }
         | Fact::FallbackChosen { task, .. }

@@ -21,6 +21,8 @@ const FOUND: &[u64] = &[
 const BEFORE_LOCKS: usize = 9;
 /// And so many before a workflow could be changed while it runs.
 const BEFORE_SURGERY: usize = 12;
+/// And so many before a task could give back early what it took at its start.
+const BEFORE_GIVING: usize = 21;
 
 fn chaos(seed: u64, steps: u64) -> Run {
     let before_surgery = FOUND[..BEFORE_SURGERY].contains(&seed);
@@ -28,6 +30,7 @@ fn chaos(seed: u64, steps: u64) -> Run {
     let every = if is_large_campaign() { 40 } else { 8 };
     let mut locks = (!FOUND[..BEFORE_LOCKS].contains(&seed)).then_some(Rng(seed ^ 0x10c4));
     let mut surgery = (!before_surgery).then_some(Rng(seed ^ 0x5c_4191));
+    let mut giving = (!FOUND[..BEFORE_GIVING].contains(&seed)).then_some(Rng(seed ^ 0x91fe));
     for step in 0..steps {
         run.random_step();
         if let Some(rng) = locks.as_mut().filter(|_| step % 2 == 0) {
@@ -35,6 +38,9 @@ fn chaos(seed: u64, steps: u64) -> Run {
         }
         if let Some(rng) = surgery.as_mut().filter(|_| step % 4 == 1) {
             run.surgery_step(rng);
+        }
+        if let Some(rng) = giving.as_mut().filter(|_| step % 5 == 3) {
+            run.give_back_step(rng);
         }
         if step % every == seed % every {
             run.compare_with_replay();

@@ -231,6 +231,29 @@ if [ $code = 75 ] && [ "$HAS" = "$name" ]; then exit 0; fi; exit $code
 }
 
 #[test]
+fn what_is_held_from_the_start_can_be_given_back_before_the_end() {
+    let place = Place::with(
+        r#"Workflow(resources: { "db": Lock, "seat": Pool(2) }, agents: [Agent(name: "local", slots: 4)], stages: [Stage(id: "s", tasks: [
+            Task(id: "first", uses: { "db": Exclusive, "seat": 2 }, exec: ["sh", "first.sh"]),
+            Task(id: "second", uses: { "db": Exclusive, "seat": 1 }, priority: -1, run: "touch second"),
+        ])])"#,
+    );
+    let script = r#"
+        "$QD_BIN" lock release nothing 2> wrong && exit 9
+        "$QD_BIN" lock release db && "$QD_BIN" lock release db 2>> wrong && exit 8
+        [ -e second ] && exit 7
+        "$QD_BIN" lock release seat
+        until [ -e second ]; do sleep 0.02; done
+        "$QD_BIN" lock run db -- true
+    "#;
+    std::fs::write(place.path("first.sh"), script).unwrap();
+    let out = place.ends(&["run", "flow.ron"], 0);
+    assert!(out.contains("gives     db back: first") && out.contains("gives     seat back: first"), "{out}");
+    let wrong = place.read("wrong");
+    assert!(wrong.contains("no resource is called nothing") && wrong.contains("has given it back"), "{wrong}");
+}
+
+#[test]
 fn who_waits_for_whom_is_one_picture() {
     use quarterdeck::engine::decide::Engine;
     use quarterdeck::engine::ids::*;

@@ -156,7 +156,8 @@ pub struct ToldLine {
 pub struct LockOrder {
     /// `acquire`: an answer once it is granted; `release`, `renew`, `list`.
     pub op: String,
-    /// In `acquire`: the resource, a lock or a pool.
+    /// In `acquire`: the resource, a lock or a pool. In `release`: what it has held of this since its start, if there is no such
+    /// ticket.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub resource: String,
     /// In `acquire`, of a lock: others may share it.

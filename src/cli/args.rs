@@ -277,7 +277,7 @@ pub enum LockVerb {
         #[arg(long, value_name = "SPAN", value_parser = parse_span)]
         lease: Option<u64>,
     },
-    /// Give a lock back.
+    /// Give a lock back: one that was asked for, or else what the task has held of it since its start.
     Release {
         /// Its resource.
         name: String,

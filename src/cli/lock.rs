@@ -212,6 +212,11 @@ fn give(within: &Within, op: &str, name: &str, given: Option<&str>, as_json: boo
             let answer = ask(within, &order(one.ticket.clone()))?;
             answer.map(done).map_err(|trouble| ctl::of(trouble, &within.folder))
         }
+        // What it has held since its start has no ticket.
+        [] if op == "release" && given.is_none() => {
+            let order = LockOrder { op: op.into(), resource: name.into(), ..LockOrder::default() };
+            ask(within, &order)?.map(done).map_err(|trouble| ctl::of(trouble, &within.folder))
+        }
         [] | [_] => Err(Error::usage(refused)),
         several => {
             let tickets: Vec<&str> = several.iter().map(|line| line.ticket.as_str()).collect();

@@ -281,9 +281,10 @@ impl Engine {
             one => {
                 self.state.speaks(by)?;
                 let among_tasks = match one {
-                    Command::Lock(_) | Command::Unlock { .. } | Command::RenewLock { .. } => {
-                        Some(locks::intend(&self.state, by, one)?)
-                    }
+                    Command::Lock(_)
+                    | Command::Unlock { .. }
+                    | Command::GiveBack { .. }
+                    | Command::RenewLock { .. } => Some(locks::intend(&self.state, by, one)?),
                     Command::Meet { .. } | Command::Leave { .. } => Some(meetings::intend(&self.state, by, one)?),
                     _ => None,
                 };
@@ -848,6 +849,7 @@ pub(super) fn intend(state: &State, command: &Command) -> Result<Intent, Refusal
         | Command::All(_)
         | Command::Lock(_)
         | Command::Unlock { .. }
+        | Command::GiveBack { .. }
         | Command::RenewLock { .. }
         | Command::Meet { .. }
         | Command::Leave { .. } => refuse("cannot be part of another command"),

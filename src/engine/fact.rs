@@ -548,6 +548,15 @@ pub enum Fact {
         /// Higher than that of every grant before.
         fence: u64,
     },
+    /// A running task gives back what it has held of a resource since its start, before it ends.
+    GivenBack {
+        /// Task.
+        task: TaskId,
+        /// Attempt.
+        attempt: Attempt,
+        /// Which.
+        resource: ResourceId,
+    },
     /// Its lease begins anew.
     LockRenewed {
         /// Task.

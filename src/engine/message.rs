@@ -221,6 +221,11 @@ pub enum Command {
         /// By which it asked for it.
         ticket: String,
     },
+    /// It gives back what it has held since its start. Only by a task.
+    GiveBack {
+        /// Of which resource.
+        resource: ResourceId,
+    },
     /// Its lease begins anew.
     RenewLock {
         /// By which it asked for it.

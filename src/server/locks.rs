@@ -51,7 +51,17 @@ pub(super) fn answer(
                 None => Ok(json!({ "granted": false, "ticket": ticket })),
             }
         }
-        "release" => send(handle, by, Command::Unlock { ticket }),
+        "release" => {
+            let frozen = picture(handle)?;
+            let state = &frozen.engine.state;
+            let by_ticket = state.locks.of_task(task).any(|lock| *lock.request.ticket == *ticket);
+            if by_ticket || order.resource.is_empty() {
+                return send(handle, by, Command::Unlock { ticket });
+            }
+            // what it holds since its start has no ticket
+            let resource = named(state, &order.resource)?;
+            send(handle, by, Command::GiveBack { resource })
+        }
         "renew" => send(handle, by, Command::RenewLock { ticket }),
         other => Err(format!("there is no `{other}` of the locks: acquire, release, renew, list")),
     }
@@ -59,9 +69,7 @@ pub(super) fn answer(
 
 fn request(state: &State, order: &LockOrder) -> Result<LockRequest, String> {
     let name = order.resource.as_str();
-    let mut all = (0..state.resources.len()).map(ResourceId::from);
-    let is_it = |id: &ResourceId| state.resource(*id).definition.name == name && !state.resource(*id).definition.limit;
-    let resource = all.find(is_it).ok_or_else(|| unknown(state, name))?;
+    let resource = named(state, name)?;
     let kind = state.resource(resource).definition.kind;
     let amount = match (kind, order.amount, order.shared) {
         (ResourceKind::Lock, None, true) => Amount(1),
@@ -82,6 +90,12 @@ fn request(state: &State, order: &LockOrder) -> Result<LockRequest, String> {
     };
     let (holder, within, lease) = (order.holder, order.within.clone(), order.lease_ms.map(Span));
     Ok(LockRequest { resource, amount, ticket: order.ticket.as_str().into(), holder, within, lease })
+}
+
+fn named(state: &State, name: &str) -> Result<ResourceId, String> {
+    let mut all = (0..state.resources.len()).map(ResourceId::from);
+    let is_it = |id: &ResourceId| state.resource(*id).definition.name == name && !state.resource(*id).definition.limit;
+    all.find(is_it).ok_or_else(|| unknown(state, name))
 }
 
 fn unknown(state: &State, name: &str) -> String {

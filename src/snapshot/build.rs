@@ -596,6 +596,10 @@ pub fn in_words(state: &State, command: &Command) -> String {
             format!("barrier {name}")
         }
         Command::Unlock { ticket } => format!("give back the lock {ticket}"),
+        Command::GiveBack { resource } => {
+            let name = state.resources.get(resource.index()).map_or("?", |entry| &entry.definition.name);
+            format!("give {name} back")
+        }
         Command::RenewLock { ticket } => format!("renew the lock {ticket}"),
         Command::HeedPauseWhile(true) => "let PauseWhile count".into(),
         Command::HeedPauseWhile(false) => "ignore PauseWhile".into(),

@@ -142,6 +142,8 @@ pub struct Checker {
     meeting: u32,
     /// Agents that cannot be reached.
     lost: BTreeSet<AgentId>,
+    /// What live attempts have given back before their end.
+    given: BTreeSet<(ResourceId, TaskId)>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -173,6 +175,11 @@ impl Checker {
             }
             Fact::LockAsked { task, attempt, request } => self.lock_is_asked(*task, *attempt, request),
             Fact::LockGranted { task, resource, lock, fence } => self.lock_is_granted(*task, *resource, *lock, *fence),
+            Fact::GivenBack { task, attempt, resource } => {
+                self.live(*task, *attempt);
+                assert!(self.grants.remove(&(*resource, *task)).is_some(), "{task} gives back what it does not hold");
+                self.given.insert((*resource, *task));
+            }
             Fact::LockRenewed { task, lock, .. } => self.lock_is_renewed(*task, *lock),
             Fact::LockOver { task, lock, end, .. } => self.lock_is_over(*task, *lock, *end),
             Fact::Recovered { .. } | Fact::Closed { .. } | Fact::Undone | Fact::Redone => {}
@@ -976,7 +983,11 @@ impl Checker {
         self.seen[task.index()].live = None;
         self.locks.end_of(task);
         for need in self.needs(task) {
-            assert!(self.grants.remove(&(need.resource, task)).is_some(), "{task} gives back what it does not hold");
+            let early = self.given.remove(&(need.resource, task));
+            assert!(
+                self.grants.remove(&(need.resource, task)).is_some() != early,
+                "{task} gives back what it does not hold"
+            );
         }
     }
 

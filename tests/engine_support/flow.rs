@@ -542,6 +542,10 @@ impl Case {
                     before: Vec::new(),
                 }))
             }
+            "giveback" => {
+                let resource = ResourceId::from(place(&self.flow.resources, |resource| resource.name == words[1]));
+                Command::GiveBack { resource }
+            }
             "remove" => Command::Remove { task: task() },
             "restore" => Command::Restore { task: task() },
             "ignore" | "heed" => Command::HeedPauseWhile(words[0] == "heed"),
@@ -721,6 +725,9 @@ impl Case {
             Fact::MeetingOver { why, .. } => format!("met{}", because(why)),
             Fact::LockAsked { task, request, .. } => format!("asks {} {}", t(task), request.ticket),
             Fact::LockGranted { task, fence, .. } => format!("gets {} {fence}", t(task)),
+            Fact::GivenBack { task, resource, .. } => {
+                format!("gives back {} {}", t(task), self.flow.resources[resource.index()].name)
+            }
             Fact::LockRenewed { task, lock, .. } => format!("renews {} {lock}", t(task)),
             Fact::LockOver { task, lock, end, .. } => format!("{end:?} {} {lock}", t(task)),
             Fact::OverloadBegan { why } => format!("overload: {why}"),

@@ -215,6 +215,17 @@ impl Run {
         self.decide(What::Command { by, command });
     }
 
+    /// A running task gives back early what it took at its start.
+    pub fn give_back_step(&mut self, rng: &mut Rng) {
+        let live = self.checker.live_attempts();
+        if live.is_empty() {
+            return;
+        }
+        let (task, attempt) = *rng.pick(&live);
+        let resource = ResourceId(rng.below(8) as u32);
+        self.decide(What::Command { by: Origin::Task(task, attempt), command: Command::GiveBack { resource } });
+    }
+
     /// Somebody changes the workflow: what is asked may be nonsense.
     pub fn surgery_step(&mut self, rng: &mut Rng) {
         let state = &self.engine.state;

@@ -212,6 +212,7 @@ pub(super) fn intend(state: &State, by: &Origin, command: &Command) -> Result<(V
             let lock = find(ticket).ok_or_else(|| none(ticket))?;
             Ok((vec![over(lock, LockEnd::Released)], None))
         }
+        Command::GiveBack { resource } => give_back(state, task, attempt, *resource),
         Command::RenewLock { ticket } => match find(ticket) {
             Some(lock) if lock.grant.is_none() => refuse("it is not granted yet"),
             Some(lock) if lock.request.lease.is_none() => refuse("it has no lease: nothing to renew"),
@@ -223,6 +224,28 @@ pub(super) fn intend(state: &State, by: &Origin, command: &Command) -> Result<(V
         },
         _ => refuse("this is about no lock"),
     }
+}
+
+/// What a task needs no more of what it took at its start.
+fn give_back(
+    state: &State,
+    task: TaskId,
+    attempt: Attempt,
+    resource: ResourceId,
+) -> Result<(Vec<Fact>, Option<WaitNews>), Refusal> {
+    let Some(entry) = state.resources.get(resource.index()) else { return refuse("there is no such resource") };
+    let name = &entry.definition.name;
+    if entry.definition.limit || !matches!(entry.definition.kind, ResourceKind::Lock | ResourceKind::Pool(_)) {
+        return refuse(format!("{name} is no lock and no pool: it is given back at the end of a task alone"));
+    }
+    let holds = state.task(task).live.as_ref().is_some_and(|live| amount_in(&live.holds, resource) > Amount(0));
+    if !holds {
+        return refuse(format!(
+            "{} has held nothing of {name} since its start, or has given it back",
+            state.name(task)
+        ));
+    }
+    Ok((vec![Fact::GivenBack { task, attempt, resource }], None))
 }
 
 /// Whether it may be asked at all, and who has to go for that.
@@ -326,6 +349,17 @@ impl State {
         if lock.grant.is_some() {
             self.resources.at_mut(resource.index()).used.0 -= amount.0;
         }
+        self.locks_changed(resource);
+    }
+
+    /// What it took at its start of a resource of the session is free from now on.
+    pub(super) fn give_back(&mut self, task: TaskId, resource: ResourceId) {
+        let Some(live) = &self.task(task).live else { return };
+        let amount = amount_in(&live.holds, resource);
+        let left: Vec<(ResourceId, Amount)> = live.holds.iter().filter(|(id, _)| *id != resource).copied().collect();
+        self.drop_hold(task, resource, left);
+        self.resources.at_mut(resource.index()).used.0 -= amount.0;
+        self.look_at_locks();
         self.locks_changed(resource);
     }
 

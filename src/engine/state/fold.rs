@@ -10,7 +10,7 @@ use crate::engine::breaker::{Gate, Tripped};
 use crate::engine::definition::{OnLost, ResourceKind};
 use crate::engine::fact::{Fact, Outcome, Stamped, Target, Then};
 use crate::engine::health::LostAgent;
-use crate::engine::ids::{AgentId, Attempt, TaskId};
+use crate::engine::ids::{AgentId, Amount, Attempt, ResourceId, TaskId};
 use crate::engine::message::{Command, Origin, Process, StopReason, Usage};
 use crate::engine::monitors::Noticed;
 use crate::engine::overload::Overload;
@@ -274,6 +274,7 @@ impl State {
             Fact::MeetingOver { barrier, round, why } => self.end_meeting(*barrier, *round, why.as_deref()),
             Fact::LockAsked { task, attempt, request } => self.ask_lock(*task, *attempt, request),
             Fact::LockGranted { lock, fence, .. } => self.grant_lock(*lock, *fence),
+            Fact::GivenBack { task, resource, .. } => self.give_back(*task, *resource),
             Fact::LockRenewed { lock, .. } => self.renew_lock(*lock),
             Fact::LockOver { lock, .. } => self.end_lock(*lock),
             Fact::StateSet { key, value, by } => self.set_shared(key, value.as_ref(), by),
@@ -390,6 +391,14 @@ impl State {
                 t.stand(Phase::Running, now);
             }
         });
+    }
+
+    /// The live attempt holds only this any more.
+    pub(in crate::engine) fn drop_hold(&mut self, id: TaskId, resource: ResourceId, left: Vec<(ResourceId, Amount)>) {
+        self.note_room_kept(id);
+        self.holders.remove(&(resource, id));
+        let left = Arc::new(left);
+        self.edit(id, |t| t.live.iter_mut().for_each(|live| live.holds = left.clone()));
     }
 
     /// Gives back all that the live attempt holds.

@@ -171,7 +171,7 @@ pub fn decide(state: &State, id: TaskId) -> Decision {
                 facts.push(Fact::Skipped { task: id, why: Some(why) });
                 return Decision::Now(facts);
             }
-            Answer::NotYet(_) => return Decision::Later(vec![when.clone()]),
+            Answer::NotYet(_) => return later(facts, vec![when.clone()]),
             Answer::Fault(why) => return fault(id, why, facts),
         }
     }
@@ -183,7 +183,7 @@ pub fn decide(state: &State, id: TaskId) -> Decision {
         if let TaskType::QualityGate(gate) = &definition.task_type
             && let Err(conditions) = gates::arrive(state, id, gate)
         {
-            return Decision::Later(entry.and_then(|entry| entry.when.clone()).into_iter().chain(conditions).collect());
+            return later(facts, entry.and_then(|entry| entry.when.clone()).into_iter().chain(conditions).collect());
         }
         // What holds now may not hold any more by then.
         let conditions = entry.and_then(|entry| entry.when.clone()).into_iter().collect();
@@ -211,7 +211,8 @@ pub fn decide(state: &State, id: TaskId) -> Decision {
             Err(conditions) => {
                 // What held so far may not hold any more by then.
                 let when = definition.entry.iter().filter_map(|entry| entry.when.clone());
-                return Decision::Later(when.chain(conditions).collect());
+                let conditions = when.chain(conditions).collect();
+                return later(facts, conditions);
             }
         },
         TaskType::Foreach(foreach) => {
@@ -230,6 +231,11 @@ pub fn decide(state: &State, id: TaskId) -> Decision {
         TaskType::Sensor(sensor) => Fact::Awaiting { task: id, until: sensor.timeout.map(|span| state.now.plus(span)) },
     });
     Decision::Now(facts)
+}
+
+/// It has no answer yet; what was decided on the way, that of its stage, is kept: it is asked once.
+fn later(facts: Vec<Fact>, conditions: Vec<Condition>) -> Decision {
+    if facts.is_empty() { Decision::Later(conditions) } else { Decision::Closed { facts, opens: None, conditions } }
 }
 
 /// A person's answer.

@@ -15,7 +15,8 @@ use quarterdeck::engine::state::Phase;
 
 /// Seeds that once found a defect, all of them run again.
 const FOUND: &[u64] = &[
-    10, 158, 662, 1165, 1883, 2114, 2280, 4103, 9136, 5197, 3942, 4790, 325, 98, 147, 359, 645, 2152, 3270, 3342, 4270, 7444,
+    10, 158, 662, 1165, 1883, 2114, 2280, 4103, 9136, 5197, 3942, 4790, 325, 98, 147, 359, 645, 2152, 3270, 3342, 4270,
+    7444,
 ];
 /// So many of these found it before there were locks: they do what they did then.
 const BEFORE_LOCKS: usize = 9;

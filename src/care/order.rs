@@ -116,6 +116,21 @@ pub fn forget(folder: &Path, task: TaskId, attempt: Attempt) {
     let _ = fs::remove_file(order);
 }
 
+/// Files of attempts whose end is stored, left by a console that died just then.
+pub fn sweep(folder: &Path, is_live: &dyn Fn(TaskId, Attempt) -> bool) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let mut parts = name.to_str().unwrap_or_default().splitn(3, '.');
+        let mut number = || parts.next().and_then(|text| text.parse::<u32>().ok());
+        let (Some(task), Some(attempt)) = (number(), number()) else { continue };
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if is_file && !is_live(TaskId(task), Attempt(attempt)) {
+            // Left over it is in nobody's way.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Everything has succeeded: what was saved to be put back has done.
 pub fn forget_saved(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -164,6 +179,17 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_of_attempts_that_are_over_are_swept_and_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let all = ["3.1.order", "3.1.findings", "3.2.order", "4.1.order", "7.saved", "x.1.order", "notes"];
+        all.iter().for_each(|name| fs::write(folder.path().join(name), "").unwrap());
+        sweep(folder.path(), &|task, attempt| (task, attempt) == (TaskId(3), Attempt(2)));
+        let left: Vec<bool> = all.iter().map(|name| folder.path().join(name).exists()).collect();
+        assert_eq!(left, [false, false, true, false, true, true, true]);
+        sweep(&folder.path().join("none"), &|_, _| false);
+    }
 
     #[test]
     fn orders_and_findings_come_back_as_they_went_and_are_nobody_else_s() {

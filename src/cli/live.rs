@@ -15,7 +15,7 @@ use crate::care::order as care;
 use crate::engine::decide::Engine;
 use crate::engine::definition::{OnConsoleDeath, Settings, Workflow};
 use crate::engine::fact::{FACT_VERSION, Fact};
-use crate::engine::ids::Time;
+use crate::engine::ids::{Attempt, TaskId, Time};
 use crate::engine::message::Command;
 use crate::error::{Error, Kind, Result};
 use crate::fault;
@@ -142,6 +142,13 @@ pub fn live(open: Open, show: Show, side: ConsoleSide) -> Result<i32> {
         token: secret.clone().map(token_maker),
         scan: false,
     };
+    {
+        let tasks = &open.engine.state.tasks;
+        let is_live = |task: TaskId, attempt: Attempt| {
+            tasks.get(task.index()).is_some_and(|task| task.live.is_some() && task.attempt == attempt.0)
+        };
+        care::sweep(&open.folder.path().join(care::FOLDER), &is_live);
+    }
     let checkpointer = checkpointer(open.folder.name());
     let (writer, durability) = (open.writer, settings.durability);
     let watched = side.clone();

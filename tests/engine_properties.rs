@@ -105,8 +105,13 @@ fn entered(run: &Run, cut: usize) -> Vec<TaskId> {
         Fact::Requeued { task } => Some(*task),
         _ => None,
     });
+    // Only what is to be run can be edited, if it was done before then in an earlier round, perhaps of another stage.
+    let edited = run.facts[cut..].iter().filter_map(|stamped| match &stamped.fact {
+        Fact::TaskEdited { task, .. } => Some(*task),
+        _ => None,
+    });
     let in_rounds = stages.flat_map(|stage| state.stage(stage).tasks.iter().copied());
-    in_rounds.chain(again.filter(of_majority)).collect()
+    in_rounds.chain(again.filter(of_majority)).chain(edited).collect()
 }
 
 fn ended_well(facts: &[Stamped]) -> Vec<TaskId> {

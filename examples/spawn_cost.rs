@@ -34,6 +34,7 @@ fn hands() {
     let folder = std::env::temp_dir().join(format!("qd-spawn-cost-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder for output files");
     let config = Config {
+        token: None,
         table: Some(Table::create().expect("a table").into()),
         log_dir: folder.clone(),
         session: "cost".into(),

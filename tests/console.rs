@@ -128,6 +128,57 @@ fn what_asks_is_approved_and_rejected_by_keys_after_a_question() {
 }
 
 #[test]
+fn tasks_are_written_changed_and_removed_by_keys_and_each_is_taken_back() {
+    let tasks = [
+        task("first", &wait_for("go"), ""),
+        task("late", "touch late", "after: [\"first\"]"),
+        task("gone", "touch gone", "after: [\"first\"]"),
+    ];
+    let place = Place::with(&flow(2, &tasks));
+    let mut robot = console(&place, WIDE);
+    robot.go_to("late");
+    robot.keys("e");
+    robot.shows("Edit late");
+    robot.shows("run: \"touch late\", after: [\"first\"]");
+    robot.keys(", timeout: \"x\"");
+    robot.shows("a length of time");
+    robot.send(b"\r");
+    robot.shows("Edit late");
+    // what is wrong stays open; what is right is done
+    robot.send(b"\x7f\x7f9s\"");
+    robot.shows_no("a length of time");
+    robot.send(b"\r");
+    robot.shows("edit late");
+    robot.shows_no("Edit late");
+    robot.keys("u");
+    robot.shows("undone: edit late");
+    robot.keys("n");
+    robot.shows("New task");
+    // home, and into the first pair of quotes; to the end, and out of the second
+    robot.send(b"\x1b[H");
+    robot.send(b"\x1b[C\x1b[C\x1b[C\x1b[C\x1b[C");
+    robot.keys("extra");
+    robot.shows("`run` is empty");
+    robot.send(b"\x1b[C\x1b[C\x1b[C\x1b[C\x1b[C\x1b[C\x1b[C\x1b[C\x1b[C");
+    robot.keys("touch extra");
+    robot.shows_no("`run` is empty");
+    robot.send(b"\r");
+    robot.shows("add extra");
+    robot.row_says("extra", "done");
+    robot.go_to("gone");
+    robot.keys(":remove");
+    robot.send(b"\r");
+    robot.shows("Remove gone from the workflow?");
+    robot.keys("y");
+    robot.shows("remove gone");
+    robot.until("its row is gone", |lines| row_of(lines, "gone").is_none());
+    place.touch("go");
+    robot.shows("FINISHED");
+    assert_eq!(quit(&mut robot), 0);
+    assert!(place.path("late").exists() && place.path("extra").exists() && !place.path("gone").exists());
+}
+
+#[test]
 fn a_limit_is_raised_and_lowered_in_the_locks_pane_and_by_the_palette() {
     let tasks = [1, 2, 3].map(|n| task(&format!("t{n}"), FOR_EVER, "tags: [\"few\"]"));
     let text = flow(4, &tasks).replace("resources: { \"db\": Lock }", "controls: [TagLimit(\"few\", 1)]");

@@ -19,7 +19,7 @@ use super::replay::Rewind;
 use super::resume::replay;
 use crate::agents::load::Sampler;
 use crate::bus::client::{Client, Trouble};
-use crate::bus::message::{ActOrder, ToldLine};
+use crate::bus::message::{ActOrder, Order, ToldLine};
 use crate::engine::decide::Engine;
 use crate::engine::fact::{Fact, Stamped};
 use crate::engine::ids::{TaskId, Time};
@@ -35,8 +35,9 @@ use crate::session::lock::living_holder;
 use crate::snapshot::build::{Frozen, Load, build};
 use crate::snapshot::outputs::outputs;
 use crate::snapshot::record::Keeper;
+use crate::snapshot::written;
 use crate::snapshot::{Output, Snapshot, Told, View};
-use crate::tui::{self, Feed, Left, QuitHow, Step};
+use crate::tui::{self, Change, Feed, Left, QuitHow, Step};
 
 /// How often it is asked how far tasks have come.
 const TOLD_EVERY: Duration = Duration::from_millis(500);
@@ -120,7 +121,7 @@ struct AttachFeed {
     /// When the last picture was made, and how long that took.
     made: (Instant, Duration),
     /// To the thread that asks the session.
-    orders: Sender<(u64, Command)>,
+    orders: Sender<(u64, Ask)>,
     answers: Receiver<Answer>,
     refused: Vec<Answer>,
     ticket: u64,
@@ -255,7 +256,27 @@ impl Feed for AttachFeed {
         self.ticket += 1;
         if self.frozen.read_only.is_some() {
             self.refuse(READ_ONLY);
-        } else if self.orders.send((self.ticket, command)).is_err() {
+        } else if self.orders.send((self.ticket, Ask::Act(command))).is_err() {
+            self.refuse("the session has gone");
+        }
+        self.ticket
+    }
+
+    fn says(&mut self, task: TaskId) -> String {
+        written::fields(&self.state, task)
+    }
+
+    fn check_change(&mut self, change: &Change) -> std::result::Result<(), String> {
+        match self.frozen.read_only.is_some() || self.rewind.replay.is_some() {
+            true => Err(READ_ONLY.to_owned()),
+            false => super::spawn::command(change, &self.state).map(|_| ()),
+        }
+    }
+
+    fn make_change(&mut self, change: &Change) -> u64 {
+        self.ticket += 1;
+        let order = super::spawn::order(change, &self.state, None);
+        if self.orders.send((self.ticket, Ask::Change(Box::new(order)))).is_err() {
             self.refuse("the session has gone");
         }
         self.ticket
@@ -344,6 +365,12 @@ fn follow(folder: &Folder, mut position: Position, tell: &Sender<News>) {
 }
 
 /// Asks the session what the screen asks, and how far tasks have come.
+/// What the person at the keys asks.
+enum Ask {
+    Act(Command),
+    Change(Box<Order>),
+}
+
 struct Link {
     client: Option<Client>,
     who: String,
@@ -352,11 +379,11 @@ struct Link {
 
 impl Link {
     /// Ends with the screen.
-    fn run(mut self, folder: &Path, asked: &Receiver<(u64, Command)>, shared: &Shared) {
+    fn run(mut self, folder: &Path, asked: &Receiver<(u64, Ask)>, shared: &Shared) {
         loop {
             match asked.recv_timeout(TOLD_EVERY) {
-                Ok((ticket, command)) => {
-                    let answer = self.act(folder, &command);
+                Ok((ticket, asked)) => {
+                    let answer = self.put(folder, &asked);
                     if self.answer_to.send((ticket, answer)).is_err() {
                         return;
                     }
@@ -371,9 +398,15 @@ impl Link {
         }
     }
 
-    fn act(&mut self, folder: &Path, command: &Command) -> std::result::Result<String, Refusal> {
-        let command = serde_json::to_value(command).map_err(|error| Refusal(error.to_string()))?;
-        match self.ask(folder, "act", json!(ActOrder { command })) {
+    fn put(&mut self, folder: &Path, asked: &Ask) -> std::result::Result<String, Refusal> {
+        let (action, parameters) = match asked {
+            Ask::Act(command) => {
+                let command = serde_json::to_value(command).map_err(|error| Refusal(error.to_string()))?;
+                ("act", json!(ActOrder { command }))
+            }
+            Ask::Change(order) => ("command", json!(**order)),
+        };
+        match self.ask(folder, action, parameters) {
             Ok(answer) => Ok(answer.get("done").and_then(Value::as_str).unwrap_or_default().to_owned()),
             Err(Trouble::Refused(why) | Trouble::Strange(why)) => Err(Refusal(why)),
             Err(Trouble::Gone | Trouble::Nobody) => Err(Refusal("the session does not answer".to_owned())),

@@ -21,9 +21,10 @@ use crate::session::folder::Surroundings;
 use crate::snapshot::build::{Frozen, Load, build};
 use crate::snapshot::outputs::outputs;
 use crate::snapshot::record::Keeper;
+use crate::snapshot::written;
 use crate::snapshot::{Output, Snapshot, Storage, View};
 use crate::tui::theme::{Depth, Theme};
-use crate::tui::{self, Feed, Left, Options, QuitHow, Step};
+use crate::tui::{self, Change, Feed, Left, Options, QuitHow, Step};
 
 /// How often CPU and memory are sampled.
 const SAMPLE_EVERY: Duration = Duration::from_secs(2);
@@ -169,6 +170,27 @@ impl Feed for LiveFeed {
         self.ticket += 1;
         self.handle.send(command, self.ticket, Some(self.answer_to.clone()));
         self.ticket
+    }
+
+    fn says(&mut self, task: TaskId) -> String {
+        written::fields(&self.frozen.engine.state, task)
+    }
+
+    fn check_change(&mut self, change: &Change) -> std::result::Result<(), String> {
+        if self.rewind.replay.is_some() {
+            return Err("this is a replay".to_owned());
+        }
+        super::spawn::command(change, &self.frozen.engine.state).map(|_| ())
+    }
+
+    fn make_change(&mut self, change: &Change) -> u64 {
+        match super::spawn::command(change, &self.frozen.engine.state) {
+            Ok(command) => self.send(command),
+            Err(why) => {
+                self.said.push(why);
+                0
+            }
+        }
     }
 
     fn answers(&mut self) -> Vec<(u64, std::result::Result<String, Refusal>)> {

@@ -11,9 +11,12 @@ use super::ctl::{self, Within, folder, of, to_value, who};
 use super::shell::print;
 use crate::bus::client::Client;
 use crate::bus::message::Order;
+use crate::engine::message::{Command, Origin};
+use crate::engine::state::State;
 use crate::error::{Error, Result};
-use crate::server::REQUEST_BYTES;
+use crate::server::{REQUEST_BYTES, surgery};
 use crate::text;
+use crate::tui::Change;
 use crate::workflow::graft;
 
 /// `qd spawn`.
@@ -64,4 +67,26 @@ pub(super) fn read(file: Option<&Path>) -> Result<String> {
         return Err(Error::usage(format!("{name} is too long to be added at once")).hint(hint));
     }
     Ok(text)
+}
+
+/// What a console asks for when somebody has written a change at its keys.
+pub(super) fn order(change: &Change, state: &State, stage: Option<String>) -> Order {
+    let text = change.text.trim();
+    let bare = !text.starts_with(['(', '[', 'T']);
+    let text = if bare { format!("Task({text})") } else { text.to_owned() };
+    match change.task {
+        None => Order { command: "add".into(), text, stage, ..Order::default() },
+        Some(task) => {
+            let name = state.definitions.get(task.index()).map(|task| task.id.clone());
+            Order { command: "edit".into(), text, tasks: name.into_iter().collect(), ..Order::default() }
+        }
+    }
+}
+
+/// The command that it comes to.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn command(change: &Change, state: &State) -> std::result::Result<Command, String> {
+    surgery::read(state, &order(change, state, None), &Origin::Operator, super::run::machine)
 }

@@ -5,7 +5,7 @@
 mod answer;
 mod locks;
 pub mod orders;
-mod surgery;
+pub mod surgery;
 
 pub use answer::message_lines;
 

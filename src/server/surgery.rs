@@ -39,17 +39,25 @@ pub(super) fn answer(
     for _ in 0..TRIES {
         let frozen = answer::picture(handle)?;
         let state = &frozen.engine.state;
-        let command = thread::scope(|scope| {
-            let read = || command(state, order, &by, &machine());
-            let reader = thread::Builder::new().name("graft".into()).stack_size(STACK).spawn_scoped(scope, read);
-            reader.map_err(|error| error.to_string())?.join().map_err(|_| "it cannot be read".to_owned())?
-        })?;
+        let command = read(state, order, &by, machine)?;
         match answer::send(handle, by.clone(), command) {
             Err(why) if why == OUTDATED => {}
             other => return other,
         }
     }
     Err(format!("{OUTDATED}, again and again"))
+}
+
+/// The command that a text comes to in this state.
+///
+/// # Errors
+/// What is wrong with it, placed.
+pub fn read(state: &State, order: &Order, by: &Origin, machine: fn() -> Machine) -> Result<Command, String> {
+    thread::scope(|scope| {
+        let read = || command(state, order, by, &machine());
+        let reader = thread::Builder::new().name("graft".into()).stack_size(STACK).spawn_scoped(scope, read);
+        reader.map_err(|error| error.to_string())?.join().map_err(|_| "it cannot be read".to_owned())?
+    })
 }
 
 fn command(state: &State, order: &Order, by: &Origin, machine: &Machine) -> Result<Command, String> {

@@ -15,6 +15,7 @@ mod rows;
 pub use rows::filtered;
 pub mod waits;
 pub mod why;
+pub mod written;
 
 use std::sync::Arc;
 

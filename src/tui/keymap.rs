@@ -144,6 +144,11 @@ pub enum Act {
     GoLive,
     /// Say something to everybody who looks.
     Say,
+    /// Write a task and add it.
+    NewTask,
+    /// Change what a task that waits says.
+    EditTask,
+    Remove,
     /// Ignore `PauseWhile`, or let it count again.
     PauseWhile,
     Compensate,
@@ -297,6 +302,9 @@ pub static BINDINGS: &[Binding] = {
         bind(Task, &["A"], Approve, "approve: say yes to what the task asks").asks(),
         bind(Task, &["D"], Reject, "reject: say no to what the task asks").asks(),
         bind(Task, &["X"], Kill, "kill the task now: SIGKILL").asks(),
+        bind(Anywhere, &["n"], NewTask, "new task: write it, it is added to the workflow"),
+        bind(Task, &["e"], EditTask, "edit the task, as a workflow file says it, while it waits"),
+        bind(Task, &[], Remove, "remove the task: what waits for it goes on without").asks(),
         bind(Task, &[], Skip, "skip the task: what waits for it goes on"),
         bind(Task, &[], Unskip, "unskip: take a skip or a cancel back, it waits again"),
         bind(Task, &["y y"], CopyName, "copy the task's name"),

@@ -38,7 +38,7 @@ use jiff::tz::TimeZone;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::engine::ids::Time;
+use crate::engine::ids::{TaskId, Time};
 use crate::engine::message::{Command, Refusal};
 use crate::snapshot::{Output, Snapshot, View};
 
@@ -58,6 +58,21 @@ pub trait Feed {
     fn changed(&mut self) -> bool;
     /// Sends a command; its answer comes under this ticket.
     fn send(&mut self, command: Command) -> u64;
+    /// What a task says of itself, as fields of a `Task(…)`.
+    fn says(&mut self, _task: TaskId) -> String {
+        String::new()
+    }
+    /// What is wrong with a change, if anything. Nothing is done.
+    ///
+    /// # Errors
+    /// In words, placed; in several lines.
+    fn check_change(&mut self, _change: &Change) -> Result<(), String> {
+        Err("nothing can be changed here".to_owned())
+    }
+    /// Asks for a change in which nothing is wrong; its answer comes under this ticket.
+    fn make_change(&mut self, _change: &Change) -> u64 {
+        0
+    }
     /// Answers since the last call: what was done, in words, or why not. Empty words are not shown.
     fn answers(&mut self) -> Vec<(u64, Result<String, Refusal>)>;
     /// The session's clock; of a recording, the instant shown.
@@ -84,6 +99,15 @@ pub trait Feed {
     fn steer(&mut self, _step: Step) -> Option<String> {
         None
     }
+}
+
+/// A change of the workflow, as somebody wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// A task, or fields of one.
+    pub text: String,
+    /// Of this one; a new one otherwise.
+    pub task: Option<TaskId>,
 }
 
 /// A move in a recording.
@@ -401,6 +425,27 @@ impl Screen<'_> {
             Request::Send(command) => {
                 self.feed.send(command);
             }
+            Request::Edit(task, name) => {
+                let says = self.feed.says(task);
+                update::edit(self.model, task, name, &says);
+            }
+            Request::CheckChange(change) => {
+                let wrong = self.feed.check_change(&change).err();
+                if let Some(Dialog::Write { problem, .. }) = &mut self.model.dialog {
+                    *problem = wrong;
+                }
+            }
+            Request::MakeChange(change) => match self.feed.check_change(&change) {
+                Ok(()) => {
+                    self.model.dialog = None;
+                    self.feed.make_change(&change);
+                }
+                Err(wrong) => {
+                    if let Some(Dialog::Write { problem, .. }) = &mut self.model.dialog {
+                        *problem = Some(wrong);
+                    }
+                }
+            },
             Request::Quit(how) => self.feed.quit(how),
             Request::Rewind => {
                 let said = self.feed.rewind();

@@ -27,6 +27,8 @@ pub const WHICH_KEY_MS: u64 = 300;
 pub const MAX_STAGES: usize = 4096;
 /// A field takes at most so many characters.
 pub const MAX_FIELD: usize = 1000;
+/// A task that is written has at most so many characters.
+pub const MAX_TASK: usize = 8000;
 
 /// A pane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -157,21 +159,65 @@ pub struct Toast {
 #[derive(Debug)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Dialog {
-    Help { scroll: usize },
-    Tour { page: usize },
-    Why { scroll: usize },
-    Actions { scroll: usize },
-    Shared { scroll: usize },
-    Messages { scroll: usize },
-    Waits { row: usize },
-    Alerts { row: usize },
-    Menu { row: usize },
-    Themes { row: usize, before: Box<Theme> },
-    Palette { field: Box<TextArea<'static>>, row: usize },
-    Filter { field: Box<TextArea<'static>>, before: String, problem: Option<String> },
-    Search { field: Box<TextArea<'static>>, problem: Option<String> },
-    Say { field: Box<TextArea<'static>> },
-    Confirm { title: String, lines: Vec<String>, yes: String, command: Command },
+    Help {
+        scroll: usize,
+    },
+    Tour {
+        page: usize,
+    },
+    Why {
+        scroll: usize,
+    },
+    Actions {
+        scroll: usize,
+    },
+    Shared {
+        scroll: usize,
+    },
+    Messages {
+        scroll: usize,
+    },
+    Waits {
+        row: usize,
+    },
+    Alerts {
+        row: usize,
+    },
+    Menu {
+        row: usize,
+    },
+    Themes {
+        row: usize,
+        before: Box<Theme>,
+    },
+    Palette {
+        field: Box<TextArea<'static>>,
+        row: usize,
+    },
+    Filter {
+        field: Box<TextArea<'static>>,
+        before: String,
+        problem: Option<String>,
+    },
+    Search {
+        field: Box<TextArea<'static>>,
+        problem: Option<String>,
+    },
+    Say {
+        field: Box<TextArea<'static>>,
+    },
+    /// A task is written: a new one, or what is to be another of this one.
+    Write {
+        field: Box<TextArea<'static>>,
+        task: Option<(TaskId, String)>,
+        problem: Option<String>,
+    },
+    Confirm {
+        title: String,
+        lines: Vec<String>,
+        yes: String,
+        command: Command,
+    },
     Quit,
 }
 
@@ -186,7 +232,11 @@ impl Dialog {
             | Self::Messages { .. } => Context::Popup,
             Self::Tour { .. } => Context::Tour,
             Self::Alerts { .. } | Self::Waits { .. } | Self::Menu { .. } | Self::Themes { .. } => Context::Choice,
-            Self::Palette { .. } | Self::Filter { .. } | Self::Search { .. } | Self::Say { .. } => Context::Field,
+            Self::Palette { .. }
+            | Self::Filter { .. }
+            | Self::Search { .. }
+            | Self::Say { .. }
+            | Self::Write { .. } => Context::Field,
             Self::Confirm { .. } => Context::Question,
             Self::Quit => Context::Leaving,
         }

@@ -35,6 +35,10 @@ pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>) {
         Dialog::Filter { field, problem, .. } => questions::filter(pen, scene, field, problem.as_deref()),
         Dialog::Search { field, problem } => questions::search(pen, scene, field, problem.as_deref()),
         Dialog::Say { field } => questions::say(pen, scene, field),
+        Dialog::Write { field, task, problem } => {
+            let name = task.as_ref().map(|(_, name)| name.as_str());
+            questions::write(pen, scene, field, name, problem.as_deref());
+        }
         Dialog::Confirm { title, lines, yes, .. } => questions::confirm(pen, scene, title, lines, yes),
         Dialog::Quit => questions::quit(pen, scene),
     }

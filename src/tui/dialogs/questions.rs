@@ -40,6 +40,34 @@ fn at_foot(pen: &mut Pen<'_>, scene: &Scene<'_>, height: u16, title: &str) -> Re
     framed(pen, area, title, &keys(Context::Field))
 }
 
+/// A task as text, and below it what is wrong with that.
+pub(super) fn write(
+    pen: &mut Pen<'_>,
+    scene: &Scene<'_>,
+    text: &TextArea<'_>,
+    name: Option<&str>,
+    problem: Option<&str>,
+) {
+    let lines: Vec<&str> = problem.unwrap_or_default().lines().collect();
+    let title = name.map_or_else(|| "New task".to_owned(), |name| format!("Edit {name}"));
+    // As high with a mistake as without: nothing jumps while somebody writes.
+    let inside = at_foot(pen, scene, 14, &title);
+    field(pen, inside, text, "id: \"smoke\", run: \"make smoke\", after: [\"build\"], stage: \"test\"");
+    let room = inside.width.saturating_sub(2);
+    if lines.is_empty() && inside.height > 1 {
+        let hint = match name {
+            Some(_) => "only what differs is changed; None takes a field away; stage: \"…\" moves it",
+            None => "as a workflow file says it; [Task(…), Task(…)] for several",
+        };
+        pen.text(inside.x + 2, inside.y + 1, room, hint, Meaning::Muted);
+    }
+    for (i, line) in lines.iter().enumerate().take(usize::from(inside.height.saturating_sub(1))) {
+        let meaning = if i == 0 { Meaning::Warn } else { Meaning::Muted };
+        let mark = if i == 0 { "▲ " } else { "" };
+        pen.text(inside.x + 2, inside.y + 1 + i as u16, room, &format!("{mark}{}", crate::text::clean(line)), meaning);
+    }
+}
+
 pub(super) fn filter(pen: &mut Pen<'_>, scene: &Scene<'_>, text: &TextArea<'_>, problem: Option<&str>) {
     let inside = at_foot(pen, scene, 4, "Filter");
     field(pen, inside, text, "state:failed  stage:build  prio>40  lock:db  tag:slow  -not  words of the name");

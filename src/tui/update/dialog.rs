@@ -3,14 +3,17 @@
 use nucleo_matcher::pattern::{CaseMatching, Normalization, Pattern};
 use nucleo_matcher::{Config, Matcher, Utf32Str};
 
+use tui_textarea::TextArea;
+
+use crate::engine::ids::TaskId;
 use crate::engine::message::Command;
 use crate::snapshot::{PostRow, SharedRow, Snapshot};
 
-use super::super::QuitHow;
 use super::super::keymap::{self, Act, Context};
 use super::super::logsearch;
 use super::super::model::{Dialog, Model, Pane, field};
 use super::super::theme::{BUILT_IN, Theme};
+use super::super::{Change, QuitHow};
 use super::log;
 use super::navigate::{self, moved};
 use super::task::{self, Entry, check, of_task};
@@ -34,6 +37,7 @@ pub fn open(model: &mut Model, act: Act) -> bool {
         Act::Menu => Dialog::Menu { row: 0 },
         Act::Palette => Dialog::Palette { field: field(""), row: 0 },
         Act::Say => Dialog::Say { field: field("") },
+        Act::NewTask => Dialog::Write { field: field("id: \"\", run: \"\", after: []"), task: None, problem: None },
         Act::Search => Dialog::Search { field: field(""), problem: None },
         Act::Filter => {
             let before = model.queue.filter_text.clone();
@@ -132,6 +136,12 @@ fn accept(model: &mut Model, dialog: Dialog, snapshot: &Snapshot) -> Vec<Request
                 model.dialog = Some(Dialog::Filter { field, before, problem: Some(problem) });
             }
             vec![]
+        }
+        Dialog::Write { field, task, problem } => {
+            // It stays open until nothing is wrong with it.
+            let change = written(&field, &task);
+            model.dialog = Some(Dialog::Write { field, task, problem });
+            vec![Request::MakeChange(change)]
         }
         Dialog::Say { field } => {
             let text = field.lines().join(" ");
@@ -321,4 +331,15 @@ fn all_entries(model: &Model, snapshot: &Snapshot) -> Vec<Entry> {
         }
     }
     out
+}
+
+/// The change of the workflow that a field speaks of.
+pub fn written(field: &TextArea<'_>, task: &Option<(TaskId, String)>) -> Change {
+    Change { text: field.lines().join(" "), task: task.as_ref().map(|(task, _)| *task) }
+}
+
+/// A field with what a task says of itself.
+pub fn edit(model: &mut Model, task: TaskId, name: String, says: &str) {
+    let task = Some((task, name));
+    model.dialog = Some(Dialog::Write { field: field(says), task, problem: None });
 }

@@ -7,7 +7,7 @@ use crate::text;
 
 use super::super::keymap::Key;
 use super::super::logsearch::Pattern;
-use super::super::model::{Dialog, MAX_FIELD, Model};
+use super::super::model::{Dialog, MAX_FIELD, MAX_TASK, Model};
 use super::{Request, dialog};
 
 /// A key that the table does not name goes into the field.
@@ -28,18 +28,19 @@ pub fn on_typed(model: &mut Model, key: Key, _snapshot: &Snapshot) -> Vec<Reques
     if ctrl && matches!(key, AreaKey::Char('m' | 'j')) {
         return vec![];
     }
+    let most = most(model);
     let Some(field) = field_of(model) else { return vec![] };
-    let room = field.lines().iter().map(|line| line.chars().count()).sum::<usize>() < MAX_FIELD;
+    let room = field.lines().iter().map(|line| line.chars().count()).sum::<usize>() < most;
     let visible = !matches!(key, AreaKey::Char(c) if !ctrl && !alt && (!room || !text::is_plain(c)));
     if visible {
         field.input(Input { key, ctrl, alt, shift: false });
     }
-    changed(model);
-    vec![]
+    changed(model)
 }
 
 /// Text from a bracketed paste.
 pub fn on_paste(model: &mut Model, pasted: &str) -> Vec<Request> {
+    let most = most(model);
     let Some(field) = field_of(model) else {
         model.toast(
             format!("pasted {} ignored: a paste runs no keys", super::super::format::bytes(pasted.len() as u64)),
@@ -48,16 +49,21 @@ pub fn on_paste(model: &mut Model, pasted: &str) -> Vec<Request> {
         return vec![];
     };
     let there = field.lines().iter().map(|line| line.chars().count()).sum::<usize>();
-    let room = MAX_FIELD.saturating_sub(there);
+    let room = most.saturating_sub(there);
     let head: String = pasted.chars().take(room * 4).collect();
     let one_line = text::line(head.replace(['\n', '\r', '\t'], " ").as_bytes(), room).text;
-    let cut = pasted.chars().nth(MAX_FIELD).is_some();
+    let cut = pasted.chars().nth(most).is_some();
     field.insert_str(one_line);
-    changed(model);
+    let requests = changed(model);
     if cut {
-        model.toast(format!("the paste was cut: a field takes {MAX_FIELD} characters"), true);
+        model.toast(format!("the paste was cut: a field takes {most} characters"), true);
     }
-    vec![]
+    requests
+}
+
+/// So many characters the open field takes.
+fn most(model: &Model) -> usize {
+    if matches!(model.dialog, Some(Dialog::Write { .. })) { MAX_TASK } else { MAX_FIELD }
 }
 
 fn field_of(model: &mut Model) -> Option<&mut TextArea<'static>> {
@@ -65,14 +71,20 @@ fn field_of(model: &mut Model) -> Option<&mut TextArea<'static>> {
         Dialog::Palette { field, .. }
         | Dialog::Filter { field, .. }
         | Dialog::Search { field, .. }
+        | Dialog::Write { field, .. }
         | Dialog::Say { field } => Some(field),
         _ => None,
     }
 }
 
 /// What follows from a changed field: a filter holds while it is typed, the palette begins again at its top.
-fn changed(model: &mut Model) {
+fn changed(model: &mut Model) -> Vec<Request> {
     match model.dialog.take() {
+        Some(Dialog::Write { field, task, problem }) => {
+            let change = dialog::written(&field, &task);
+            model.dialog = Some(Dialog::Write { field, task, problem });
+            return vec![Request::CheckChange(change)];
+        }
         Some(Dialog::Filter { field, before, .. }) => {
             let problem = dialog::apply_filter(model, &field.lines().join(" "));
             model.dialog = Some(Dialog::Filter { field, before, problem });
@@ -85,4 +97,5 @@ fn changed(model: &mut Model) {
         Some(Dialog::Palette { field, .. }) => model.dialog = Some(Dialog::Palette { field, row: 0 }),
         other => model.dialog = other,
     }
+    vec![]
 }

@@ -10,6 +10,7 @@ mod navigate;
 mod task;
 mod timeline;
 
+pub use dialog::edit;
 pub use dialog::{entries, menu};
 pub use graph::depth as graph_depth;
 pub use navigate::sort_name;
@@ -17,13 +18,13 @@ pub use task::{Entry, check};
 
 use std::path::PathBuf;
 
-use crate::engine::ids::Time;
+use crate::engine::ids::{TaskId, Time};
 use crate::engine::message::Command;
 use crate::snapshot::{Mode, Snapshot};
 
 use super::keymap::{self, Act, Context, Found, Key};
 use super::model::{Dialog, Model, Pane};
-use super::{QuitHow, Step};
+use super::{Change, QuitHow, Step};
 
 pub use mouse::{Mouse, MouseKind};
 
@@ -54,6 +55,12 @@ pub enum Message {
 pub enum Request {
     /// Send it to the engine.
     Send(Command),
+    /// Let somebody change what a task says: which, and its name.
+    Edit(TaskId, String),
+    /// Say what is wrong with what is being written, if anything.
+    CheckChange(Change),
+    /// Change the workflow so, if nothing is wrong with it.
+    MakeChange(Change),
     /// Leave in this way.
     Quit(QuitHow),
     /// Move in the recording.
@@ -266,7 +273,13 @@ fn quit(model: &mut Model, snapshot: &Snapshot) -> Vec<Request> {
 fn interrupt(model: &mut Model, snapshot: &Snapshot) -> Vec<Request> {
     if matches!(
         model.dialog,
-        Some(Dialog::Palette { .. } | Dialog::Filter { .. } | Dialog::Search { .. } | Dialog::Say { .. })
+        Some(
+            Dialog::Palette { .. }
+                | Dialog::Filter { .. }
+                | Dialog::Search { .. }
+                | Dialog::Say { .. }
+                | Dialog::Write { .. }
+        )
     ) {
         return dialog::act(model, Act::Back, snapshot);
     }

@@ -100,7 +100,8 @@ fn check_task(act: Act, model: &Model, snapshot: &Snapshot) -> Result<(), String
         Act::Retry if is_escalated(row) => Ok(()),
         Act::Retry if !matches!(row.phase, Phase::Failed | Phase::Lost | Phase::Cancelled | Phase::Delayed) => no(word),
         Act::Hold if over || alive => no(word),
-        Act::Skip if over || alive => no(word),
+        Act::Skip | Act::EditTask | Act::Remove if over || alive => no(word),
+        Act::Remove if row.attempt > 0 => no("begun: skip or cancel it"),
         Act::Unskip if !matches!(row.phase, Phase::Skipped | Phase::Cancelled) => {
             no(&format!("{word}, neither skipped nor cancelled"))
         }
@@ -174,6 +175,8 @@ pub fn of_task(act: Act) -> bool {
             | Reject
             | Skip
             | Unskip
+            | EditTask
+            | Remove
             | CopyName
             | CopyCommand
             | CopyLogPath
@@ -244,6 +247,17 @@ pub fn act(model: &mut Model, act: Act, count: Option<u32>, snapshot: &Snapshot)
             confirm(model, &format!("Fallback of {}?", row.name), lines, "do it now", Command::Fallback { task })
         }
         Act::Skip => send(Command::Skip { task }),
+        Act::EditTask => vec![Request::Edit(task, row.name.to_string())],
+        Act::Remove => {
+            let lines = vec!["It is not run, and what waits for it goes on without it.".to_owned()];
+            confirm(
+                model,
+                &format!("Remove {} from the workflow?", row.name),
+                lines,
+                "remove it",
+                Command::Remove { task },
+            )
+        }
         Act::Unskip => send(Command::Unskip { task }),
         Act::Cancel => {
             let lines = consequences(&row, model, snapshot);

@@ -179,6 +179,44 @@ fn tasks_are_written_changed_and_removed_by_keys_and_each_is_taken_back() {
 }
 
 #[test]
+fn what_is_marked_is_cancelled_at_once_after_a_preview_and_taken_back_at_once() {
+    let tasks = [
+        task("first", FOR_EVER, ""),
+        task("left", "true", "after: [\"first\"]"),
+        task("right", "true", "after: [\"first\"]"),
+        task("end", "true", "after: [\"left\", \"right\"]"),
+    ];
+    let place = Place::with(&flow(2, &tasks));
+    let mut robot = console(&place, WIDE);
+    robot.row_says("first", "running");
+    robot.go_to("left");
+    // marked, and the cursor goes on to the next, in one breath
+    robot.keys("  x");
+    robot.shows("Cancel 2 marked tasks?");
+    robot.shows("waiting   2: left, right");
+    robot.shows("1 more task blocked");
+    robot.shows("undo      u takes it back");
+    robot.keys("y");
+    robot.row_says("left", "cancelled");
+    robot.row_says("right", "cancelled");
+    robot.row_says("end", "blocked");
+    robot.shows("2 marked");
+    robot.keys("u");
+    robot.row_says("left", "waiting");
+    robot.row_says("right", "waiting");
+    robot.row_says("end", "waiting");
+    // all that pass the filter; what runs already cannot be held
+    robot.keys("*p");
+    robot.shows("Hold 3 of 4 marked tasks?");
+    robot.shows("left out  1: first (running)");
+    robot.keys("y");
+    robot.row_says("end", "held");
+    robot.send(b"\x1b");
+    robot.shows_no("marked");
+    assert_eq!(stop(&mut robot), 3);
+}
+
+#[test]
 fn a_limit_is_raised_and_lowered_in_the_locks_pane_and_by_the_palette() {
     let tasks = [1, 2, 3].map(|n| task(&format!("t{n}"), FOR_EVER, "tags: [\"few\"]"));
     let text = flow(4, &tasks).replace("resources: { \"db\": Lock }", "controls: [TagLimit(\"few\", 1)]");

@@ -455,7 +455,7 @@ fn a_session_is_made_once_and_a_finished_one_keeps_its_code_and_runs_nothing_aga
     let mut kept: Vec<_> =
         fs::read_dir(place.path("state/sessions/night")).expect("ours").flatten().map(|e| e.file_name()).collect();
     kept.sort();
-    assert_eq!(kept, ["journal", "lock", "log", "workflow.ron"], "nothing of a guard is left");
+    assert_eq!(kept, ["journal", "lock", "log", "secret", "workflow.ron"], "nothing of a guard is left");
     let list = json(&place.run(&["sessions", "--json"]).exits(0).out);
     assert_eq!((list.len(), &list[0]["name"], &list[0]["code"]), (1, &"night".into(), &1.into()));
 }

@@ -3,7 +3,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Version of this protocol, said in `hello`.
 pub const PROTOCOL: u32 = 1;
@@ -389,28 +389,34 @@ impl Request {
     /// # Errors
     /// What is wrong with it.
     pub fn of(content: &Content) -> Result<Self, String> {
-        let parameters = match &content.parameters {
-            Value::Null => json!({}),
-            given => given.clone(),
-        };
-        let wrong = |error: serde_json::Error| format!("the parameters of `{}`: {error}", content.action);
         match content.action.as_str() {
-            "command" => serde_json::from_value(parameters).map(Self::Command).map_err(wrong),
-            "ps" => serde_json::from_value(parameters).map(Self::Ps).map_err(wrong),
-            "why" => serde_json::from_value(parameters).map(Self::Why).map_err(wrong),
-            "wait" => serde_json::from_value(parameters).map(Self::Wait).map_err(wrong),
-            "progress" => serde_json::from_value(parameters).map(Self::Progress).map_err(wrong),
-            "state" => serde_json::from_value(parameters).map(Self::State).map_err(wrong),
-            "message" => serde_json::from_value(parameters).map(Self::Message).map_err(wrong),
-            "barrier" => serde_json::from_value(parameters).map(Self::Barrier).map_err(wrong),
-            "act" => serde_json::from_value(parameters).map(Self::Act).map_err(wrong),
+            "command" => read(content, Self::Command),
+            "ps" => read(content, Self::Ps),
+            "why" => read(content, Self::Why),
+            "wait" => read(content, Self::Wait),
+            "progress" => read(content, Self::Progress),
+            "state" => read(content, Self::State),
+            "message" => read(content, Self::Message),
+            "barrier" => read(content, Self::Barrier),
+            "act" => read(content, Self::Act),
             "told" => Ok(Self::Told),
-            "lock" => serde_json::from_value(parameters).map(Self::Lock).map_err(wrong),
+            "lock" => read(content, Self::Lock),
             other => Err(format!(
                 "there is no action `{other}`: command, ps, why, wait, progress, state, message, lock, barrier, act, told"
             )),
         }
     }
+}
+
+/// The parameters as what this action takes; none is as if none of them were given.
+fn read<'de, T: Deserialize<'de>>(content: &'de Content, make: impl FnOnce(T) -> Request) -> Result<Request, String> {
+    let parameters = match &content.parameters {
+        Value::Null => T::deserialize(serde::de::value::MapDeserializer::<_, serde_json::Error>::new(
+            std::iter::empty::<(&str, &Value)>(),
+        )),
+        given => T::deserialize(given),
+    };
+    parameters.map(make).map_err(|error| format!("the parameters of `{}`: {error}", content.action))
 }
 
 impl CoordinationMessage {

@@ -35,8 +35,8 @@ use crate::session::lock::living_holder;
 use crate::snapshot::build::{Frozen, Load, build};
 use crate::snapshot::outputs::outputs;
 use crate::snapshot::record::Keeper;
-use crate::snapshot::written;
 use crate::snapshot::{Output, Snapshot, Told, View};
+use crate::snapshot::{effect, written};
 use crate::tui::{self, Change, Feed, Left, QuitHow, Step};
 
 /// How often it is asked how far tasks have come.
@@ -260,6 +260,10 @@ impl Feed for AttachFeed {
             self.refuse("the session has gone");
         }
         self.ticket
+    }
+
+    fn would(&mut self, command: &Command) -> Vec<String> {
+        effect::effect(&self.state, command)
     }
 
     fn says(&mut self, task: TaskId) -> String {

@@ -21,8 +21,8 @@ use crate::session::folder::Surroundings;
 use crate::snapshot::build::{Frozen, Load, build};
 use crate::snapshot::outputs::outputs;
 use crate::snapshot::record::Keeper;
-use crate::snapshot::written;
 use crate::snapshot::{Output, Snapshot, Storage, View};
+use crate::snapshot::{effect, written};
 use crate::tui::theme::{Depth, Theme};
 use crate::tui::{self, Change, Feed, Left, Options, QuitHow, Step};
 
@@ -170,6 +170,10 @@ impl Feed for LiveFeed {
         self.ticket += 1;
         self.handle.send(command, self.ticket, Some(self.answer_to.clone()));
         self.ticket
+    }
+
+    fn would(&mut self, command: &Command) -> Vec<String> {
+        effect::effect(&self.frozen.engine.state, command)
     }
 
     fn says(&mut self, task: TaskId) -> String {

@@ -29,7 +29,7 @@ use super::shared;
 use super::state::{Changed, Live, Phase, State};
 use super::subworkflow;
 use super::surgery;
-use super::trial::{Trial, flat};
+use super::trial::{self, Trial, flat};
 
 /// How long a start waits that failed because the machine was out of something; doubled up to [`NO_ROOM_MAX`].
 const NO_ROOM: Span = Span(500);
@@ -269,13 +269,7 @@ impl Engine {
             Command::Undo => self.undo(turn),
             Command::Redo => self.redo(turn),
             Command::All(commands) => {
-                let mut each = Vec::with_capacity(commands.len());
-                for command in commands {
-                    match subworkflow::spread(&self.state, command) {
-                        Some(list) => each.extend(list.unwrap_or_default()),
-                        None => each.push(command.clone()),
-                    }
-                }
+                let each = trial::spread(&self.state, commands);
                 self.all(turn, by, each)
             }
             one => {

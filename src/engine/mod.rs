@@ -44,6 +44,6 @@ pub mod state;
 pub mod subworkflow;
 pub mod surgery;
 pub mod table;
-mod trial;
+pub mod trial;
 pub mod values;
 pub mod window;

@@ -4,7 +4,8 @@
 use super::decide::intend;
 use super::fact::{Fact, Stamped};
 use super::message::{Command, Refusal};
-use super::state::State;
+use super::state::{State, Tally};
+use super::subworkflow;
 
 /// Commands of one that were refused are tried so often.
 const MAX_ROUNDS_OF_TRIALS: usize = 64;
@@ -78,6 +79,52 @@ impl Trial {
     pub fn facts(self) -> Vec<Fact> {
         self.facts
     }
+}
+
+/// What a command would come to.
+#[derive(Debug, Clone)]
+pub struct Would {
+    /// So many parts of it can be done.
+    pub done: usize,
+    /// So many cannot, and why the first of them cannot.
+    pub refused: Option<(usize, Refusal)>,
+    /// It can be taken back.
+    pub returns: bool,
+    /// How many tasks are shown how, before.
+    pub before: Tally,
+    /// And after, as far as that is known at once.
+    pub after: Tally,
+}
+
+/// What this would come to now. Nothing is done.
+pub fn would(state: &State, command: &Command) -> Would {
+    let each = match command {
+        Command::All(commands) => spread(state, commands),
+        one => spread(state, std::slice::from_ref(one)),
+    };
+    let asked = each.len();
+    let mut trial = Trial::on(state);
+    let tried = trial.go_each(each);
+    let refused = asked - tried.done.len();
+    Would {
+        done: tried.done.len(),
+        refused: tried.refusal.filter(|_| refused > 0).map(|why| (refused, why)),
+        returns: tried.inverses.is_some(),
+        before: state.counts,
+        after: trial.state.counts,
+    }
+}
+
+/// Each command, and those on a subworkflow as what they are to all of it.
+pub(super) fn spread(state: &State, commands: &[Command]) -> Vec<Command> {
+    let mut each = Vec::with_capacity(commands.len());
+    for command in commands {
+        match subworkflow::spread(state, command) {
+            Some(list) => each.extend(list.unwrap_or_default()),
+            None => each.push(command.clone()),
+        }
+    }
+    each
 }
 
 /// Its parts.

@@ -117,6 +117,8 @@ pub fn build(frozen: &Frozen, view: &View, at: Time) -> Snapshot {
             Some((node, depth)) => Arc::new(around(frozen, node, depth, at)),
             None => Arc::default(),
         },
+        marked: Arc::new(super::marks::marked(frozen, &view.marked)),
+        to_mark: view.marking.map(|marking| Arc::new(super::rows::to_mark(state, view, marking))),
         waits: if view.waits { Arc::new(super::waits::waits(frozen, at)) } else { Arc::default() },
     }
 }

@@ -3,11 +3,13 @@
 
 pub mod build;
 mod compensation;
+pub mod effect;
 pub mod fallbacks;
 pub mod filter;
 mod found;
 pub mod graph;
 mod locks;
+pub mod marks;
 pub mod outputs;
 pub mod record;
 mod rows;
@@ -48,6 +50,10 @@ pub struct View {
     pub graph: Option<(graph::Node, usize)>,
     /// Who waits for whom is wanted too.
     pub waits: bool,
+    /// These are marked.
+    pub marked: Arc<marks::Marked>,
+    /// These are to be marked, or no more.
+    pub marking: Option<marks::Marking>,
 }
 
 /// How the queue is grouped.
@@ -179,6 +185,10 @@ pub struct Snapshot {
     pub graph: Arc<graph::Graph>,
     /// Who waits for whom, if that was wanted.
     pub waits: Arc<Vec<waits::WaitRow>>,
+    /// What is marked, of which there still are.
+    pub marked: Arc<Vec<marks::MarkRow>>,
+    /// What was asked to be marked.
+    pub to_mark: Option<Arc<Vec<TaskId>>>,
     /// What compensation would do.
     pub compensation: CompensationPreview,
 }

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::build::{Frozen, counts, phase};
+use super::marks::{MAX_MARKS, Marking};
 use super::why::note;
 use super::{Filter, FilterTerm, FilterTest, Group, GroupRow, Row, Sort, TaskRow, View};
 use crate::engine::definition::FallbackDefinition;
@@ -202,6 +203,25 @@ fn in_order(state: &State, filter: &Compiled<'_>, stage: StageId) -> Vec<TaskId>
         }
     }
     list
+}
+
+/// What is meant by a marking in this View, in the order in which it is shown; at most [`MAX_MARKS`].
+pub(super) fn to_mark(state: &State, view: &View, marking: Marking) -> Vec<TaskId> {
+    let list = match marking {
+        Marking::All => filtered(state, &view.filter),
+        Marking::Stage(stage) => picked(state, view, Some(stage)),
+        Marking::Range(from, to) => {
+            let listing = Listing::of(state, view);
+            let (Some(from), Some(to)) = (listing.position(from), listing.position(to)) else { return vec![] };
+            let rows = (from.min(to)..=from.max(to)).filter_map(|n| listing.row(n));
+            let tasks = rows.filter_map(|line| match line {
+                Line::Task(id) => Some(id),
+                Line::Group(_) => None,
+            });
+            tasks.take(MAX_MARKS).collect()
+        }
+    };
+    list.into_iter().take(MAX_MARKS).collect()
 }
 
 /// The tasks that pass a filter, in the order of the file.

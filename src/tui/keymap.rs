@@ -146,6 +146,12 @@ pub enum Act {
     Say,
     /// Write a task and add it.
     NewTask,
+    /// Marks the task, or takes its mark away.
+    Mark,
+    /// Marks from the last mark to here.
+    MarkRange,
+    /// Marks all that pass the filter.
+    MarkAll,
     /// Change what a task that waits says.
     EditTask,
     Remove,
@@ -301,6 +307,9 @@ pub static BINDINGS: &[Binding] = {
         bind(Task, &["b"], Fallback, "fallback: run it in the task's place now").hint("fallback"),
         bind(Task, &["A"], Approve, "approve: say yes to what the task asks").asks(),
         bind(Task, &["D"], Reject, "reject: say no to what the task asks").asks(),
+        bind(Task, &["<Space>"], Mark, "mark the task or the stage: keys act on all that is marked"),
+        bind(Task, &["v"], MarkRange, "mark all from the last mark to here"),
+        bind(Task, &["*"], MarkAll, "mark all that pass the filter, or none of them"),
         bind(Task, &["X"], Kill, "kill the task now: SIGKILL").asks(),
         bind(Anywhere, &["n"], NewTask, "new task: write it, it is added to the workflow"),
         bind(Task, &["e"], EditTask, "edit the task, as a workflow file says it, while it waits"),

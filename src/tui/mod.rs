@@ -14,6 +14,7 @@ mod log;
 mod logfile;
 mod logsearch;
 mod logtimes;
+mod marks;
 mod merged;
 mod model;
 mod paint;
@@ -58,6 +59,10 @@ pub trait Feed {
     fn changed(&mut self) -> bool;
     /// Sends a command; its answer comes under this ticket.
     fn send(&mut self, command: Command) -> u64;
+    /// What a command would come to, in words.
+    fn would(&mut self, _command: &Command) -> Vec<String> {
+        vec![]
+    }
     /// What a task says of itself, as fields of a `Task(…)`.
     fn says(&mut self, _task: TaskId) -> String {
         String::new()
@@ -410,7 +415,7 @@ impl Screen<'_> {
             let (toasts, wake) = (self.model.toasts.len(), self.model.wake_at());
             let requests = update(self.model, message, &self.snapshot);
             dirty |= !tick || toasts != self.model.toasts.len() || wake != self.model.wake_at();
-            if self.model.queue.seek != Seek::Settled {
+            if self.model.queue.seek != Seek::Settled || self.model.marks.are_unsettled() {
                 settle(self.feed, self.model, &mut self.snapshot);
             }
             for request in requests {
@@ -424,6 +429,12 @@ impl Screen<'_> {
         match request {
             Request::Send(command) => {
                 self.feed.send(command);
+            }
+            Request::Preview(command) => {
+                let would = self.feed.would(&command);
+                if let Some(Dialog::Confirm { lines, .. }) = &mut self.model.dialog {
+                    lines.extend(would);
+                }
             }
             Request::Edit(task, name) => {
                 let says = self.feed.says(task);

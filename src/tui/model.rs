@@ -15,6 +15,7 @@ use super::chart::Chart;
 use super::keymap::{Context, Key};
 use super::layout::{self, Areas};
 use super::log::{Desk, Log};
+use super::marks::Marks;
 use super::theme::{Depth, Theme};
 
 /// At most so many toasts wait to be read.
@@ -286,6 +287,7 @@ pub struct Model {
     /// It shows a recording.
     pub replay: bool,
     pub queue: Queue,
+    pub marks: Marks,
     pub focus: Pane,
     /// Which of the first four panes is shown where they are tabs.
     pub upper: Pane,
@@ -351,6 +353,7 @@ impl Model {
                 hands_off: Vec::new(),
                 untouched: true,
             },
+            marks: Marks::default(),
             focus: Pane::Queue,
             upper: Pane::Queue,
             zoom: false,
@@ -405,6 +408,8 @@ impl Model {
             record: self.focus == Pane::Timeline,
             graph: self.graph.centre.filter(|_| self.focus == Pane::Graph).map(|node| (node, self.graph_depth())),
             waits: matches!(self.dialog, Some(Dialog::Waits { .. })),
+            marked: self.marks.tasks.clone(),
+            marking: self.marks.asked,
         }
     }
 
@@ -455,6 +460,9 @@ impl Model {
             let before = (self.subject(), self.graph.cursor);
             super::update::stay(self, snapshot);
             return (self.subject(), self.graph.cursor) != before;
+        }
+        if self.settle_marks(snapshot) {
+            return true;
         }
         self.queue.total = snapshot.total_rows;
         self.queue.offset = snapshot.offset;

@@ -9,6 +9,7 @@ use crate::engine::ids::{AgentId, Amount, Attempt, ResourceId, Span, StageId, Ta
 use crate::engine::message::{Command, Refusal};
 use crate::snapshot::build::Frozen;
 use crate::snapshot::graph::around;
+use crate::snapshot::marks::{MarkRow, Marking};
 use crate::snapshot::record::Record;
 use crate::snapshot::*;
 
@@ -225,11 +226,49 @@ impl Sample {
             actions: actions(),
             record: if view.record { self.record.clone() } else { Arc::default() },
             waits: Arc::default(),
+            marked: Arc::new(view.marked.iter().filter_map(|task| self.marked(*task)).collect()),
+            to_mark: view.marking.map(|marking| Arc::new(self.to_mark(view, marking))),
             graph: match (view.graph, &self.frozen) {
                 (Some((node, depth)), Some(frozen)) => Arc::new(around(frozen, node, depth, NOW)),
                 _ => Arc::default(),
             },
         }
+    }
+
+    fn marked(&self, task: TaskId) -> Option<MarkRow> {
+        let row = self.tasks.get(task.index())?;
+        Some(MarkRow {
+            task,
+            name: row.name.clone(),
+            phase: row.phase,
+            since: row.since,
+            priority: row.priority,
+            attempt: row.attempt,
+            falls_back: false,
+        })
+    }
+
+    fn to_mark(&self, view: &View, marking: Marking) -> Vec<TaskId> {
+        let open = View { collapsed: vec![], ..view.clone() };
+        let rows = self.rows(if matches!(marking, Marking::Range(..)) { view } else { &open });
+        let place = |task: TaskId| rows.iter().position(|row| matches!(row, Row::Task(row) if row.task == task));
+        let rows: Vec<&Row> = match marking {
+            Marking::Range(from, to) => match (place(from), place(to)) {
+                (Some(from), Some(to)) => rows[from.min(to)..=from.max(to)].iter().collect(),
+                _ => vec![],
+            },
+            _ => rows.iter().collect(),
+        };
+        let mut within = true;
+        let mut list = Vec::new();
+        for row in rows {
+            match (row, marking) {
+                (Row::Group(group), Marking::Stage(stage)) => within = group.stage == stage,
+                (Row::Task(row), _) if within => list.push(row.task),
+                _ => {}
+            }
+        }
+        list
     }
 
     fn header(&self) -> Header {

@@ -325,7 +325,7 @@ pub fn row_of(lines: &[String], task: &str) -> Option<usize> {
         let Some((before, after)) = line.split_once(&format!(" {task}")) else { return false };
         let whole = after.chars().next().is_none_or(|c| c == ' ');
         whole
-            && before.trim_start_matches(['┃', '│', '>', ' ']).chars().count() == 1
+            && before.trim_start_matches(['┃', '│', '>', '◆', ' ']).chars().count() == 1
             && before.trim_end().chars().last().is_some_and(|c| GLYPHS.contains(c))
     })
 }

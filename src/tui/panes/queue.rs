@@ -11,7 +11,7 @@ use super::super::layout::Shape;
 use super::super::model::{Cursor, Pane};
 use super::super::paint::{Pen, Words, w};
 use super::super::theme::Meaning;
-use super::super::update::sort_name;
+use super::super::update::{is_marked, sort_name};
 use super::super::view::Scene;
 use super::header;
 
@@ -53,6 +53,10 @@ pub fn edges(scene: &Scene<'_>) -> (Words, Words) {
     if !queue.filter.terms.is_empty() {
         title.push(w("  filter ", Meaning::Muted));
         title.push(w(&queue.filter_text, Meaning::Warn));
+    }
+    let marked = scene.model.marks.tasks.len();
+    if marked > 0 {
+        title.push(w(format!("  {} marked", format::count(marked)), Meaning::Key));
     }
     let total = scene.snapshot.counts.total;
     let matching = scene.snapshot.matching;
@@ -99,6 +103,9 @@ pub fn draw(pen: &mut Pen<'_>, scene: &Scene<'_>, area: Rect) {
             (Row::Group(row), Cursor::Group(stage)) => row.stage == stage,
             _ => false,
         };
+        if is_marked(scene.model, row) {
+            pen.text(line.x + 2, line.y, 1, "◆", Meaning::Key);
+        }
         if here {
             pen.text(line.x, line.y, 1, ">", Meaning::Key);
             pen.select(line, scene.model.focus == Pane::Queue);

@@ -5,6 +5,7 @@ mod dialog;
 mod field;
 mod graph;
 mod log;
+mod marks;
 mod mouse;
 mod navigate;
 mod task;
@@ -13,6 +14,7 @@ mod timeline;
 pub use dialog::edit;
 pub use dialog::{entries, menu};
 pub use graph::depth as graph_depth;
+pub use marks::is_marked;
 pub use navigate::sort_name;
 pub use task::{Entry, check};
 
@@ -55,6 +57,8 @@ pub enum Message {
 pub enum Request {
     /// Send it to the engine.
     Send(Command),
+    /// Say what this would come to, in the question that is open.
+    Preview(Command),
     /// Let somebody change what a task says: which, and its name.
     Edit(TaskId, String),
     /// Say what is wrong with what is being written, if anything.
@@ -238,6 +242,7 @@ fn act(model: &mut Model, act: Act, count: Option<u32>, snapshot: &Snapshot) -> 
     if timeline::act(model, act, snapshot)
         || graph::act(model, act, snapshot)
         || navigate::act(model, act, snapshot)
+        || marks::act(model, act, snapshot)
         || dialog::open(model, act)
     {
         return vec![];

@@ -78,6 +78,8 @@ fn back(model: &mut Model) {
         model.zoom = false;
     } else if model.focus != Pane::Queue {
         focus(model, Pane::Queue);
+    } else if !model.marks.tasks.is_empty() {
+        model.marks.clear();
     } else if !model.queue.filter.terms.is_empty() {
         model.clear_filter();
     } else {

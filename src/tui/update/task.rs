@@ -8,12 +8,12 @@ use crate::snapshot::{Mode, Phase, Snapshot, TaskRow};
 use super::super::format;
 use super::super::keymap::Act;
 use super::super::model::{Cursor, Dialog, Intent, Model};
-use super::Request;
+use super::{Request, marks};
 
 /// How far `+` and `-` go.
 pub const PRIORITY_STEP: i32 = 5;
 /// Priorities beyond this are refused here already, so that sums cannot overflow.
-const MAX_PRIORITY: i32 = 1_000_000;
+pub const MAX_PRIORITY: i32 = 1_000_000;
 
 /// An act with its present state, for palette and menu.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,12 +74,16 @@ pub fn check(act: Act, model: &Model, snapshot: &Snapshot) -> Result<(), String>
         Act::CopyLogPath if model.detail(snapshot).is_some_and(|detail| detail.log.is_none()) => {
             Err("it has written nothing".into())
         }
+        Act::Mark | Act::MarkRange | Act::MarkAll => marks::check(act, model),
         _ if of_task(act) => check_task(act, model, snapshot),
         _ => super::log::check(act, model, snapshot).and_then(|()| super::timeline::check(act, model, snapshot)),
     }
 }
 
 fn check_task(act: Act, model: &Model, snapshot: &Snapshot) -> Result<(), String> {
+    if marks::is_of_marks(act, model) {
+        return marks::check_act(act, model, snapshot);
+    }
     if model.focus.is_alone() && model.subject().is_none() {
         return Err("no task is selected".into());
     }
@@ -90,30 +94,16 @@ fn check_task(act: Act, model: &Model, snapshot: &Snapshot) -> Result<(), String
         return Err("this is a stage: choose a task of it (Enter opens the stage)".into());
     }
     let row = model.task(snapshot).ok_or("one moment: the task is being looked up")?;
-    let word = super::super::glyphs::phase(row.phase).1;
-    let no = |what: &str| Err(format!("not possible: {} is {what}", row.name));
-    let over = matches!(row.phase, Phase::Succeeded | Phase::Failed | Phase::Skipped | Phase::Cancelled);
-    let alive = matches!(row.phase, Phase::Running | Phase::Stopping);
+    if let Some(what) = cannot(act, row.phase, row.attempt, is_escalated(row)) {
+        return Err(format!("not possible: {} is {what}", row.name));
+    }
     match act {
-        Act::Cancel if over => no(&format!("{word} already")),
-        Act::Kill if !alive => no(&format!("{word}, not running")),
-        Act::Retry if is_escalated(row) => Ok(()),
-        Act::Retry if !matches!(row.phase, Phase::Failed | Phase::Lost | Phase::Cancelled | Phase::Delayed) => no(word),
-        Act::Hold if over || alive => no(word),
-        Act::Skip | Act::EditTask | Act::Remove if over || alive => no(word),
-        Act::Remove if row.attempt > 0 => no("begun: skip or cancel it"),
-        Act::Unskip if !matches!(row.phase, Phase::Skipped | Phase::Cancelled) => {
-            no(&format!("{word}, neither skipped nor cancelled"))
-        }
-        Act::Approve | Act::Reject if over => no(&format!("{word} already")),
         Act::Approve | Act::Reject => match model.detail(snapshot) {
             Some(detail) if !detail.command.starts_with(ASKS) && !is_escalated(row) => {
                 Err(format!("{} asks nobody", row.name))
             }
             _ => Ok(()),
         },
-        Act::Raise | Act::Lower if over => no(&format!("{word} already")),
-        Act::Fallback if matches!(row.phase, Phase::Succeeded | Phase::Skipped) => no(&format!("{word} already")),
         Act::Fallback => match model.detail(snapshot) {
             Some(detail) if !detail.facts.iter().any(|(name, _)| name == "fallback") => {
                 Err(format!("no fallback declared for {}", row.name))
@@ -123,6 +113,27 @@ fn check_task(act: Act, model: &Model, snapshot: &Snapshot) -> Result<(), String
             _ => Ok(()),
         },
         _ => Ok(()),
+    }
+}
+
+/// What a task in this phase is instead, if this cannot be asked of it.
+pub fn cannot(act: Act, phase: Phase, attempt: u32, escalated: bool) -> Option<String> {
+    let word = super::super::glyphs::phase(phase).1;
+    let over = matches!(phase, Phase::Succeeded | Phase::Failed | Phase::Skipped | Phase::Cancelled);
+    let alive = matches!(phase, Phase::Running | Phase::Stopping);
+    let ends = matches!(phase, Phase::Failed | Phase::Lost | Phase::Cancelled | Phase::Delayed);
+    let already = || Some(format!("{word} already"));
+    match act {
+        Act::Cancel | Act::Approve | Act::Reject | Act::Raise | Act::Lower if over => already(),
+        Act::Fallback if matches!(phase, Phase::Succeeded | Phase::Skipped) => already(),
+        Act::Kill if !alive => Some(format!("{word}, not running")),
+        Act::Retry if !escalated && !ends => Some(word.to_owned()),
+        Act::Hold | Act::Skip | Act::EditTask | Act::Remove if over || alive => Some(word.to_owned()),
+        Act::Remove if attempt > 0 => Some("begun: skip or cancel it".to_owned()),
+        Act::Unskip if !matches!(phase, Phase::Skipped | Phase::Cancelled) => {
+            Some(format!("{word}, neither skipped nor cancelled"))
+        }
+        _ => None,
     }
 }
 
@@ -156,6 +167,10 @@ fn changes(act: Act) -> bool {
             | CloseBreaker
             | PauseWhile
             | Compensate
+            | NewTask
+            | EditTask
+            | Remove
+            | Say
     )
 }
 
@@ -218,6 +233,9 @@ pub fn act(model: &mut Model, act: Act, count: Option<u32>, snapshot: &Snapshot)
             return confirm(model, "Stop the run and undo what was done?", lines, "undo it", Command::Compensate);
         }
         _ => {}
+    }
+    if marks::is_of_marks(act, model) {
+        return marks::ask(model, act, count, snapshot);
     }
     let Some(row) = model.task(snapshot).cloned() else { return vec![] };
     let task = row.task;

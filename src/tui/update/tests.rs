@@ -452,3 +452,73 @@ proptest! {
         desk.send(Message::Mouse(Mouse { kind, x, y }));
     }
 }
+
+#[test]
+fn what_is_asked_is_asked_of_all_that_is_marked() {
+    let mut desk = desk((120, 36));
+    desk.on(COMPILE_UI).type_keys("<Space>").on(LINK_SERVER).type_keys("<Space>");
+    // the cursor has gone on, and is not meant
+    let on = desk.model.queue.cursor;
+    assert_ne!(on, Cursor::Task(LINK_SERVER));
+    desk.type_keys("20+");
+    let all = |commands: Vec<Command>| Command::All(commands);
+    let priority = |task, priority| Command::SetPriority { task, priority };
+    let before = |task: TaskId| desk.snapshot.marked.iter().find(|row| row.task == task).unwrap().priority;
+    let raised = [COMPILE_UI, LINK_SERVER].map(|task| priority(task, before(task) + 20)).to_vec();
+    assert_eq!(desk.sent(), [all(raised)]);
+    desk.type_keys("x");
+    match &desk.model.dialog {
+        Some(Dialog::Confirm { title, command, .. }) => {
+            assert_eq!(title, "Cancel 2 marked tasks?");
+            let (a, b) = (Command::Cancel { task: COMPILE_UI }, Command::Cancel { task: LINK_SERVER });
+            assert_eq!(*command, all(vec![a, b]));
+        }
+        other => panic!("no question: {other:?}"),
+    }
+    assert!(matches!(desk.requests.last(), Some(Request::Preview(_))));
+    // one that runs is not held, the other is
+    desk.type_keys("np");
+    match &desk.model.dialog {
+        Some(Dialog::Confirm { lines, command, .. }) => {
+            assert_eq!(*command, all(vec![Command::Hold { task: LINK_SERVER }]));
+            assert!(lines.iter().any(|line| line == "left out  1: compile:ui (running)"), "{lines:?}");
+        }
+        other => panic!("no question: {other:?}"),
+    }
+    desk.type_keys("nr");
+    assert_eq!(desk.said(), "nothing to retry among 2 marked tasks");
+    // what is about one task is about the one under the cursor
+    desk.type_keys("<Esc>").type_keys("p");
+    assert!(desk.model.marks.tasks.is_empty() && desk.model.dialog.is_none());
+}
+
+#[test]
+fn rows_are_marked_one_by_one_as_a_range_as_a_stage_and_all() {
+    let mut desk = desk((120, 36));
+    let marked = |desk: &Desk| desk.model.marks.tasks.len();
+    desk.on(COMPILE_UI).type_keys("<Space>");
+    assert_eq!(marked(&desk), 1);
+    desk.on(LINK_SERVER).type_keys("v");
+    let range = marked(&desk);
+    assert!(range >= 2, "{range}");
+    desk.type_keys("<Space>");
+    assert_eq!(marked(&desk), range - 1);
+    desk.type_keys("*");
+    assert_eq!(marked(&desk), desk.snapshot.counts.total);
+    desk.type_keys("*");
+    assert_eq!(marked(&desk), 0);
+    desk.type_keys("fr").type_keys("*");
+    assert_eq!(marked(&desk), desk.snapshot.matching);
+    assert!(desk.snapshot.marked.iter().all(|row| row.phase == crate::snapshot::Phase::Running));
+    // Esc takes the marks away before the filter
+    desk.type_keys("<Esc>");
+    assert!(marked(&desk) == 0 && !desk.model.queue.filter.terms.is_empty());
+    desk.type_keys("<Esc>").type_keys("gg").type_keys("<Space>");
+    let first = desk.snapshot.rows.iter().find_map(|row| match row {
+        crate::snapshot::Row::Group(group) => Some(group.counts.total),
+        crate::snapshot::Row::Task(_) => None,
+    });
+    assert_eq!(Some(marked(&desk)), first, "the stage under the cursor");
+    desk.type_keys("2 ");
+    assert!(desk.said().contains("1 goes to the queue"), "{}", desk.said());
+}

@@ -252,6 +252,57 @@ fn strange_clients_harm_nobody() {
     end(&place, run, 0);
 }
 
+/// Clients that say as much as they can, and never listen, are taken at the pace of the session: nothing of it is lost, the
+/// last are kept, and others are answered meanwhile.
+#[test]
+fn a_flood_of_messages_loses_none_and_holds_nobody_up() {
+    const CLIENTS: u64 = 4;
+    const EACH: u64 = 3000;
+    let (place, run) = begin();
+    let say = |client: u64, n: u64| {
+        let parameters = format!(r#"{{"op":"post","text":"{client}:{n}","priority":0}}"#);
+        format!(r#"{{"type":"notify","content":{{"action":"message","parameters":{parameters}}}}}"#) + "\n"
+    };
+    let flood: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let mut stream = connect(&place);
+            std::thread::spawn(move || {
+                let text: String = (0..EACH).map(|n| say(client, n)).collect();
+                stream.get_mut().write_all(text.as_bytes()).expect("it is taken");
+                stream
+            })
+        })
+        .collect();
+    // Meanwhile a person steers, and is heard.
+    place.ends(&["ctl", "approve", "ask"], 0);
+    place.ends(&["ctl", "hold", "roll-us"], 0);
+    let asked = place.ends(&["ctl", "ps", "roll-us"], 0);
+    assert!(asked.contains("held"), "{asked}");
+    place.ends(&["ctl", "release", "roll-us"], 0);
+    let streams: Vec<_> = flood.into_iter().map(|client| client.join().expect("it goes on")).collect();
+    let numbers = || -> Vec<u64> {
+        let told = place.ends(&["ctl", "messages", "--json"], 0);
+        let line = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["number"].as_u64();
+        told.lines().filter_map(line).collect()
+    };
+    until("all was said", || numbers().last() == Some(&(CLIENTS * EACH)));
+    assert_eq!(numbers(), (CLIENTS * EACH - 499..=CLIENTS * EACH).collect::<Vec<_>>());
+    // Each client was heard in its own order, to its last word.
+    let mut next = vec![0; CLIENTS as usize];
+    for line in place.journal("s") {
+        let Some((_, text)) = line.split_once("fact:Posted(").and_then(|(_, fact)| fact.split_once("text:\"")) else {
+            continue;
+        };
+        let (client, n) = text.split_once('"').and_then(|(text, _)| text.split_once(':')).expect("as it was said");
+        let (client, n) = (client.parse::<usize>().expect("a number"), n.parse::<u64>().expect("a number"));
+        assert_eq!(n, next[client], "of client {client}");
+        next[client] += 1;
+    }
+    assert_eq!(next, [EACH; CLIENTS as usize]);
+    drop(streams);
+    end(&place, run, 0);
+}
+
 #[test]
 fn the_socket_is_its_owners_alone_and_a_dead_one_or_a_link_is_replaced() {
     let (place, run) = begin();

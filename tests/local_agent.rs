@@ -836,7 +836,8 @@ fn orphans_that_die_while_their_task_runs_are_reaped() {
         let line = "i=0; while [ $i -lt 200 ]; do (/bin/true &); i=$((i+1)); done; echo all; exec sleep 3000.5";
         let task = hands.start(line_spec(line));
         let (process, _) = hands.process(task);
-        wait_until("the loop is over", || alive_with("3000.5").len() == 1);
+        // The words of the shell itself have a blank between them.
+        wait_until("the loop is over", || alive_with("sleep\03000.5").len() == 1);
         let until = Instant::now() + LONG;
         while children() != [process.pid.to_string()] {
             assert!(Instant::now() < until, "{} children left", children().len());

@@ -284,8 +284,17 @@ fn admit(state: &State, task: TaskId, request: &LockRequest) -> Result<Vec<TaskI
         let wounds = state.settings.on_deadlock == OnDeadlock::Wound;
         let open: Vec<TaskId> = circle.into_iter().filter(|other| !going.contains(other)).collect();
         match preempt::wounded(state, &open).filter(|_| wounds) {
+            // Without it there is no request: nobody else has to go.
+            Some(victim) if victim == task => return Ok(vec![task]),
             Some(victim) => going.push(victim),
             None => return refuse(format!("would deadlock: {words}")),
+        }
+    }
+    // One that was chosen for the first circle may not be needed any more once another goes.
+    for victim in going.clone() {
+        let others: Vec<TaskId> = going.iter().copied().filter(|other| *other != victim).collect();
+        if circle(state, task, request, &others).is_none() {
+            going = others;
         }
     }
     Ok(going)

@@ -142,6 +142,30 @@ fn cost_per_task_hardly_grows_with_their_number() {
     run("99,999 after one", flow(tasks(n, fan), 0));
 }
 
+/// The first in the queue waits for what cannot be had by stopping anybody, while a thousand run that could be stopped.
+#[test]
+#[ignore = "measures"]
+fn what_may_be_interrupted_costs_little_while_nobody_is() {
+    let cost = |preemptible: bool, classes: usize| {
+        let work = tasks(20_000, |i, task| {
+            if i.is_multiple_of(20) {
+                task.priority = 1;
+                task.estimate = Some(Span((i / 20 % classes) as u64));
+                needs(task, ResourceId(2), Amount::WHOLE_LOCK);
+            } else {
+                task.preemptible = preemptible;
+            }
+        });
+        let mut flow = flow(work, 1);
+        flow.agents[0].slots = 1_000;
+        run(&format!("1,000 slots, {classes} classes wait, preemptible: {preemptible}"), flow)
+    };
+    for classes in [1, 64] {
+        let (without, with) = (cost(false, classes), cost(true, classes));
+        println!("{classes}: {:.2}", with.as_secs_f64() / without.as_secs_f64());
+    }
+}
+
 #[test]
 #[ignore = "measures"]
 fn a_clone_costs_by_chunk() {

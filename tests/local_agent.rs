@@ -837,7 +837,7 @@ fn orphans_that_die_while_their_task_runs_are_reaped() {
         let task = hands.start(line_spec(line));
         let (process, _) = hands.process(task);
         // The words of the shell itself have a blank between them.
-        wait_until("the loop is over", || alive_with("sleep\03000.5").len() == 1);
+        wait_until("the loop is over", || alive_with("sleep\x003000.5").len() == 1);
         let until = Instant::now() + LONG;
         while children() != [process.pid.to_string()] {
             assert!(Instant::now() < until, "{} children left", children().len());

@@ -5,7 +5,7 @@ mod common;
 mod engine_support;
 
 use common::Place;
-use engine_support::flow::check;
+use engine_support::flow::{Case, check, parse};
 
 #[test]
 fn the_least_important_and_youngest_goes_first_and_no_more_than_needed() {
@@ -142,6 +142,23 @@ fn a_paused_session_interrupts_nothing() {
 }
 
 const RUN: [&str; 4] = ["run", "flow.ron", "--session", "s"];
+
+/// A look at many in vain is followed by a pause; what changes meanwhile is looked at when it is over, though nothing else
+/// happens.
+#[test]
+fn after_a_long_look_in_vain_the_next_waits_a_moment_and_comes_by_itself() {
+    let many: String = (1..=60).map(|n| format!("task t{n} prio 2 uses x estimate {n}\n")).collect();
+    let text = format!(
+        "agent local slots 2\nlock x\ntask holder prio 3 uses x\ntask low prio 1 preempt yes\n{many}task urgent"
+    );
+    let mut case = Case::new(parse(&text));
+    let started = case.step("load");
+    assert_eq!(started, ["start holder/1", "start low/1"]);
+    assert_eq!(case.step("prio urgent 9"), ["prio urgent 9"], "it is looked again in a moment");
+    let pause = case.engine.next_deadline().expect("it is to be looked again").since(case.now).0;
+    assert!((1..=100).contains(&pause), "{pause}");
+    assert_eq!(case.step(&format!("+{pause}")), ["Term low/1: Preempted urgent", "reserve local for urgent"]);
+}
 
 #[test]
 fn an_urgent_task_gets_the_machine_and_the_long_one_begins_anew_from_what_was_there() {

@@ -43,6 +43,7 @@ pub struct Engine {
     dispatch: Dispatch,
     graph: Graph,
     arrivals: Arrivals,
+    preempts: preempt::Looks,
     /// What is looked at, and what the last looks saw.
     pub sensors: Sensors,
     /// Facts cannot be stored: nothing new starts. No fact itself, for the same reason.
@@ -93,6 +94,7 @@ impl Engine {
             graph: Graph::default(),
             arrivals: Arrivals::default(),
             sensors: Sensors::default(),
+            preempts: preempt::Looks::default(),
             unsafe_to_start: false,
         };
         engine.dispatch.rebuild(&mut engine.state);
@@ -165,10 +167,9 @@ impl Engine {
             if self.state.closed().is_none() && !self.unsafe_to_start { self.dispatch.next_watch() } else { None };
         let lease = self.state.locks.next_lease();
         let meeting = meetings::next_deadline(&self.state);
-        [timer, watch, lease, meeting, self.state.breaker_timer(), self.arrivals.next_time()]
-            .into_iter()
-            .flatten()
-            .min()
+        let breaker = self.state.breaker_timer();
+        let times = [timer, watch, lease, meeting, breaker, self.arrivals.next_time(), self.preempts.next_time()];
+        times.into_iter().flatten().min()
     }
 
     /// After a crash: what has to be found out about attempts that were under way.
@@ -653,10 +654,10 @@ impl Engine {
     fn preempt(&mut self, turn: &mut Turn) {
         // Whatever else keeps everything from starting, stopping something would not help.
         let is_closed = |state: &State| !matches!(state.closed(), None | Some(Closed::MaxRunning(_)));
-        while !self.unsafe_to_start
-            && !is_closed(&self.state)
-            && let Some(facts) = preempt::next(&self.state)
-        {
+        if self.unsafe_to_start || is_closed(&self.state) {
+            return self.preempts.rest();
+        }
+        while let Some(facts) = self.preempts.next(&self.state) {
             for fact in facts {
                 let kept = if let Fact::Reserved { on, .. } = fact { Some(on) } else { None };
                 self.record(turn, fact);
